@@ -1,0 +1,1 @@
+//! Runs wspulse connections on tokio.

@@ -1,0 +1,13 @@
+//! A WebSocket connection that stays alive.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod role;
+mod seed;
+mod time;
+
+pub use role::Role;
+pub use seed::Seed;
+pub use time::Instant;
