@@ -4,10 +4,12 @@
 
 extern crate alloc;
 
+mod close;
 mod role;
 mod seed;
 mod time;
 
+pub use close::{CloseCode, CloseEncodeError, CloseError, CloseFrame};
 pub use role::Role;
 pub use seed::Seed;
 pub use time::Instant;
