@@ -5,6 +5,7 @@
 extern crate alloc;
 
 mod close;
+pub mod frame;
 mod role;
 mod seed;
 mod time;
