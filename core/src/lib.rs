@@ -9,6 +9,7 @@ pub mod frame;
 mod role;
 mod seed;
 mod time;
+pub mod utf8;
 
 pub use close::{CloseCode, CloseEncodeError, CloseError, CloseFrame};
 pub use role::Role;
