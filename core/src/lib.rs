@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+pub mod handshake;
 mod role;
 mod seed;
 mod time;
