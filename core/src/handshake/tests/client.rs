@@ -320,7 +320,7 @@ fn h15_only_what_was_offered_can_be_chosen() {
 }
 
 #[test]
-fn h16_switch_without_consent_is_none() {
+fn h16_cve_2026_43974_switch_without_consent_is_none() {
     for value in [
         "",
         "Upgrade: h2c",

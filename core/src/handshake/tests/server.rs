@@ -152,7 +152,7 @@ fn h4_request_line() {
 }
 
 #[test]
-fn h4_cve_2026_42544_values_are_opaque_bytes() {
+fn h4_cve_2026_42544_cve_2017_16025_values_are_opaque_bytes() {
     for byte in 0x80..=0xFF {
         let head = replace(&request_with("", "Cookie: ?"), b"?", &[b'a', byte]);
         let request = serve(&head).unwrap();
@@ -473,9 +473,14 @@ fn h17_server_writes_no_line_of_a_stranger() {
 }
 
 #[test]
-fn h18_cve_2021_32640_lists_are_bounded() {
+fn h18_cve_2021_32640_cve_2023_26103_lists_are_bounded() {
     let spaces = format!("Sec-WebSocket-Protocol: b{}x", " ".repeat(64 * 1024));
     assert_request_fails(&request_with("", &spaces), E::Subprotocols);
+    // CVE-2023-26103: the same in Connection and Upgrade.
+    for (name, error) in [("Connection", E::Connection), ("Upgrade", E::Upgrade)] {
+        let line = format!("{name}: b{}x", " ".repeat(64 * 1024));
+        assert_request_fails(&request_with(name, &line), error);
+    }
     let many = "a,".repeat(10_000);
     let commas = ",".repeat(10_000);
     let parameters = format!("a{}", ";b".repeat(10_000));
