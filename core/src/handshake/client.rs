@@ -299,8 +299,6 @@ impl ClientHandshake {
             Ok(head) => {
                 let reader = RefusalReader::new(head.status, head.headers);
                 self.state = State::Body(Box::new(reader));
-                // A refusal without a body is complete before another byte arrives.
-                self.handle_input(&[]);
             }
             Err(error) => self.fail(error),
         }

@@ -202,8 +202,8 @@ impl fmt::Debug for ServerHandshake {
 /// Reads the client's handshake, item by item (RFC 6455 §4.2.1).
 fn check(head: RequestHead) -> Result<(Request, AcceptKey), HandshakeError> {
     let headers = head.headers;
-    // RFC 6455 §4.2.1 item 1: the method is GET and the version 1.1; a higher one is no
-    // longer spoken in these lines.
+    // RFC 6455 §4.2.1 item 1: the method is GET, and the version 1.1 or one that came after
+    // it; those that did are not spoken in lines of text.
     if !head.is_get {
         return Err(HandshakeError::Method);
     }
@@ -277,8 +277,7 @@ fn is_target_for(target: &str, host: &str) -> bool {
 /// RFC 6455 §4.2.1 item 5: one key, the base64 form of 16 bytes, in the one spelling it has.
 fn check_key(headers: &Headers) -> Result<AcceptKey, HandshakeError> {
     let key = headers.get_single("sec-websocket-key")?.unwrap_or_default();
-    // The decoder refuses what does not fit, unlooked at; it wants room for the padding too.
-    let mut nonce = [0; 18];
+    let mut nonce = [0; 16];
     match STANDARD.decode_slice(key, &mut nonce) {
         Ok(16) => AcceptKey::of(key).ok_or(HandshakeError::Key),
         _ => Err(HandshakeError::Key),
