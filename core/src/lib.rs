@@ -6,6 +6,7 @@ extern crate alloc;
 
 mod close;
 pub mod frame;
+pub mod handshake;
 mod role;
 mod seed;
 mod time;
