@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+pub mod backoff;
 mod role;
 mod seed;
 mod time;
