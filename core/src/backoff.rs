@@ -76,7 +76,6 @@ enum Phase {
         until: Instant,
         /// What no hint may undercut.
         floor: Instant,
-        hinted: bool,
     },
 }
 
@@ -159,11 +158,7 @@ impl Backoff {
             .now
             .saturating_add(outcome.retry_after().unwrap_or_default());
         let until = floor.saturating_add(self.uniform(self.ceiling(), Draw::Delay));
-        self.phase = Phase::Waiting {
-            until,
-            floor,
-            hinted: false,
-        };
+        self.phase = Phase::Waiting { until, floor };
         Ok(Decision::Retry { at: until })
     }
 
@@ -173,19 +168,13 @@ impl Backoff {
     /// at any other time it does nothing. Read [`poll_timeout`](Self::poll_timeout) again.
     pub fn handle_network_up(&mut self, now: Instant) {
         self.advance(now);
-        if let Phase::Waiting {
-            until,
-            floor,
-            hinted: false,
-        } = self.phase
-        {
-            let soon = self
-                .now
-                .saturating_add(self.uniform(self.config.base, Draw::Hint));
+        if let Phase::Waiting { until, floor } = self.phase {
+            // A second hint draws the same delay from a later time: it shortens nothing.
+            let delay = self.uniform(self.config.base, Draw::Hint);
+            let soon = self.now.max(floor).saturating_add(delay);
             self.phase = Phase::Waiting {
-                until: until.min(soon.max(floor)),
+                until: until.min(soon),
                 floor,
-                hinted: true,
             };
         }
     }
