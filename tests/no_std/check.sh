@@ -22,5 +22,5 @@ missing=()
 for symbol in memcpy memmove memset memcmp bcmp rust_eh_personality; do
   missing+=("-Wl,--defsym=$symbol=0")
 done
-cc -static -nostdlib -Wl,--entry=wspulse_no_std -Wl,--undefined=wspulse_no_std "${missing[@]}" -o /dev/null "$archive"
+cc -static -nostdlib -Wl,--entry=wspulse_no_std -Wl,--undefined=wspulse_no_std "${missing[@]}" -o "${archive%.a}.out" "$archive"
 echo "no_std:" $crates
