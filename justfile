@@ -1,7 +1,7 @@
 # One recipe for each check. `just` lists them, `just ci` runs what CI runs.
 
 _list:
-    @just --list --unsorted
+    @{{ just_executable() }} --list --unsorted
 
 # Everything CI checks, in its order
 ci:
@@ -38,8 +38,9 @@ msrv:
     cargo +1.88 build --workspace --locked
 
 # The Autobahn testsuite, both roles: all that CI runs, or the given cases
+[positional-arguments]
 autobahn *cases:
-    tests/autobahn/run.sh {{ cases }}
+    tests/autobahn/run.sh "$@"
 
 # Each fuzz target for some seconds
 fuzz seconds="20":
