@@ -7,6 +7,7 @@ extern crate alloc;
 mod close;
 pub mod frame;
 pub mod handshake;
+pub mod backoff;
 mod role;
 mod seed;
 mod time;
