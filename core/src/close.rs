@@ -217,8 +217,8 @@ impl CloseError {
     #[must_use]
     pub const fn section(self) -> &'static str {
         match self {
-            Self::CodeCut | Self::ReasonNotUtf8 => "5.5.1",
-            Self::InvalidCode(_) => "7.4",
+            Self::CodeCut | Self::ReasonNotUtf8 => "RFC 6455 §5.5.1",
+            Self::InvalidCode(_) => "RFC 6455 §7.4",
         }
     }
 }

@@ -38,12 +38,12 @@ impl FrameError {
     #[must_use]
     pub const fn section(self) -> &'static str {
         match self {
-            Self::NotMasked | Self::Masked => "5.1",
+            Self::NotMasked | Self::Masked => "RFC 6455 §5.1",
             Self::ReservedOpcode
             | Self::ReservedBits
             | Self::LengthTopBit
-            | Self::LengthNotMinimal => "5.2",
-            Self::FragmentedControl | Self::ControlTooLong => "5.5",
+            | Self::LengthNotMinimal => "RFC 6455 §5.2",
+            Self::FragmentedControl | Self::ControlTooLong => "RFC 6455 §5.5",
         }
     }
 }

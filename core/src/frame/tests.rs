@@ -328,7 +328,7 @@ fn every_error_is_1002_with_a_section_and_a_plain_message() {
         FrameError::LengthNotMinimal,
     ] {
         assert_eq!(error.close_code(), CloseCode::PROTOCOL_ERROR);
-        assert!(error.section().starts_with("5."));
+        assert!(error.section().starts_with("RFC 6455 §5."));
         let message = error.to_string();
         assert!(
             message.starts_with(char::is_lowercase) && !message.ends_with('.'),
