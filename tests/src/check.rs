@@ -114,6 +114,12 @@ impl Checked {
         self.bytes_out
     }
 
+    /// Returns how many bytes wait to be taken.
+    #[must_use]
+    pub fn buffered_amount(&self) -> usize {
+        self.connection.buffered_amount()
+    }
+
     /// Returns the pauses that the heartbeat noticed.
     #[must_use]
     pub fn local_pauses(&self, now: Instant) -> u16 {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use wspulse_core::{Accept, Event, Instant, Message, SendError, State};
+use wspulse_core::handshake::Accept;
+use wspulse_core::{Event, Instant, Message, SendError, State};
 
 use crate::check::Checked;
 use crate::pipe::{Pipe, Read};
@@ -258,9 +259,8 @@ impl Host {
                 Event::Request(_) => {
                     self.conn.connection().accept(local, &Accept::new()).expect("a request waits");
                 }
-                Event::Message(message) => self.received.push(message),
                 Event::Pong(_) => self.pongs += 1,
-                _ => {}
+                event => self.received.extend(Message::try_from(event).ok()),
             }
         }
         count

@@ -121,7 +121,7 @@ impl End for Peer {
         let at = match self.read_rate {
             _ if !self.unwritten.is_empty() && outbound.is_writable() => now,
             Some(0) => return,
-            _ if !inbound.is_readable() => return,
+            _ if !matches!(inbound.read(), Read::Bytes(_)) => return,
             Some(_) => self.read_at.saturating_add(TICK).max(now),
             None => now,
         };
