@@ -290,7 +290,7 @@ impl Heartbeat {
         if self
             .drain
             .as_mut()
-            .is_some_and(|drain| drain.answered(after))
+            .is_some_and(|drain| drain.answered(now, after))
         {
             self.drain = None;
         }
