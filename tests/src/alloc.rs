@@ -36,7 +36,10 @@ pub fn counters() -> Counters {
 /// Starts a new peak at what is held now.
 pub fn reset_peak() {
     let now = counters();
-    COUNTERS.set(Counters { peak: now.held, ..now });
+    COUNTERS.set(Counters {
+        peak: now.held,
+        ..now
+    });
 }
 
 fn count(allocations: u64, bytes: i64) {

@@ -166,7 +166,10 @@ impl Checked {
     pub fn timeout(&mut self, now: Instant) {
         self.connection.handle_timeout(now);
         if let Some(next) = self.connection.poll_timeout() {
-            assert!(next > now, "busy loop: {next:?} after handle_timeout({now:?})");
+            assert!(
+                next > now,
+                "busy loop: {next:?} after handle_timeout({now:?})"
+            );
         }
         self.check_ended();
     }
@@ -225,8 +228,14 @@ impl Checked {
     /// Sums up what left.
     fn took(&mut self, now: Instant, bytes: &[u8]) {
         self.bytes_out += bytes.len() as u64;
-        let frames = self.wire.push(bytes).unwrap_or_else(|fault| panic!("{fault}"));
-        for frame in frames.into_iter().filter(|frame| frame.opcode >= opcode::CLOSE) {
+        let frames = self
+            .wire
+            .push(bytes)
+            .unwrap_or_else(|fault| panic!("{fault}"));
+        for frame in frames
+            .into_iter()
+            .filter(|frame| frame.opcode >= opcode::CLOSE)
+        {
             if frame.opcode == opcode::PING && frame.len == 8 {
                 let pauses = self.local_pauses(now);
                 let fresh = self.heard_since_ping || pauses > self.pauses_at_ping;
@@ -243,9 +252,19 @@ impl Checked {
     fn check_ended(&mut self) {
         if self.closed.is_some() {
             assert_eq!(self.connection.state(), State::Closed);
-            assert_eq!(self.connection.poll_timeout(), None, "a deadline after Closed");
-            assert!(self.connection.poll_transmit().is_none(), "output after Closed");
-            assert!(self.connection.poll_event().is_none(), "an event after Closed");
+            assert_eq!(
+                self.connection.poll_timeout(),
+                None,
+                "a deadline after Closed"
+            );
+            assert!(
+                self.connection.poll_transmit().is_none(),
+                "output after Closed"
+            );
+            assert!(
+                self.connection.poll_event().is_none(),
+                "an event after Closed"
+            );
             assert!(!self.connection.wants_write());
         }
     }

@@ -25,11 +25,18 @@ pub struct Lag {
 
 impl Lag {
     /// Always on time.
-    pub const NONE: Self =
-        Self { usual: Duration::ZERO, rare: Duration::ZERO, rare_percent: 0 };
+    pub const NONE: Self = Self {
+        usual: Duration::ZERO,
+        rare: Duration::ZERO,
+        rare_percent: 0,
+    };
 
     fn draw(&self, rng: &mut Rng) -> Duration {
-        let most = if rng.chance(self.rare_percent) { self.rare } else { self.usual };
+        let most = if rng.chance(self.rare_percent) {
+            self.rare
+        } else {
+            self.usual
+        };
         rng.span(Duration::ZERO..=most)
     }
 }
@@ -181,7 +188,10 @@ impl Host {
     /// Queues a message now.
     pub fn send(&mut self, message: impl Into<Message>) {
         let message = message.into();
-        self.conn.connection().send(message.clone()).expect("queued");
+        self.conn
+            .connection()
+            .send(message.clone())
+            .expect("queued");
         self.sent.push(message);
     }
 
@@ -193,7 +203,10 @@ impl Host {
     /// The host's own clock: it stands still while suspended.
     #[must_use]
     pub fn local(&self, now: Instant) -> Instant {
-        let stopped = self.spells.iter().filter(|spell| spell.kind == SpellKind::Suspended);
+        let stopped = self
+            .spells
+            .iter()
+            .filter(|spell| spell.kind == SpellKind::Suspended);
         stopped.fold(now, |local, spell| {
             let lost = now.min(spell.to).saturating_duration_since(spell.from);
             local.saturating_sub(lost)
@@ -201,7 +214,9 @@ impl Host {
     }
 
     fn is_reading(&self, now: Instant) -> bool {
-        !self.spell(now, |kind| kind == SpellKind::NotReading).is_some()
+        !self
+            .spell(now, |kind| kind == SpellKind::NotReading)
+            .is_some()
     }
 
     fn spell(&self, now: Instant, of: impl Fn(SpellKind) -> bool) -> Option<Spell> {
@@ -216,8 +231,10 @@ impl Host {
             let asleep = match spell.kind {
                 SpellKind::Paused => spell.from <= at && at < spell.to,
                 // Timers stand still as well: whatever was due later is due later still.
-                SpellKind::Suspended => now < spell.to && spell.from <= at && at < spell.to
-                    || now < spell.from && spell.from <= at,
+                SpellKind::Suspended => {
+                    now < spell.to && spell.from <= at && at < spell.to
+                        || now < spell.from && spell.from <= at
+                }
                 SpellKind::NotReading => false,
             };
             if asleep {
@@ -257,7 +274,10 @@ impl Host {
             count += 1;
             match event {
                 Event::Request(_) => {
-                    self.conn.connection().accept(local, &Accept::new()).expect("a request waits");
+                    self.conn
+                        .connection()
+                        .accept(local, &Accept::new())
+                        .expect("a request waits");
                 }
                 Event::Pong(_) => self.pongs += 1,
                 event => self.received.extend(Message::try_from(event).ok()),
@@ -295,14 +315,20 @@ impl Host {
             list.reverse();
             self.parts = list;
             if parts {
-                self.sent.push(if is_text { "".into() } else { Bytes::new().into() });
+                self.sent.push(if is_text {
+                    "".into()
+                } else {
+                    Bytes::new().into()
+                });
             }
             self.queue(first, !parts);
         }
         if self.close_at.is_some_and(|at| at <= now) && self.unsent.is_none() {
             self.close_at = None;
             let close = self.conn.connection();
-            close.close(local, wspulse_core::CloseCode::NORMAL, "done").expect("open");
+            close
+                .close(local, wspulse_core::CloseCode::NORMAL, "done")
+                .expect("open");
         }
     }
 
@@ -347,7 +373,10 @@ impl End for Host {
         let reads = self.is_reading(now) && self.conn.connection().wants_read();
         let writes = self.conn.connection().wants_write();
         if (reads && inbound.is_readable()) || (writes && outbound.is_writable()) {
-            if self.wake.is_none_or(|wake| wake > now.saturating_add(self.lag.usual)) {
+            if self
+                .wake
+                .is_none_or(|wake| wake > now.saturating_add(self.lag.usual))
+            {
                 let lag = self.lag.draw(&mut self.rng);
                 self.plan(now, now.saturating_add(lag));
             }
@@ -358,9 +387,10 @@ impl End for Host {
         self.turns += 1;
         self.wake = None;
         let local = self.local(now);
-        let over = self.spells.iter().filter(|spell| {
-            spell.kind == SpellKind::Suspended && spell.to <= now
-        });
+        let over = self
+            .spells
+            .iter()
+            .filter(|spell| spell.kind == SpellKind::Suspended && spell.to <= now);
         let over = over.count();
         if over > self.resumed {
             self.resumed = over;
@@ -369,7 +399,12 @@ impl End for Host {
         if self.is_reading(now) {
             self.read(local, inbound);
         }
-        if self.conn.connection().poll_timeout().is_some_and(|deadline| deadline <= local) {
+        if self
+            .conn
+            .connection()
+            .poll_timeout()
+            .is_some_and(|deadline| deadline <= local)
+        {
             self.conn.timeout(local);
         }
         self.events(local);
@@ -388,9 +423,18 @@ impl End for Host {
         }
         let deadline = self.conn.connection().poll_timeout();
         let deadline = deadline.map(|deadline| self.world(now, deadline));
-        let reading = self.spell(now, |kind| kind == SpellKind::NotReading).map(|s| s.to);
-        let app = if self.unsent.is_some() { None } else { self.traffic.next };
-        let next = [deadline, reading, app, self.close_at].into_iter().flatten().min();
+        let reading = self
+            .spell(now, |kind| kind == SpellKind::NotReading)
+            .map(|s| s.to);
+        let app = if self.unsent.is_some() {
+            None
+        } else {
+            self.traffic.next
+        };
+        let next = [deadline, reading, app, self.close_at]
+            .into_iter()
+            .flatten()
+            .min();
         if let Some(next) = next {
             let lag = self.lag.draw(&mut self.rng);
             self.plan(now, next.saturating_add(lag));
@@ -422,8 +466,16 @@ fn noise(rng: &mut Rng, is_text: bool, len: usize) -> Message {
             bytes.into()
         })
     };
-    let (unit, len) = if is_text { (10, len / 10 * 10) } else { (1, len) };
+    let (unit, len) = if is_text {
+        (10, len / 10 * 10)
+    } else {
+        (1, len)
+    };
     let start = rng.len(0..=(block.len() - len) / unit) * unit;
     let bytes = block.slice(start..start + len);
-    if is_text { ByteString::try_from(bytes).expect("whole units").into() } else { bytes.into() }
+    if is_text {
+        ByteString::try_from(bytes).expect("whole units").into()
+    } else {
+        bytes.into()
+    }
 }

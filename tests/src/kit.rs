@@ -31,7 +31,12 @@ pub const fn ping(interval: u64, timeout: u64) -> HeartbeatConfig {
 /// The default configuration with this heartbeat.
 #[must_use]
 pub fn with_heartbeat(heartbeat: HeartbeatConfig) -> Arc<Config> {
-    Arc::new(Config::builder().heartbeat(heartbeat).build().expect("valid"))
+    Arc::new(
+        Config::builder()
+            .heartbeat(heartbeat)
+            .build()
+            .expect("valid"),
+    )
 }
 
 /// An open connection at time zero.
@@ -53,7 +58,9 @@ pub fn drain(connection: &mut Connection, now: Instant) -> Vec<u8> {
     let mut out = Vec::new();
     while let Some(transmit) = connection.poll_transmit() {
         let before = out.len();
-        transmit.chunks().for_each(|chunk| out.extend_from_slice(chunk));
+        transmit
+            .chunks()
+            .for_each(|chunk| out.extend_from_slice(chunk));
         let len = out.len() - before;
         connection.handle_transmitted(now, len);
     }
@@ -81,7 +88,10 @@ pub fn feed(connection: &mut Connection, now: Instant, mut input: &[u8]) -> Vec<
         input = &input[taken..];
         let before = list.len();
         list.extend(events(connection));
-        assert!(taken > 0 || list.len() > before, "neither took input nor had an event");
+        assert!(
+            taken > 0 || list.len() > before,
+            "neither took input nor had an event"
+        );
     }
     list
 }

@@ -90,9 +90,14 @@ impl Peer {
         }
         self.read_at = now;
         while budget > 0 {
-            let Read::Bytes(bytes) = inbound.read() else { return };
+            let Read::Bytes(bytes) = inbound.read() else {
+                return;
+            };
             let n = bytes.len().min(budget);
-            let frames = self.wire.push(&bytes[..n]).unwrap_or_else(|fault| panic!("{fault}"));
+            let frames = self
+                .wire
+                .push(&bytes[..n])
+                .unwrap_or_else(|fault| panic!("{fault}"));
             inbound.consume(n);
             budget -= n;
             for frame in frames {
@@ -106,9 +111,14 @@ impl Peer {
         if ping.opcode != opcode::PING || self.answer == Answer::Nothing {
             return;
         }
-        let payload = if self.answer == Answer::Right { &ping.payload[..] } else { &[] };
+        let payload = if self.answer == Answer::Right {
+            &ping.payload[..]
+        } else {
+            &[]
+        };
         let at = now.saturating_add(self.answer_after).max(self.answer_from);
-        self.answers.push_back((at, frame(self.role, opcode::PONG, payload)));
+        self.answers
+            .push_back((at, frame(self.role, opcode::PONG, payload)));
     }
 }
 

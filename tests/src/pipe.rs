@@ -129,7 +129,9 @@ impl Pipe {
     }
 
     fn free(&self) -> usize {
-        self.config.send_buffer.saturating_sub(self.queued + self.flying)
+        self.config
+            .send_buffer
+            .saturating_sub(self.queued + self.flying)
     }
 
     // ---- the receiver's side
@@ -211,7 +213,10 @@ impl Pipe {
             return;
         }
         while self.queued > 0 && self.link_free <= now && self.stalled_until(now).is_none() {
-            let window = self.config.receive_buffer.saturating_sub(self.received + self.flying);
+            let window = self
+                .config
+                .receive_buffer
+                .saturating_sub(self.received + self.flying);
             let n = self.config.segment.max(1).min(self.queued).min(window);
             if n == 0 {
                 break;
@@ -241,15 +246,26 @@ impl Pipe {
             return None;
         }
         let arrival = self.in_flight.front().map(|&(at, _)| at);
-        let departure = (self.queued > 0)
-            .then(|| self.stalled_until(now).unwrap_or(self.link_free).max(self.link_free));
+        let departure = (self.queued > 0).then(|| {
+            self.stalled_until(now)
+                .unwrap_or(self.link_free)
+                .max(self.link_free)
+        });
         let fin = self.fin_arrives.filter(|_| !self.ended);
-        let next = [arrival, departure, fin].into_iter().flatten().filter(|&at| at > now).min()?;
+        let next = [arrival, departure, fin]
+            .into_iter()
+            .flatten()
+            .filter(|&at| at > now)
+            .min()?;
         Some(self.config.black_hole.map_or(next, |hole| next.min(hole)))
     }
 
     fn stalled_until(&self, now: Instant) -> Option<Instant> {
-        let stall = self.config.stalls.iter().find(|(from, to)| *from <= now && now < *to)?;
+        let stall = self
+            .config
+            .stalls
+            .iter()
+            .find(|(from, to)| *from <= now && now < *to)?;
         Some(stall.1)
     }
 

@@ -45,7 +45,10 @@ impl Rng {
 
     /// Returns a span of the range, to the nanosecond.
     pub fn span(&mut self, range: RangeInclusive<Duration>) -> Duration {
-        let (low, high) = (range.start().as_nanos() as u64, range.end().as_nanos() as u64);
+        let (low, high) = (
+            range.start().as_nanos() as u64,
+            range.end().as_nanos() as u64,
+        );
         Duration::from_nanos(self.range(low..=high.max(low)))
     }
 
@@ -85,9 +88,11 @@ pub fn traces<T: Send>(name: &str, count: u64, trace: impl Fn(u64) -> T + Sync) 
         return vec![trace(seed)];
     }
     let count = number("SIM_TRACES").map_or(count, |all| (count * all).div_ceil(100_000));
-    let base = name.bytes().fold(number("SIM_BASE").unwrap_or(0), |hash, byte| {
-        mix(hash ^ u64::from(byte)).wrapping_add(1)
-    });
+    let base = name
+        .bytes()
+        .fold(number("SIM_BASE").unwrap_or(0), |hash, byte| {
+            mix(hash ^ u64::from(byte)).wrapping_add(1)
+        });
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let next = AtomicU64::new(0);
     let run = || {
@@ -121,5 +126,8 @@ pub fn traces<T: Send>(name: &str, count: u64, trace: impl Fn(u64) -> T + Sync) 
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable} is a number")),
+    )
 }

@@ -37,7 +37,14 @@ impl<A: End, B: End> World<A, B> {
     #[must_use]
     pub fn new(a: A, b: B, there: PipeConfig, back: PipeConfig) -> Self {
         let (there, back) = (Pipe::new(there), Pipe::new(back));
-        Self { a, b, there, back, now: Instant::ZERO, steps: 0 }
+        Self {
+            a,
+            b,
+            there,
+            back,
+            now: Instant::ZERO,
+            steps: 0,
+        }
     }
 
     /// Returns the time.
@@ -62,7 +69,10 @@ impl<A: End, B: End> World<A, B> {
         let limit = self.steps + MOST_STEPS;
         let mut here = 0;
         while go(self) {
-            let pipes = [self.there.next_change(self.now), self.back.next_change(self.now)];
+            let pipes = [
+                self.there.next_change(self.now),
+                self.back.next_change(self.now),
+            ];
             let ends = [self.a.wake(), self.b.wake()];
             let next = pipes.into_iter().chain(ends).flatten().min();
             let Some(next) = next.filter(|&next| next <= until) else {
@@ -72,7 +82,11 @@ impl<A: End, B: End> World<A, B> {
             here = if next > self.now { 0 } else { here + 1 };
             self.now = self.now.max(next);
             self.steps += 1;
-            assert!(self.steps < limit && here < 10_000, "a busy loop at {:?}", self.now);
+            assert!(
+                self.steps < limit && here < 10_000,
+                "a busy loop at {:?}",
+                self.now
+            );
             self.step();
         }
     }

@@ -34,8 +34,17 @@ pub struct Frame {
 impl std::fmt::Debug for Frame {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let end = self.payload.len().min(16);
-        write!(f, "{{op {:x} fin {} len {}", self.opcode, self.fin, self.len)?;
-        write!(f, " mask {} {:02x?}}}", self.mask.is_some(), &self.payload[..end])
+        write!(
+            f,
+            "{{op {:x} fin {} len {}",
+            self.opcode, self.fin, self.len
+        )?;
+        write!(
+            f,
+            " mask {} {:02x?}}}",
+            self.mask.is_some(),
+            &self.payload[..end]
+        )
     }
 }
 
@@ -44,7 +53,14 @@ impl Frame {
     #[must_use]
     pub fn new(opcode: u8, payload: &[u8]) -> Self {
         let len = payload.len() as u64;
-        Self { fin: true, rsv: 0, opcode, mask: None, payload: payload.to_vec(), len }
+        Self {
+            fin: true,
+            rsv: 0,
+            opcode,
+            mask: None,
+            payload: payload.to_vec(),
+            len,
+        }
     }
 
     /// Makes a Close frame.
@@ -153,13 +169,19 @@ impl Wire {
     /// Passes over an HTTP head first.
     #[must_use]
     pub fn after_head(sender: Role) -> Self {
-        Self { in_head: true, ..Self::frames(sender) }
+        Self {
+            in_head: true,
+            ..Self::frames(sender)
+        }
     }
 
     /// Keeps the payload of data frames too.
     #[must_use]
     pub fn keeping_data(self) -> Self {
-        Self { keeps_data: true, ..self }
+        Self {
+            keeps_data: true,
+            ..self
+        }
     }
 
     /// Tells whether the bytes so far end between two frames.
@@ -176,7 +198,9 @@ impl Wire {
         let mut frames = Vec::new();
         loop {
             if self.in_head {
-                let Some((&byte, rest)) = bytes.split_first() else { return Ok(frames) };
+                let Some((&byte, rest)) = bytes.split_first() else {
+                    return Ok(frames);
+                };
                 bytes = rest;
                 self.held.push(byte);
                 if self.held.ends_with(b"\r\n\r\n") {
@@ -186,7 +210,9 @@ impl Wire {
                 continue;
             }
             let Some(current) = &mut self.current else {
-                let Some((&byte, rest)) = bytes.split_first() else { return Ok(frames) };
+                let Some((&byte, rest)) = bytes.split_first() else {
+                    return Ok(frames);
+                };
                 bytes = rest;
                 self.held.push(byte);
                 self.begin()?;
@@ -198,7 +224,9 @@ impl Wire {
             if bytes.is_empty() {
                 return Ok(frames);
             }
-            let take = usize::try_from(self.missing).unwrap_or(usize::MAX).min(bytes.len());
+            let take = usize::try_from(self.missing)
+                .unwrap_or(usize::MAX)
+                .min(bytes.len());
             if self.keeps_data || current.opcode >= CLOSE {
                 current.payload.extend_from_slice(&bytes[..take]);
             }
@@ -212,7 +240,9 @@ impl Wire {
 
     /// Judges the header once it is whole.
     fn begin(&mut self) -> Result<(), String> {
-        let [first, second, rest @ ..] = &self.held[..] else { return Ok(()) };
+        let [first, second, rest @ ..] = &self.held[..] else {
+            return Ok(());
+        };
         let extra = [0, 2, 8][usize::from((second & 0x7f).saturating_sub(125))];
         let masked = second & 0x80 != 0;
         if rest.len() < extra + if masked { 4 } else { 0 } {
@@ -220,7 +250,9 @@ impl Wire {
         }
         let len = match extra {
             0 => u64::from(second & 0x7f),
-            _ => rest[..extra].iter().fold(0, |len, &byte| len << 8 | u64::from(byte)),
+            _ => rest[..extra]
+                .iter()
+                .fold(0, |len, &byte| len << 8 | u64::from(byte)),
         };
         let (fin, rsv, opcode) = (first & 0x80 != 0, first >> 4 & 7, first & 0xf);
         let mask = masked.then(|| rest[extra..].try_into().expect("four bytes"));
@@ -243,16 +275,28 @@ impl Wire {
             }
         };
         if let Some(fault) = fault {
-            return Err(format!("{:?} sent {fault}: {:02x?}", self.sender, self.held));
+            return Err(format!(
+                "{:?} sent {fault}: {:02x?}",
+                self.sender, self.held
+            ));
         }
         self.held.clear();
         self.missing = len;
-        self.current = Some(Frame { fin, rsv, opcode, mask, payload: Vec::new(), len });
+        self.current = Some(Frame {
+            fin,
+            rsv,
+            opcode,
+            mask,
+            payload: Vec::new(),
+            len,
+        });
         Ok(())
     }
 
     fn finish(&mut self) -> Result<Option<Frame>, String> {
-        let Some(mut frame) = self.current.take() else { return Ok(None) };
+        let Some(mut frame) = self.current.take() else {
+            return Ok(None);
+        };
         if let Some(mask) = frame.mask {
             apply(&mut frame.payload, mask);
         }
@@ -268,7 +312,10 @@ impl Wire {
                     }
                 };
                 if !legal {
-                    return Err(format!("an illegal Close frame (§5.5.1): {:?}", frame.payload));
+                    return Err(format!(
+                        "an illegal Close frame (§5.5.1): {:?}",
+                        frame.payload
+                    ));
                 }
             }
             PING | PONG => {}

@@ -20,7 +20,10 @@ const ROLES: [Role; 2] = [Role::Server, Role::Client];
 const WINDOW: Instant = at(8_000);
 
 fn pipe(latency: u64) -> PipeConfig {
-    PipeConfig { latency: ms(latency), ..PipeConfig::default() }
+    PipeConfig {
+        latency: ms(latency),
+        ..PipeConfig::default()
+    }
 }
 
 fn against(host: Host, peer: Peer) -> World<Host, Peer> {
@@ -28,7 +31,11 @@ fn against(host: Host, peer: Peer) -> World<Host, Peer> {
 }
 
 fn assert_alive(world: &World<Host, Peer>) {
-    assert!(world.a.conn().closed().is_none(), "{:?}", world.a.conn().closed());
+    assert!(
+        world.a.conn().closed().is_none(),
+        "{:?}",
+        world.a.conn().closed()
+    );
     assert!(!world.a.conn().pings().is_empty(), "no ping was sent");
 }
 
@@ -40,7 +47,10 @@ fn assert_dead(world: &World<Host, Peer>, when: Instant, silence: Duration) {
     assert_eq!(closed.initiator, Initiator::Local);
     assert_eq!((closed_at, closed.silence), (when, silence));
     assert_eq!(world.a.conn().suspicions(), 1);
-    assert_eq!(world.a.conn().suspected(), Some(when.saturating_sub(ms(500))));
+    assert_eq!(
+        world.a.conn().suspected(),
+        Some(when.saturating_sub(ms(500)))
+    );
     assert_eq!(closed.sent.map(|code| code.as_u16()), Some(1011));
 }
 
@@ -50,11 +60,19 @@ fn noread() {
     for role in ROLES {
         let mut host = host(role, ping(1_000, 1_000));
         let from = at(100);
-        host.spells = vec![Spell { from, to: at(7_100), kind: SpellKind::NotReading }];
+        host.spells = vec![Spell {
+            from,
+            to: at(7_100),
+            kind: SpellKind::NotReading,
+        }];
         let mut peer = Peer::new(role.peer());
         let message = frame(role.peer(), opcode::BINARY, &[1; 65_000]);
         (0..100).for_each(|_| peer.write_at(at(100), message.clone()));
-        let big = PipeConfig { receive_buffer: 1 << 20, send_buffer: 8 << 20, ..pipe(10) };
+        let big = PipeConfig {
+            receive_buffer: 1 << 20,
+            send_buffer: 8 << 20,
+            ..pipe(10)
+        };
         let mut world = World::new(host, peer, pipe(10), big);
         world.run_until(WINDOW);
         assert_alive(&world);
@@ -85,7 +103,14 @@ fn slowmsg() {
         assert_alive(&world);
         assert_eq!(world.a.received(), &[Message::from(vec![1; 4 << 20])]);
         // Nothing goes out for a second: a ping each second, whatever comes in.
-        let first = [at(1_000), at(2_000), at(3_000), at(4_000), at(5_000), at(6_000)];
+        let first = [
+            at(1_000),
+            at(2_000),
+            at(3_000),
+            at(4_000),
+            at(5_000),
+            at(6_000),
+        ];
         assert_eq!(world.a.conn().pings()[..6], first);
         assert_eq!(world.a.conn().suspicions(), 0);
     }
@@ -96,14 +121,21 @@ fn slowmsg() {
 fn stall() {
     for role in ROLES {
         let mut host = host(role, ping(1_000, 1_000));
-        let stall = |from: u64| Spell { from: at(from), to: at(from + 1_500), kind: SpellKind::Paused };
+        let stall = |from: u64| Spell {
+            from: at(from),
+            to: at(from + 1_500),
+            kind: SpellKind::Paused,
+        };
         host.spells = vec![stall(1_001), stall(3_020), stall(5_030)];
         let mut peer = Peer::new(role.peer());
         peer.answer_after = ms(30);
         let mut world = against(host, peer);
         world.run_until(WINDOW);
         assert_alive(&world);
-        assert!(world.a.conn().local_pauses(WINDOW) >= 2, "the pauses were noticed");
+        assert!(
+            world.a.conn().local_pauses(WINDOW) >= 2,
+            "the pauses were noticed"
+        );
         assert_eq!(world.a.conn().suspicions(), 0);
     }
 }
@@ -116,14 +148,29 @@ fn backlog() {
         (0..1).for_each(|_| host.send(vec![7; 16 << 20]));
         let mut peer = Peer::new(role.peer());
         peer.read_rate = Some(2_000_000);
-        let there = PipeConfig { send_buffer: 4 << 20, receive_buffer: 6 << 20, ..pipe(10) };
+        let there = PipeConfig {
+            send_buffer: 4 << 20,
+            receive_buffer: 6 << 20,
+            ..pipe(10)
+        };
         let mut world = World::new(host, peer, there, pipe(10));
         world.run_until(at(12_000));
         assert_alive(&world);
-        assert!(world.there.read_total() > 16 << 20, "{}", world.there.read_total());
+        assert!(
+            world.there.read_total() > 16 << 20,
+            "{}",
+            world.there.read_total()
+        );
         // The pong of the first ping was more than four timeouts late, and nobody died.
-        let heard = world.b.frames().iter().find(|(_, frame)| frame.opcode == opcode::PING);
-        let late = heard.expect("read").0.saturating_duration_since(world.a.conn().pings()[0]);
+        let heard = world
+            .b
+            .frames()
+            .iter()
+            .find(|(_, frame)| frame.opcode == opcode::PING);
+        let late = heard
+            .expect("read")
+            .0
+            .saturating_duration_since(world.a.conn().pings()[0]);
         assert!(late > ms(4_000), "{late:?}");
     }
 }
@@ -135,7 +182,10 @@ fn dead() {
         let host = host(role, ping(1_000, 1_000));
         let mut peer = Peer::new(role.peer());
         peer.write_at(at(290), frame(role.peer(), opcode::TEXT, b"last words"));
-        let hole = |latency| PipeConfig { black_hole: Some(at(400)), ..pipe(latency) };
+        let hole = |latency| PipeConfig {
+            black_hole: Some(at(400)),
+            ..pipe(latency)
+        };
         let mut host = host;
         host.traffic.next = Some(at(300));
         host.traffic.left = 1;
@@ -224,7 +274,10 @@ fn datanopong() {
 fn flood() {
     for role in ROLES {
         let heartbeat = HeartbeatConfig::ping(ms(1_000), ms(1_000)).write_stall_timeout(ms(3_000));
-        let config = Config::builder().heartbeat(heartbeat).build().expect("valid");
+        let config = Config::builder()
+            .heartbeat(heartbeat)
+            .build()
+            .expect("valid");
         let host = Host::new(Checked::open(open(role, &config.into()), Instant::ZERO), 1);
         let mut peer = Peer::new(role.peer());
         peer.read_rate = Some(0);
@@ -242,6 +295,9 @@ fn flood() {
         let limit = wspulse_core::LimitExceeded::ControlFlood;
         assert_eq!(closed.cause, Cause::Limit(limit));
         assert!(most <= 128 << 10, "both kernels hold {most}");
-        assert!(connection_held < 8 << 10, "the connection holds {connection_held}");
+        assert!(
+            connection_held < 8 << 10,
+            "the connection holds {connection_held}"
+        );
     }
 }

@@ -498,7 +498,8 @@ impl Connection {
         };
         let had_ping = core::mem::take(&mut outgoing.has_ping);
         if !outgoing.is_empty() {
-            if outgoing.is_drained() && outgoing.wire.capacity() > RETAIN {
+            if outgoing.is_drained() && !outgoing.has_frames() && outgoing.wire.capacity() > RETAIN
+            {
                 outgoing.wire = Vec::new();
                 outgoing.taken = 0;
             }

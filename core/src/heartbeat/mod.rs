@@ -290,7 +290,7 @@ impl Heartbeat {
         if self
             .drain
             .as_mut()
-            .is_some_and(|drain| drain.answered(after))
+            .is_some_and(|drain| drain.answered(now, after))
         {
             self.drain = None;
         }
@@ -360,9 +360,6 @@ impl Heartbeat {
         }
         self.judge(now);
         self.judge_stall(now);
-        if self.phase == Phase::Quiet && self.ping_due() <= now {
-            self.make_ping();
-        }
         if self
             .drain
             .as_ref()
@@ -648,14 +645,17 @@ impl Heartbeat {
         self.arm(self.now);
     }
 
-    /// Arms the earliest deadline after `now` that the facts imply, or could come to imply by
-    /// received data alone.
+    /// Makes a ping if one is due, and arms the earliest deadline after `now` that the facts
+    /// imply, or could come to imply by received data alone.
     fn arm(&mut self, now: Instant) {
+        if self.phase == Phase::Quiet && self.ping_due() <= now {
+            self.make_ping();
+        }
         let silence = match self.phase {
             Phase::Quiet => [self.ping_due(), Instant::MAX, Instant::MAX],
             Phase::Due | Phase::Queued | Phase::Dead(_) => [Instant::MAX; 3],
             Phase::Awaiting => [
-                self.earliest_next_ping(),
+                self.after_life(now),
                 self.suspect_deadline(),
                 self.death_deadline(),
             ],
@@ -684,11 +684,19 @@ impl Heartbeat {
         }
     }
 
-    /// When the next ping is due if the outstanding one is answered at once.
-    fn earliest_next_ping(&self) -> Instant {
+    /// The earliest time to look again if a sign of life comes: life does not move the deadline.
+    fn after_life(&self, now: Instant) -> Instant {
         match self.config.mode {
-            Mode::Idle | Mode::Periodic => self.awaiting_since.saturating_add(self.interval()),
-            Mode::Passive | Mode::Off => Instant::MAX,
+            Mode::Idle | Mode::Periodic => {
+                let due = self.awaiting_since.saturating_add(self.interval());
+                if due > now {
+                    due
+                } else {
+                    now.saturating_add(self.interval())
+                }
+            }
+            Mode::Passive => now.saturating_add(self.config.suspicion()),
+            Mode::Off => Instant::MAX,
         }
     }
 
