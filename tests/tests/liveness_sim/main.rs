@@ -21,6 +21,7 @@ use wspulse_tests::rng::Rng;
 /// What one trace has to tell.
 #[derive(Clone, Copy, Debug, Default)]
 struct Told {
+    traces: u64,
     simulated: Duration,
     steps: u64,
     pings: u64,
@@ -44,7 +45,10 @@ impl Told {
 
 /// Adds up, and prints past the test runner's capture: how much was simulated is of interest.
 fn sum(name: &str, traces: &[Told]) -> Told {
-    let mut all = Told::default();
+    let mut all = Told {
+        traces: traces.len() as u64,
+        ..Told::default()
+    };
     for told in traces {
         all.simulated += told.simulated;
         all.steps += told.steps;
@@ -58,7 +62,7 @@ fn sum(name: &str, traces: &[Told]) -> Told {
     let line = format!(
         "{name}: {} traces, {} h simulated, {} steps, {} pings, {} messages, {} local pauses, \
          {} suspicions, {} deaths, {} of them stalled writes\n",
-        traces.len(),
+        all.traces,
         all.simulated.as_secs() / 3600,
         all.steps,
         all.pings,
@@ -85,7 +89,11 @@ fn role(rng: &mut Rng) -> Role {
 
 /// An open connection on a host.
 fn host(rng: &mut Rng, role: Role, heartbeat: HeartbeatConfig) -> Host {
-    let config = Arc::new(Config::builder().heartbeat(heartbeat).build().expect("valid"));
+    // Round trips of minutes occur, and closing takes one.
+    let config = Config::builder()
+        .heartbeat(heartbeat)
+        .close_timeout(Duration::from_secs(3_600));
+    let config = Arc::new(config.build().expect("valid"));
     let seed = Seed::predictable_for_tests(rng.next());
     let connection = Connection::from_upgrade(role, config, seed, Instant::ZERO);
     Host::new(Checked::open(connection, Instant::ZERO), rng.next())

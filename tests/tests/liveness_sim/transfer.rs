@@ -3,19 +3,21 @@
 use std::time::Duration;
 
 use wspulse_core::heartbeat::{DeadReason, Evidence, HeartbeatConfig, Mode};
-use wspulse_core::{Cause, Instant, Role};
+use wspulse_core::{Cause, Instant, Message, Role};
 use wspulse_tests::host::{Host, Lag, Traffic};
 use wspulse_tests::kit::ms;
 use wspulse_tests::peer::Peer;
 use wspulse_tests::pipe::PipeConfig;
 use wspulse_tests::rng::{Rng, traces};
 use wspulse_tests::sim::{End, World};
+use wspulse_tests::wire::opcode;
 
 use crate::{Told, host, log_span, patient, role, sum};
 
 const STALL: Duration = Duration::from_secs(30);
 
 /// A transfer through buffers that hold many timeouts' worth of bytes.
+#[derive(Clone, Debug)]
 struct Plan {
     role: Role,
     heartbeat: HeartbeatConfig,
@@ -33,7 +35,11 @@ struct Plan {
 fn plan(rng: &mut Rng, receive_buffer: usize) -> Plan {
     let interval = log_span(rng, ms(500), ms(20_000));
     let timeout = log_span(rng, ms(500), ms(20_000));
-    let evidence = rng.pick(&[Evidence::AnyByte, Evidence::AnyFrame, Evidence::MatchingPong]);
+    let evidence = rng.pick(&[
+        Evidence::AnyByte,
+        Evidence::AnyFrame,
+        Evidence::MatchingPong,
+    ]);
     let heartbeat = HeartbeatConfig::ping(interval, timeout)
         .mode(rng.pick(&[Mode::Idle, Mode::Periodic]))
         .evidence(evidence)
@@ -70,7 +76,10 @@ fn plan(rng: &mut Rng, receive_buffer: usize) -> Plan {
             ..Traffic::NONE
         },
         there,
-        back: PipeConfig { latency, ..PipeConfig::default() },
+        back: PipeConfig {
+            latency,
+            ..PipeConfig::default()
+        },
         rate,
         total: left * longest,
         depth,
@@ -78,8 +87,12 @@ fn plan(rng: &mut Rng, receive_buffer: usize) -> Plan {
 }
 
 fn log_size(rng: &mut Rng, low: usize, high: usize) -> usize {
-    log_span(rng, Duration::from_nanos(low as u64), Duration::from_nanos(high as u64)).as_nanos()
-        as usize
+    log_span(
+        rng,
+        Duration::from_nanos(low as u64),
+        Duration::from_nanos(high as u64),
+    )
+    .as_nanos() as usize
 }
 
 /// The time it takes in all, and then some.
@@ -90,7 +103,12 @@ fn length(plan: &Plan) -> Duration {
 
 fn told<B: End>(world: &World<Host, B>) -> Told {
     let simulated = Duration::from_nanos(world.now().as_nanos());
-    Told { simulated, steps: world.steps(), ..Told::default() }.of(&world.a, world.now())
+    Told {
+        simulated,
+        steps: world.steps(),
+        ..Told::default()
+    }
+    .of(&world.a, world.now())
 }
 
 /// A link at a constant rate, and an engine behind it.
@@ -102,14 +120,17 @@ fn slow_link(seed: u64) -> Told {
     let mut a = host(rng, plan.role, plan.heartbeat);
     let mut b = host(rng, plan.role.peer(), patient(HeartbeatConfig::off()));
     a.traffic = plan.traffic.clone();
-    b.lag = Lag { usual: plan.timeout / 16, rare: plan.timeout / 8, rare_percent: 5 };
+    b.lag = Lag {
+        usual: plan.timeout / 16,
+        rare: plan.timeout / 8,
+        rare_percent: 5,
+    };
     let end = Instant::ZERO.saturating_add(length(&plan));
     let mut world = World::new(a, b, plan.there.clone(), plan.back.clone());
     world.run_until(end);
     let closed = world.a.conn().closed();
-    assert!(closed.is_none(), "{closed:?}");
+    assert!(closed.is_none(), "{closed:?}\n{plan:?}");
     assert!(world.a.sent() == world.b.received(), "all arrived");
-    assert_eq!(world.there.read_total(), world.a.conn().bytes_out());
     told(&world)
 }
 
@@ -127,8 +148,18 @@ fn slow_reader(seed: u64) -> Told {
     let mut world = World::new(a, b, plan.there.clone(), plan.back.clone());
     world.run_until(end);
     let closed = world.a.conn().closed();
-    assert!(closed.is_none(), "{closed:?}");
-    assert_eq!(world.there.read_total(), world.a.conn().bytes_out());
+    assert!(closed.is_none(), "{closed:?}\n{plan:?}");
+    let sent: usize = world.a.sent().iter().map(Message::len).sum();
+    let data = world
+        .b
+        .frames()
+        .iter()
+        .filter(|(_, frame)| frame.opcode < opcode::CLOSE);
+    assert_eq!(
+        data.map(|(_, frame)| frame.len).sum::<u64>(),
+        sent as u64,
+        "all arrived"
+    );
     told(&world)
 }
 
@@ -156,32 +187,45 @@ fn breaks(seed: u64) -> Told {
     world.run_until(hole.saturating_add(bound * 2 + linger));
     let conn = world.a.conn();
     let (at, closed) = conn.closed().expect("found");
-    let Cause::Dead(reason) = closed.cause else { panic!("{closed:?}") };
+    assert!(at > hole, "a healthy peer: {closed:?}");
+    let Cause::Dead(reason) = closed.cause else {
+        panic!("{closed:?}")
+    };
     assert!(conn.suspicions() > 0, "suspected before dead");
     let quiet_since = conn.last_input().max(hole);
     let silence = at.saturating_duration_since(quiet_since);
-    assert!(silence <= bound + linger, "{silence:?} of silence, not {bound:?}: {closed:?}");
+    assert!(
+        silence <= bound + linger,
+        "{silence:?} of silence, not {bound:?}: {closed:?}"
+    );
     let least = plan.timeout.min(stall);
-    assert!(at >= conn.last_input().saturating_add(least), "too early: {closed:?}");
+    assert!(
+        at >= conn.last_input().saturating_add(least),
+        "too early: {closed:?}"
+    );
     let stalled = u64::from(reason == DeadReason::WriteStalled);
-    Told { deaths: 1, stalled, ..told(&world) }
+    Told {
+        deaths: 1,
+        stalled,
+        ..told(&world)
+    }
 }
 
 #[test]
 fn a_slow_link_kills_nobody() {
     let all = sum("slow link", &traces("slow_link", 4_000, slow_link));
-    assert!(all.pings > 4_000 || all.steps < 100_000, "{all:?}");
+    assert!(all.pings > all.traces, "{all:?}");
 }
 
 #[test]
 fn a_slow_reader_kills_nobody() {
     let all = sum("slow reader", &traces("slow_reader", 1_000, slow_reader));
-    assert!(all.pings > 1_000 || all.steps < 100_000, "{all:?}");
+    assert!(all.pings > all.traces, "{all:?}");
 }
 
 #[test]
 fn a_path_that_breaks_under_load_is_found() {
     let all = sum("dying, transfer", &traces("breaks", 4_000, breaks));
-    let both = all.stalled > 100 && all.deaths - all.stalled > 100;
-    assert!(both || all.steps < 100_000, "{all:?}");
+    let both = all.stalled > all.traces / 10 && all.deaths - all.stalled > all.traces / 10;
+    assert!(both, "{all:?}");
 }
