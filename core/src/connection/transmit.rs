@@ -28,6 +28,10 @@ const COMMIT: usize = 64 << 10;
 /// than a second slice.
 const GATHER: usize = 16 << 10;
 
+/// Messages up to this length are framed when they are queued, which spares them a place in the
+/// queue; the payload is free again at once.
+const STAGE: usize = 4 << 10;
+
 /// A drained buffer of up to this size, enough for any control frame of a server, waits for the
 /// next one; larger ones are freed at once.
 const RETAIN: usize = 128;
@@ -85,6 +89,9 @@ pub(super) struct Outgoing {
     has_close: bool,
     pongs: Pongs,
     pings: VecDeque<Bytes>,
+    /// Short whole messages, framed when they were queued and not committed yet. They come before
+    /// all of `parts`.
+    staged: Vec<u8>,
     parts: VecDeque<Part>,
     /// Whether the last data frame committed was not the last of its message.
     inside_message: bool,
@@ -168,11 +175,16 @@ impl Outgoing {
     }
 
     fn has_frames(&self) -> bool {
-        self.pongs.count > 0 || !self.pings.is_empty() || !self.parts.is_empty()
+        self.pongs.count > 0
+            || !self.pings.is_empty()
+            || !self.staged.is_empty()
+            || !self.parts.is_empty()
     }
 
     pub(super) fn buffered_amount(&self) -> usize {
-        self.committed().saturating_add(self.unframed)
+        self.committed()
+            .saturating_add(self.staged.len())
+            .saturating_add(self.unframed)
     }
 
     fn lend(&self) -> Option<Transmit<'_>> {
@@ -213,10 +225,30 @@ impl Outgoing {
         self.parts.push_back(part);
     }
 
+    /// Whether a message of `len` bytes can be framed at once: it is short, no longer one waits
+    /// before it, and what is framed stays within a commit.
+    fn can_stage(&self, len: usize, max_frame: usize) -> bool {
+        len <= STAGE.min(max_frame) && self.parts.is_empty() && self.staged.len() < COMMIT
+    }
+
+    fn stage(&mut self, opcode: Opcode, payload: &[u8], keys: Option<&mut SeedRng>) {
+        push_frame(&mut self.staged, opcode, payload, keys);
+    }
+
+    /// Commits what is staged, without a copy where nothing goes before it.
+    fn commit_staged(&mut self) {
+        if self.wire.is_empty() {
+            core::mem::swap(&mut self.wire, &mut self.staged);
+        } else {
+            self.wire.append(&mut self.staged);
+        }
+    }
+
     /// Forgets all that is not committed; a frame that is committed in part is finished.
     pub(super) fn drop_uncommitted(&mut self) {
         self.pongs.clear();
         self.pings.clear();
+        self.staged.clear();
         self.parts.truncate(1);
         self.unfinished = None;
         self.unframed = 0;
@@ -242,6 +274,17 @@ impl Outgoing {
 
     /// Commits the next frames of messages, as far as there is room.
     fn frame_data(&mut self, max_frame: usize, mut keys: Option<&mut SeedRng>) {
+        if self
+            .parts
+            .front()
+            .is_some_and(|part| keys.is_some() || part.is_gathered())
+        {
+            let expected = self
+                .unframed
+                .min(COMMIT)
+                .saturating_add(FrameHeader::MAX_LEN);
+            self.wire.reserve(expected);
+        }
         while self.has_room() {
             let Some(part) = self.parts.front_mut() else {
                 return;
@@ -260,6 +303,11 @@ impl Outgoing {
 }
 
 impl Part {
+    /// Whether an unmasked payload is copied into the buffer.
+    fn is_gathered(&self) -> bool {
+        self.payload.len().saturating_sub(self.framed) <= GATHER
+    }
+
     /// Commits the header of the next frame; tells whether it ends the message.
     fn begin_frame(
         &mut self,
@@ -303,6 +351,7 @@ impl Connection {
         if !matches!(self.phase, Phase::Open) {
             return Err(SendError::NotOpen(message));
         }
+        let max_frame = self.config.max_outgoing_frame;
         let opcode = if message.is_text() {
             Opcode::Text
         } else {
@@ -318,10 +367,13 @@ impl Connection {
             Some(_) => return Err(SendError::Unfinished(message)),
         };
         outgoing.unfinished = (!last).then_some(opcode);
-        let payload = message.into_bytes();
-        self.bucket
-            .refund(u64::try_from(payload.len()).unwrap_or(u64::MAX));
-        outgoing.push(payload, first, last);
+        self.bucket.refund(message.len());
+        if last && first == opcode && outgoing.can_stage(message.len(), max_frame) {
+            let keys = self.extras.as_mut().and_then(|extras| extras.keys.as_mut());
+            outgoing.stage(opcode, message.as_bytes(), keys);
+        } else {
+            outgoing.push(message.into_bytes(), first, last);
+        }
         let now = self.heartbeat.observe(Instant::ZERO);
         if let Some(timers) = self.optional_timers() {
             timers.message_sent(now);
@@ -422,7 +474,7 @@ impl Connection {
             return commit_close(outgoing, ending, keys);
         }
         for payload in outgoing.pongs.iter() {
-            push_control(
+            push_frame(
                 &mut outgoing.wire,
                 Opcode::Pong,
                 payload,
@@ -438,7 +490,7 @@ impl Connection {
                 keys.as_deref_mut(),
             );
             while let Some(payload) = outgoing.pings.pop_front() {
-                push_control(
+                push_frame(
                     &mut outgoing.wire,
                     Opcode::Ping,
                     &payload,
@@ -446,6 +498,7 @@ impl Connection {
                 );
             }
         }
+        outgoing.commit_staged();
         outgoing.frame_data(max_frame, keys.as_deref_mut());
         if let Phase::Ending(ending) = &mut self.phase
             && outgoing.parts.is_empty()
@@ -497,13 +550,17 @@ impl Connection {
             return;
         };
         let had_ping = core::mem::take(&mut outgoing.has_ping);
+        if outgoing.has_frames() || !outgoing.is_drained() {
+            return;
+        }
+        let held = outgoing.wire.capacity().max(outgoing.staged.capacity());
         if !outgoing.is_empty() {
-            if outgoing.is_drained() && !outgoing.has_frames() && outgoing.wire.capacity() > RETAIN
-            {
+            if held > RETAIN {
                 outgoing.wire = Vec::new();
+                outgoing.staged = Vec::new();
                 outgoing.taken = 0;
             }
-        } else if quiet || had_ping || outgoing.wire.capacity() > RETAIN {
+        } else if quiet || had_ping || held > RETAIN {
             self.outgoing = None;
         }
     }
@@ -523,12 +580,10 @@ fn commit_ping(
         // Rule 14. Nothing may come between the fragments of a message but control frames
         // (RFC 6455 §5.4): there a ping frame takes the request's place.
         Some(application) if application.sends && !outgoing.inside_message => {
-            let mask = keys.map(SeedRng::next_mask);
             let request = application.request.as_bytes();
-            push_header(&mut outgoing.wire, Opcode::Text, true, request.len(), mask);
-            extend(&mut outgoing.wire, request, mask);
+            push_frame(&mut outgoing.wire, Opcode::Text, request, keys);
         }
-        _ => push_control(&mut outgoing.wire, Opcode::Ping, &payload, keys),
+        _ => push_frame(&mut outgoing.wire, Opcode::Ping, &payload, keys),
     }
     outgoing.ping_end = Some(outgoing.wire.len());
     outgoing.has_ping = true;
@@ -543,12 +598,12 @@ fn commit_close(outgoing: &mut Outgoing, ending: &mut Ending, keys: Option<&mut 
     let mut buffer = [0; CloseFrame::MAX_PAYLOAD];
     // An unsendable code stands for a Close frame without one.
     let payload = CloseFrame::encode(code, reason, &mut buffer).unwrap_or_default();
-    push_control(&mut outgoing.wire, Opcode::Close, payload, keys);
+    push_frame(&mut outgoing.wire, Opcode::Close, payload, keys);
     outgoing.has_close = true;
     ending.close = CloseStage::Committed(code);
 }
 
-fn push_control(wire: &mut Vec<u8>, opcode: Opcode, payload: &[u8], keys: Option<&mut SeedRng>) {
+fn push_frame(wire: &mut Vec<u8>, opcode: Opcode, payload: &[u8], keys: Option<&mut SeedRng>) {
     let mask = keys.map(SeedRng::next_mask);
     push_header(wire, opcode, true, payload.len(), mask);
     extend(wire, payload, mask);
