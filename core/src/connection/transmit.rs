@@ -274,35 +274,48 @@ impl Outgoing {
 
     /// Commits the next frames of messages, as far as there is room.
     fn frame_data(&mut self, max_frame: usize, mut keys: Option<&mut SeedRng>) {
-        if self
-            .parts
-            .front()
-            .is_some_and(|part| keys.is_some() || part.is_gathered())
+        if let Some(part) = self.parts.front()
+            && (keys.is_some() || part.is_gathered())
         {
-            let expected = self
-                .unframed
-                .min(COMMIT)
-                .saturating_add(FrameHeader::MAX_LEN);
-            self.wire.reserve(expected);
+            let expected = self.unframed.min(COMMIT);
+            self.wire
+                .reserve(expected.saturating_add(FrameHeader::MAX_LEN));
         }
-        while self.has_room() {
-            let Some(part) = self.parts.front_mut() else {
+        while self.tail.is_empty()
+            && let Some(part) = self.parts.front_mut()
+        {
+            let length = self.wire.len().saturating_add(part.next_length(max_frame));
+            if length > COMMIT && !self.wire.is_empty() {
                 return;
-            };
-            if part.frame_left == 0 {
-                let fin = part.begin_frame(&mut self.wire, max_frame, keys.as_deref_mut());
-                self.inside_message = !fin;
             }
-            let length = part.commit_payload(&mut self.wire, &mut self.tail);
-            self.unframed = self.unframed.saturating_sub(length);
-            if part.frame_left == 0 && part.framed == part.payload.len() {
-                self.parts.pop_front();
-            }
+            let fin = part.begin_frame(&mut self.wire, max_frame, keys.as_deref_mut());
+            self.inside_message = !fin;
+            self.commit_payload();
+        }
+    }
+
+    /// Commits payload of the frame in progress, as far as there is room.
+    fn commit_payload(&mut self) {
+        let Some(part) = self.parts.front_mut() else {
+            return;
+        };
+        let length = part.commit_payload(&mut self.wire, &mut self.tail);
+        self.unframed = self.unframed.saturating_sub(length);
+        if part.frame_left == 0 && part.framed == part.payload.len() {
+            self.parts.pop_front();
         }
     }
 }
 
 impl Part {
+    /// The length of the next frame.
+    fn next_length(&self, max_frame: usize) -> usize {
+        self.payload
+            .len()
+            .saturating_sub(self.framed)
+            .min(max_frame)
+    }
+
     /// Whether an unmasked payload is copied into the buffer.
     fn is_gathered(&self) -> bool {
         self.payload.len().saturating_sub(self.framed) <= GATHER
@@ -315,9 +328,8 @@ impl Part {
         max_frame: usize,
         keys: Option<&mut SeedRng>,
     ) -> bool {
-        let waiting = self.payload.len().saturating_sub(self.framed);
-        let length = waiting.min(max_frame);
-        let fin = self.last && length == waiting;
+        let length = self.next_length(max_frame);
+        let fin = self.last && self.framed.saturating_add(length) == self.payload.len();
         self.mask = keys.map(SeedRng::next_mask);
         push_header(wire, self.opcode, fin, length, self.mask);
         self.opcode = Opcode::Continuation;
@@ -374,7 +386,7 @@ impl Connection {
         } else {
             outgoing.push(message.into_bytes(), first, last);
         }
-        let now = self.heartbeat.observe(Instant::ZERO);
+        let now = self.heartbeat.now();
         if let Some(timers) = self.optional_timers() {
             timers.message_sent(now);
         }
@@ -408,16 +420,19 @@ impl Connection {
         self.outgoing.get_or_insert_default().pongs.push(payload);
     }
 
-    /// Queues an answer to an application heartbeat; small, and not subject to the limit, but to
-    /// the same bound as pongs.
+    /// Queues an answer to an application heartbeat: within the bound of pongs, and never between
+    /// the fragments of a message.
     pub(super) fn queue_text(&mut self, text: Bytes) {
+        let max_frame = self.config.max_outgoing_frame;
+        let keys = self.extras.as_mut().and_then(|extras| extras.keys.as_mut());
         let outgoing = self.outgoing.get_or_insert_default();
-        let waiting = outgoing
-            .parts
-            .iter()
-            .filter(|part| part.payload == text)
-            .count();
-        if waiting < MAX_PONGS && outgoing.unfinished.is_none() {
+        let behind_data = !outgoing.parts.is_empty();
+        if outgoing.unfinished.is_some() || outgoing.inside_message {
+            return;
+        }
+        if outgoing.can_stage(text.len(), max_frame) {
+            outgoing.stage(Opcode::Text, &text, keys);
+        } else if behind_data && outgoing.parts.len() < MAX_PONGS {
             outgoing.push(text, Opcode::Text, true);
         }
     }
@@ -463,7 +478,7 @@ impl Connection {
         outgoing.wire.clear();
         outgoing.taken = 0;
         if outgoing.is_inside_frame() {
-            outgoing.frame_data(max_frame, keys.as_deref_mut());
+            outgoing.commit_payload();
         }
         if outgoing.is_inside_frame() || !outgoing.has_room() {
             return;
