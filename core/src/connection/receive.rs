@@ -214,16 +214,24 @@ impl Connection {
 
     #[inline]
     fn deliver(&mut self, now: Instant, event: Event) {
+        // Straight into its place: moving a fresh event about costs more than making it.
+        self.slot = Some(event);
+        if self.extras.is_some() || self.config.application_heartbeat.is_some() {
+            self.handle_delivered(now);
+        }
+    }
+
+    fn handle_delivered(&mut self, now: Instant) {
         if let Some(timers) = self.optional_timers() {
             timers.message_ended(now);
         }
-        if let (Some(_), Event::Text(text)) = (&self.config.application_heartbeat, &event) {
+        if let (Some(_), Some(Event::Text(text))) = (&self.config.application_heartbeat, &self.slot)
+        {
             let text = text.clone();
             if self.take_application_heartbeat(now, &text) {
-                return;
+                self.slot = None;
             }
         }
-        self.slot = Some(event);
     }
 
     fn deliver_part(&mut self, now: Instant, last: bool) -> Result<(), Fault> {
