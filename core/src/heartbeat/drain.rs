@@ -57,15 +57,16 @@ impl Drain {
             open <= window.checked_div(8).unwrap_or_default()
         });
         if is_full {
+            if now > self.attempted_at
+                && let Some(rate) = self.window_rate(window)
+            {
+                self.rate = Some(rate);
+                self.restart_window(self.attempted_at);
+            }
             self.window_bytes = self.window_bytes.saturating_add(taken);
             if self.rate.is_none() {
                 // Buffers that grow at the start take bytes without draining any.
                 self.backlog = self.backlog.saturating_add(taken).min(MAX_BACKLOG);
-            }
-            let open = now.saturating_duration_since(self.window_start);
-            if open >= window {
-                self.rate = Some(per_second(self.window_bytes, open));
-                self.restart_window(now);
             }
         } else {
             let elapsed = now.saturating_duration_since(self.estimated_at);
@@ -104,7 +105,7 @@ impl Drain {
 
     /// By how much the outstanding ping's clock is extended.
     pub(super) fn extension(&self, window: Duration) -> Duration {
-        match self.rate {
+        match self.window_rate(window).or(self.rate) {
             _ if self.ahead == 0 => Duration::ZERO,
             Some(rate) => time_for(self.ahead, rate),
             // Too early to tell; the first window will.
@@ -136,6 +137,16 @@ impl Drain {
             .open_since
             .map(|since| now.saturating_duration_since(since));
         open.is_some_and(|open| open > age)
+    }
+
+    /// The rate over the window, once it is long enough. Kernels wake a writer when much of a
+    /// buffer is free, so bytes come in bursts of several reports at one instant; what was taken
+    /// then was drained before, and a window ends with the last of them.
+    fn window_rate(&self, window: Duration) -> Option<u64> {
+        let length = self
+            .attempted_at
+            .saturating_duration_since(self.window_start);
+        (length >= window).then(|| per_second(self.window_bytes, length))
     }
 
     fn restart_window(&mut self, now: Instant) {

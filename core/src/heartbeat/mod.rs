@@ -509,6 +509,11 @@ impl Heartbeat {
         self.config.local_pause()
     }
 
+    /// The largest time seen.
+    pub(crate) const fn now(&self) -> Instant {
+        self.now
+    }
+
     /// Notes the time and nothing else; returns the largest seen.
     #[inline]
     pub(crate) fn observe(&mut self, now: Instant) -> Instant {
