@@ -78,6 +78,8 @@ pub(super) struct Outgoing {
     wire: Vec<u8>,
     taken: usize,
     tail: Bytes,
+    /// Whether it was ever lent: a head is committed before that.
+    is_lent: bool,
     /// Where in `wire` the heartbeat's ping ends.
     ping_end: Option<usize>,
     /// Whether the commit carries the heartbeat's ping, or ends with the Close frame.
@@ -175,7 +177,8 @@ impl Outgoing {
         self.committed().saturating_add(self.unframed)
     }
 
-    fn lend(&self) -> Option<Transmit<'_>> {
+    fn lend(&mut self) -> Option<Transmit<'_>> {
+        self.is_lent = true;
         let wire = self.wire.get(self.taken..).unwrap_or_default();
         match (wire, &*self.tail) {
             ([], []) => None,
@@ -400,7 +403,7 @@ impl Connection {
         {
             self.refill();
         }
-        self.outgoing.as_ref()?.lend()
+        self.outgoing.as_mut()?.lend()
     }
 
     /// Commits what comes next. Only when everything committed was taken.
@@ -462,7 +465,7 @@ impl Connection {
         };
         let committed = outgoing.committed();
         let written = written.min(committed);
-        if committed == 0 {
+        if committed == 0 || !outgoing.is_lent {
             return;
         }
         outgoing.take(written);
