@@ -114,6 +114,12 @@ impl Checked {
         self.bytes_out
     }
 
+    /// Returns the armed deadline.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.connection.poll_timeout()
+    }
+
     /// Returns how many bytes wait to be taken.
     #[must_use]
     pub fn buffered_amount(&self) -> usize {

@@ -200,6 +200,25 @@ impl Host {
         self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
     }
 
+    /// One line for `SIM_LOG=1`.
+    fn line(&self, now: Instant) -> String {
+        let conn = &self.conn;
+        let count = [self.sent.len(), self.received.len(), conn.pings().len()];
+        let rest = (
+            conn.last_input(),
+            conn.suspected(),
+            conn.closed().map(|(_, c)| &c.cause),
+        );
+        let role = conn.role();
+        let local = self.local(now);
+        format!(
+            "{now:?} {role:?} local {local:?} sent, received, pings {count:?} waits {} \
+             deadline {:?}, last input, suspected, closed {rest:?}",
+            conn.buffered_amount(),
+            conn.deadline(),
+        )
+    }
+
     /// The host's own clock: it stands still while suspended.
     #[must_use]
     pub fn local(&self, now: Instant) -> Instant {
@@ -418,6 +437,9 @@ impl End for Host {
             self.is_shut = true;
             outbound.shutdown();
         }
+        if logs() {
+            eprintln!("{}", self.line(now));
+        }
         if self.conn.closed().is_some() {
             return;
         }
@@ -426,12 +448,9 @@ impl End for Host {
         let reading = self
             .spell(now, |kind| kind == SpellKind::NotReading)
             .map(|s| s.to);
-        let app = if self.unsent.is_some() {
-            None
-        } else {
-            self.traffic.next
-        };
-        let next = [deadline, reading, app, self.close_at]
+        let acts = self.conn.connection().state() == State::Open && self.unsent.is_none();
+        let app = [self.traffic.next, self.close_at].map(|due| due.filter(|_| acts));
+        let next = [deadline, reading, app[0], app[1]]
             .into_iter()
             .flatten()
             .min();
@@ -440,6 +459,12 @@ impl End for Host {
             self.plan(now, next.saturating_add(lag));
         }
     }
+}
+
+/// Whether to tell what every turn did.
+fn logs() -> bool {
+    static LOGS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *LOGS.get_or_init(|| std::env::var_os("SIM_LOG").is_some())
 }
 
 /// Joins two parts.

@@ -33,6 +33,8 @@ pub struct Peer {
     pub answer_from: Instant,
     /// Bytes per second it reads; `None` for all there is, 0 for none.
     pub read_rate: Option<u64>,
+    /// How often a peer with a rate reads.
+    pub tick: Duration,
     script: VecDeque<(Instant, Vec<u8>)>,
     answers: VecDeque<(Instant, Vec<u8>)>,
     unwritten: Vec<u8>,
@@ -40,9 +42,6 @@ pub struct Peer {
     read_at: Instant,
     wake: Option<Instant>,
 }
-
-/// How often a peer with a rate reads.
-const TICK: Duration = Duration::from_millis(5);
 
 impl Peer {
     /// Makes a peer of `role` that answers pings at once and says nothing else.
@@ -55,6 +54,7 @@ impl Peer {
             answer_after: Duration::ZERO,
             answer_from: Instant::ZERO,
             read_rate: None,
+            tick: Duration::from_millis(5),
             script: VecDeque::new(),
             answers: VecDeque::new(),
             unwritten: Vec::new(),
@@ -85,7 +85,7 @@ impl Peer {
     fn read(&mut self, now: Instant, inbound: &mut Pipe) {
         let mut budget = usize::MAX;
         if let Some(rate) = self.read_rate {
-            let elapsed = now.saturating_duration_since(self.read_at).min(TICK);
+            let elapsed = now.saturating_duration_since(self.read_at).min(self.tick);
             budget = (u128::from(rate) * elapsed.as_nanos() / 1_000_000_000) as usize;
         }
         self.read_at = now;
@@ -132,7 +132,7 @@ impl End for Peer {
             _ if !self.unwritten.is_empty() && outbound.is_writable() => now,
             Some(0) => return,
             _ if !matches!(inbound.read(), Read::Bytes(_)) => return,
-            Some(_) => self.read_at.saturating_add(TICK).max(now),
+            Some(_) => self.read_at.saturating_add(self.tick).max(now),
             None => now,
         };
         self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));

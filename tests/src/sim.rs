@@ -5,7 +5,7 @@ use wspulse_core::Instant;
 use crate::pipe::{Pipe, PipeConfig};
 
 /// Something at one end of a connection.
-pub trait End {
+pub trait End: std::fmt::Debug {
     /// When it runs next.
     fn wake(&self) -> Option<Instant>;
     /// Something may have become readable or writable.
@@ -84,8 +84,9 @@ impl<A: End, B: End> World<A, B> {
             self.steps += 1;
             assert!(
                 self.steps < limit && here < 10_000,
-                "a busy loop at {:?}",
-                self.now
+                "a busy loop at {:?}: {:?}",
+                self.now,
+                (&self.a, &self.b),
             );
             self.step();
         }

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use wspulse_core::Instant;
-use wspulse_core::heartbeat::{Heartbeat, HeartbeatConfig};
+use wspulse_core::heartbeat::{DeadReason, Heartbeat, HeartbeatConfig, HeartbeatEvent};
 
 const fn secs(secs: u64) -> Instant {
     Instant::from_secs(secs)
@@ -39,4 +39,25 @@ fn a_shorter_interval_takes_effect_on_a_quiet_connection() {
     let deadline = heartbeat.poll_timeout();
     let soon = deadline.is_some_and(|deadline| deadline <= secs(35));
     assert!(heartbeat.wants_ping() || soon, "{deadline:?}");
+}
+
+/// Bytes from the dead change nothing.
+#[test]
+fn nothing_follows_death() {
+    let mut heartbeat = Heartbeat::new(ping(1, 1), 1, secs(0)).unwrap();
+    heartbeat.handle_timeout(secs(1));
+    heartbeat.poll_ping().unwrap();
+    heartbeat.handle_ping_sent(secs(1));
+    heartbeat.handle_would_block(secs(2));
+    let events = [heartbeat.poll_event(), heartbeat.poll_event()];
+    assert_eq!(
+        events,
+        [
+            Some(HeartbeatEvent::Suspect),
+            Some(HeartbeatEvent::Dead(DeadReason::PongTimeout))
+        ]
+    );
+    heartbeat.handle_received(secs(2));
+    assert_eq!(heartbeat.poll_event(), None);
+    assert_eq!(heartbeat.poll_timeout(), None);
 }
