@@ -8,9 +8,11 @@
 //! - [`model`]: the heartbeat, eager and naive.
 //! - [`kit`]: short ways to say what tests say often.
 //! - [`alloc`]: an allocator that counts.
+//! - [`fuzzing`]: the oracles of the fuzz targets.
 
 pub mod alloc;
 pub mod check;
+pub mod fuzzing;
 pub mod host;
 pub mod kit;
 pub mod model;

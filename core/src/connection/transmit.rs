@@ -89,8 +89,8 @@ pub(super) struct Outgoing {
     has_close: bool,
     pongs: Pongs,
     pings: VecDeque<Bytes>,
-    /// Short whole messages, framed when they were queued and not committed yet. They come before
-    /// all of `parts`.
+    /// Complete and not committed yet: a head of the opening handshake, or short messages, framed
+    /// when they were queued. Comes before all of `parts`.
     staged: Vec<u8>,
     parts: VecDeque<Part>,
     /// Whether the last data frame committed was not the last of its message.
@@ -154,7 +154,7 @@ impl Outgoing {
     /// Starts with bytes that are no frame: a head of the opening handshake.
     pub(super) fn from_head(head: Vec<u8>) -> Self {
         Self {
-            wire: head,
+            staged: head,
             ..Self::default()
         }
     }
@@ -166,8 +166,13 @@ impl Outgoing {
             .saturating_add(self.tail.len())
     }
 
-    pub(super) fn is_drained(&self) -> bool {
+    fn is_drained(&self) -> bool {
         self.committed() == 0
+    }
+
+    /// Whether nothing that will be written is left.
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_drained() && self.staged.is_empty()
     }
 
     fn is_empty(&self) -> bool {
@@ -438,26 +443,19 @@ impl Connection {
     }
 
     pub(super) fn wants_transmit(&self) -> bool {
-        let committed = self
-            .outgoing
-            .as_ref()
-            .is_some_and(|outgoing| !outgoing.is_drained());
-        committed
-            || match &self.phase {
-                Phase::Open => {
-                    self.heartbeat.wants_ping()
-                        || self
-                            .outgoing
-                            .as_ref()
-                            .is_some_and(|outgoing| outgoing.has_frames())
-                }
-                Phase::Ending(ending) => ending.close.is_waiting(),
-                Phase::Opening(_) | Phase::Over(_) => false,
+        let left = |what: fn(&Outgoing) -> bool| self.outgoing.as_deref().is_some_and(what);
+        match &self.phase {
+            Phase::Open => {
+                self.heartbeat.wants_ping() || left(|out| !out.is_drained() || out.has_frames())
             }
+            Phase::Opening(_) => left(|out| !out.is_silent()),
+            Phase::Ending(ending) => ending.close.is_waiting() || left(|out| !out.is_silent()),
+            Phase::Over(_) => false,
+        }
     }
 
     pub(super) fn lend(&mut self) -> Option<Transmit<'_>> {
-        if matches!(self.phase, Phase::Over(_)) || !self.wants_transmit() {
+        if !self.wants_transmit() {
             return None;
         }
         if self
@@ -486,6 +484,7 @@ impl Connection {
         if let Phase::Ending(ending) = &mut self.phase
             && ending.is_failing()
         {
+            outgoing.commit_staged();
             return commit_close(outgoing, ending, keys);
         }
         for payload in outgoing.pongs.iter() {

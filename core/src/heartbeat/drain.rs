@@ -24,6 +24,10 @@ pub(super) struct Drain {
     /// Bytes the transport holds, estimated, and when.
     backlog: u64,
     estimated_at: Instant,
+    /// Whether the backlog is what an answer told, and the room it tells of is not refilled yet.
+    answered: bool,
+    /// The longest time between two bytes taken while it was blocked: it drains in lumps.
+    longest_gap: Duration,
     /// Bytes in front of the outstanding ping when the transport took it.
     ahead: u64,
 }
@@ -45,6 +49,8 @@ impl Drain {
             rate: None,
             backlog: backlog.min(MAX_BACKLOG),
             estimated_at: now,
+            answered: false,
+            longest_gap: Duration::ZERO,
             ahead: ahead.min(MAX_BACKLOG),
         }
     }
@@ -64,18 +70,24 @@ impl Drain {
                 self.restart_window(self.attempted_at);
             }
             self.window_bytes = self.window_bytes.saturating_add(taken);
-            if self.rate.is_none() {
-                // Buffers that grow at the start take bytes without draining any.
-                self.backlog = self.backlog.saturating_add(taken).min(MAX_BACKLOG);
+            if taken > 0 {
+                let gap = now.saturating_duration_since(self.progress_at);
+                self.longest_gap = self.longest_gap.max(gap);
             }
-        } else {
+        } else if blocked {
+            self.restart_window(now);
+        }
+        // While the buffers are full, what they take is what drains. Before a rate is known they
+        // may take bytes by growing, and after an answer they fill up again.
+        let is_steady = is_full && self.rate.is_some() && !self.answered;
+        if !is_steady {
             let elapsed = now.saturating_duration_since(self.estimated_at);
             let drained = bytes_in(self.rate.unwrap_or(0), elapsed);
             let held = self.backlog.saturating_add(taken).saturating_sub(drained);
             self.backlog = held.min(MAX_BACKLOG);
-            if blocked {
-                self.restart_window(now);
-            }
+        }
+        if blocked && taken > 0 {
+            self.answered = false;
         }
         if taken > 0 || (blocked && self.open_since.is_some()) {
             self.progress_at = now;
@@ -99,6 +111,7 @@ impl Drain {
     pub(super) fn answered(&mut self, now: Instant, after: u64) -> bool {
         self.backlog = after.min(MAX_BACKLOG);
         self.estimated_at = now;
+        self.answered = true;
         self.ahead = 0;
         after == 0 && self.open_since.is_some()
     }
@@ -107,7 +120,7 @@ impl Drain {
     pub(super) fn extension(&self, window: Duration) -> Duration {
         match self.window_rate(window).or(self.rate) {
             _ if self.ahead == 0 => Duration::ZERO,
-            Some(rate) => time_for(self.ahead, rate),
+            Some(rate) => time_for(self.ahead, rate).saturating_add(self.longest_gap),
             // Too early to tell; the first window will.
             None => window,
         }

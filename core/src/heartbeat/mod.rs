@@ -581,6 +581,9 @@ impl Heartbeat {
     /// A sign of life, as the policy counts them.
     #[inline]
     fn handle_life(&mut self, now: Instant) {
+        if !self.is_alive() {
+            return;
+        }
         self.suspect = false;
         if self.phase == Phase::Awaiting {
             if self.config.mode == Mode::Passive {
@@ -697,10 +700,10 @@ impl Heartbeat {
                 if due > now {
                     due
                 } else {
-                    now.saturating_add(self.interval())
+                    now.saturating_add(self.interval().max(MIN_WAIT))
                 }
             }
-            Mode::Passive => now.saturating_add(self.config.suspicion()),
+            Mode::Passive => now.saturating_add(self.config.suspicion().max(MIN_WAIT)),
             Mode::Off => Instant::MAX,
         }
     }
@@ -775,5 +778,8 @@ impl Heartbeat {
         (ours && (1..=self.sequence).contains(&sequence)).then_some(sequence)
     }
 }
+
+/// No wait for what may come of life is shorter, whatever the configuration.
+const MIN_WAIT: Duration = Duration::from_millis(1);
 
 const _: () = assert!(size_of::<Heartbeat>() <= 128);
