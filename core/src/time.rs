@@ -96,7 +96,13 @@ const fn nanos(duration: Duration) -> u64 {
     duration
         .as_secs()
         .saturating_mul(1_000_000_000)
-        .saturating_add(duration.subsec_nanos() as u64)
+        .saturating_add(widen(duration.subsec_nanos()))
+}
+
+/// `u64::from` in a `const fn`.
+pub(crate) const fn widen(number: u32) -> u64 {
+    let [a, b, c, d] = number.to_le_bytes();
+    u64::from_le_bytes([a, b, c, d, 0, 0, 0, 0])
 }
 
 const _: () = assert!(size_of::<Option<Instant>>() == 8);

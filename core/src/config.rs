@@ -1,0 +1,347 @@
+//! Everything that can be set, with the reason for each default.
+
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use bytestring::ByteString;
+
+use crate::close::CloseCode;
+use crate::error::ConfigError;
+use crate::handshake::HandshakeLimits;
+use crate::heartbeat::HeartbeatConfig;
+
+/// A checked configuration; share one [`Arc`] of it among all connections.
+///
+/// ```
+/// use core::time::Duration;
+/// use wspulse_core::Config;
+/// use wspulse_core::heartbeat::HeartbeatConfig;
+///
+/// let config = Config::builder()
+///     .heartbeat(HeartbeatConfig::ping(Duration::from_secs(5), Duration::from_secs(10)))
+///     .max_message_size(1 << 20)
+///     .build()?;
+/// # Ok::<(), wspulse_core::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) heartbeat: Arc<HeartbeatConfig>,
+    pub(crate) application_heartbeat: Option<ApplicationHeartbeat>,
+    pub(crate) handshake: HandshakeLimits,
+    pub(crate) max_frame_size: u64,
+    pub(crate) max_message_size: u64,
+    pub(crate) max_fragment_count: u64,
+    pub(crate) max_buffered_amount: usize,
+    pub(crate) max_outgoing_frame: usize,
+    pub(crate) delivery: Delivery,
+    pub(crate) report_control: bool,
+    pub(crate) dead_close_code: CloseCode,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) close_timeout: Duration,
+    pub(crate) linger: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) max_age: Duration,
+    pub(crate) message_timeout: Duration,
+}
+
+impl Config {
+    /// Starts from the defaults.
+    #[must_use]
+    pub fn builder() -> ConfigBuilder {
+        ConfigBuilder::default()
+    }
+
+    /// Returns the heartbeat's part.
+    #[must_use]
+    pub fn heartbeat(&self) -> &HeartbeatConfig {
+        &self.heartbeat
+    }
+
+    /// Returns how long the closing handshake may take.
+    #[must_use]
+    pub const fn close_timeout(&self) -> Duration {
+        self.close_timeout
+    }
+
+    /// Returns how long the opening handshake may take.
+    #[must_use]
+    pub const fn handshake_timeout(&self) -> Duration {
+        self.handshake_timeout
+    }
+
+    /// Tells whether anything beyond the heartbeat watches the open connection's time.
+    pub(crate) fn has_optional_timers(&self) -> bool {
+        [self.idle_timeout, self.max_age, self.message_timeout] != [Duration::MAX; 3]
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        ConfigBuilder::default().config
+    }
+}
+
+/// Sets the values of a [`Config`].
+#[derive(Clone, Debug)]
+pub struct ConfigBuilder {
+    config: Config,
+    heartbeat: HeartbeatConfig,
+}
+
+impl Default for ConfigBuilder {
+    fn default() -> Self {
+        Self {
+            heartbeat: HeartbeatConfig::DEFAULT,
+            config: Config {
+                heartbeat: Arc::new(HeartbeatConfig::DEFAULT),
+                application_heartbeat: None,
+                handshake: HandshakeLimits::default(),
+                max_frame_size: 16 << 20,
+                max_message_size: 16 << 20,
+                max_fragment_count: 1_024,
+                max_buffered_amount: 1 << 20,
+                max_outgoing_frame: 64 << 10,
+                delivery: Delivery::Messages,
+                report_control: false,
+                dead_close_code: CloseCode::INTERNAL_ERROR,
+                handshake_timeout: Duration::from_secs(10),
+                close_timeout: Duration::from_secs(5),
+                linger: Duration::from_millis(250),
+                idle_timeout: Duration::MAX,
+                max_age: Duration::MAX,
+                message_timeout: Duration::MAX,
+            },
+        }
+    }
+}
+
+impl ConfigBuilder {
+    /// Sets when to ping and when to give up; [`HeartbeatConfig::DEFAULT`] by default.
+    #[must_use]
+    pub fn heartbeat(mut self, heartbeat: HeartbeatConfig) -> Self {
+        self.heartbeat = heartbeat;
+        self
+    }
+
+    /// Adds a heartbeat of text messages, for peers that cannot ping; none by default.
+    #[must_use]
+    pub fn application_heartbeat(mut self, heartbeat: ApplicationHeartbeat) -> Self {
+        self.config.application_heartbeat = Some(heartbeat);
+        self
+    }
+
+    /// Sets the longest opening handshake head in bytes; 16 KiB by default, twice what common
+    /// servers allow, since cookies and tokens grow.
+    #[must_use]
+    pub fn max_head_size(mut self, bytes: usize) -> Self {
+        self.config.handshake.max_head_size = bytes;
+        self
+    }
+
+    /// Sets the most headers in an opening handshake; 100 by default.
+    #[must_use]
+    pub fn max_header_count(mut self, count: usize) -> Self {
+        self.config.handshake.max_header_count = count;
+        self
+    }
+
+    /// Sets the longest frame payload taken, in bytes; 16 MiB by default. A longer one is refused
+    /// from its header with 1009.
+    #[must_use]
+    pub fn max_frame_size(mut self, bytes: u64) -> Self {
+        self.config.max_frame_size = bytes;
+        self
+    }
+
+    /// Sets the longest message taken, in bytes; 16 MiB by default. A longer one is refused with
+    /// 1009 from the frame header that would pass the limit.
+    #[must_use]
+    pub fn max_message_size(mut self, bytes: u64) -> Self {
+        self.config.max_message_size = bytes;
+        self
+    }
+
+    /// Sets how many fragments a message may have beyond one for each 64 bytes received; 1,024 by
+    /// default. Fragments are joined as they arrive and hold nothing; the limit is against streams
+    /// of empty ones.
+    #[must_use]
+    pub fn max_fragment_count(mut self, count: u64) -> Self {
+        self.config.max_fragment_count = count;
+        self
+    }
+
+    /// Sets how many bytes may wait to be sent before [`send`](crate::Connection::send) gives the
+    /// message back; 1 MiB by default. A message is taken while less than that waits, whatever
+    /// its own length.
+    #[must_use]
+    pub fn max_buffered_amount(mut self, bytes: usize) -> Self {
+        self.config.max_buffered_amount = bytes;
+        self
+    }
+
+    /// Sets the longest frame sent; longer messages leave in several, so that a control frame
+    /// waits for at most one. 64 KiB by default, `None` turns splitting off.
+    #[must_use]
+    pub fn max_outgoing_frame(mut self, bytes: Option<usize>) -> Self {
+        self.config.max_outgoing_frame = bytes.unwrap_or(usize::MAX);
+        self
+    }
+
+    /// Sets whether messages are delivered whole, the default, or in parts as they arrive.
+    #[must_use]
+    pub fn delivery(mut self, delivery: Delivery) -> Self {
+        self.config.delivery = delivery;
+        self
+    }
+
+    /// Sets whether the peer's pings and unsolicited pongs are reported as events; not by default.
+    #[must_use]
+    pub fn report_control(mut self, report: bool) -> Self {
+        self.config.report_control = report;
+        self
+    }
+
+    /// Sets the code of the Close frame that a dead peer is sent, best effort; 1011 by default.
+    #[must_use]
+    pub fn dead_close_code(mut self, code: CloseCode) -> Self {
+        self.config.dead_close_code = code;
+        self
+    }
+
+    /// Sets how long the opening handshake may take, from the creation of the connection; 10 s by
+    /// default. No traffic extends it.
+    #[must_use]
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.config.handshake_timeout = timeout;
+        self
+    }
+
+    /// Sets how long the closing handshake may take; 5 s by default. No traffic extends it.
+    #[must_use]
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.config.close_timeout = timeout;
+        self
+    }
+
+    /// Sets how long the Close frame for a dead peer may wait for a blocked transport; 250 ms by
+    /// default.
+    #[must_use]
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.config.linger = linger;
+        self
+    }
+
+    /// Sets after how long without a message in either direction the connection is closed with
+    /// 1001; never by default. Pings do not count: being alive is not being used.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.config.idle_timeout = timeout;
+        self
+    }
+
+    /// Sets after how long a connection is closed with 1001 whatever it does, up to a tenth
+    /// earlier at random; never by default.
+    #[must_use]
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.config.max_age = age;
+        self
+    }
+
+    /// Sets how long one incoming message may take from its first byte to its last; never by
+    /// default. The guard against peers that trickle.
+    #[must_use]
+    pub fn message_timeout(mut self, timeout: Duration) -> Self {
+        self.config.message_timeout = timeout;
+        self
+    }
+
+    /// Checks the values and makes the configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the value that cannot work.
+    pub fn build(mut self) -> Result<Config, ConfigError> {
+        self.heartbeat.validate()?;
+        let config = &self.config;
+        let limits = [
+            config.max_frame_size,
+            config.max_message_size,
+            config.max_fragment_count,
+        ];
+        let sizes = [
+            config.max_buffered_amount,
+            config.max_outgoing_frame,
+            config.handshake.max_head_size,
+            config.handshake.max_header_count,
+        ];
+        if limits.contains(&0) || sizes.contains(&0) {
+            return Err(ConfigError::ZeroLimit);
+        }
+        if !config.dead_close_code.is_sendable() {
+            return Err(ConfigError::CloseCode);
+        }
+        if let Some(heartbeat) = &config.application_heartbeat {
+            let longest = heartbeat.request.len().max(heartbeat.response.len());
+            if heartbeat.request == heartbeat.response || longest > 125 {
+                return Err(ConfigError::ApplicationHeartbeat);
+            }
+        }
+        let timeouts = [
+            config.handshake_timeout,
+            config.close_timeout,
+            config.idle_timeout,
+            config.max_age,
+            config.message_timeout,
+        ];
+        if timeouts.contains(&Duration::ZERO) {
+            return Err(ConfigError::ZeroTimeout);
+        }
+        self.config.heartbeat = Arc::new(self.heartbeat);
+        Ok(self.config)
+    }
+}
+
+/// How incoming messages reach the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// Whole, as [`Event::Message`](crate::Event::Message).
+    Messages,
+    /// In parts as they arrive, as [`Event::TextPart`](crate::Event::TextPart) and
+    /// [`Event::BinaryPart`](crate::Event::BinaryPart). Nothing is held, and messages have no
+    /// size limit of their own; frames do.
+    Parts,
+}
+
+/// A heartbeat of text messages, for peers that cannot send or see ping frames, such as
+/// JavaScript in a browser.
+///
+/// These messages do not reach the application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplicationHeartbeat {
+    pub(crate) request: ByteString,
+    pub(crate) response: ByteString,
+    pub(crate) sends: bool,
+}
+
+impl ApplicationHeartbeat {
+    /// Answers each text message `request` of the peer with the text message `response`.
+    #[must_use]
+    pub fn answer(request: &str, response: &str) -> Self {
+        Self {
+            request: request.into(),
+            response: response.into(),
+            sends: false,
+        }
+    }
+
+    /// Sends the text message `request` whenever a ping is due, in place of a ping frame, and
+    /// takes the text message `response` for its pong.
+    #[must_use]
+    pub fn ask(request: &str, response: &str) -> Self {
+        Self {
+            request: request.into(),
+            response: response.into(),
+            sends: true,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What the peer may cost: limits judged from a frame's header, and a bucket for control frames.
+
+use crate::config::{Config, Delivery};
+use crate::error::LimitExceeded;
+use crate::message::Assembler;
+use crate::time::Instant;
+
+/// Judges a data frame from its header alone, before any byte of its payload.
+pub(super) fn admit_frame(
+    config: &Config,
+    message: Option<&Assembler>,
+    payload_len: u64,
+) -> Result<(), LimitExceeded> {
+    if payload_len > config.max_frame_size {
+        return Err(LimitExceeded::FrameSize);
+    }
+    let received = message.map_or(0, Assembler::received);
+    let whole = received.saturating_add(payload_len);
+    if config.delivery == Delivery::Messages && whole > config.max_message_size {
+        return Err(LimitExceeded::MessageSize);
+    }
+    // One fragment for each 64 bytes received is honest at any length: streams of small but real
+    // fragments pass, streams of empty ones do not.
+    let allowed = config.max_fragment_count.saturating_add(received >> 6);
+    if message.is_some_and(|message| message.fragments() >= allowed) {
+        return Err(LimitExceeded::FragmentCount);
+    }
+    Ok(())
+}
+
+/// A token bucket for control frames (rule 10), refilled by time and by data in either direction.
+///
+/// Answers are bounded anyway; the bucket bounds the work. Below zero the application is told,
+/// one more burst below the connection is failed.
+#[derive(Debug)]
+pub(super) struct ControlBucket {
+    tokens: i32,
+    /// When the bucket was last refilled, in milliseconds that wrap every 49 days.
+    refilled_at: u32,
+}
+
+/// What a control frame means for its sender's standing.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Fine,
+    /// The bucket just ran empty.
+    Flood,
+    /// The bucket ran empty, and as much again.
+    Excess,
+}
+
+/// The burst is what a second's batch of pings from an impatient peer may hold; the rate is ten
+/// times what the fastest heartbeats in use send.
+const BURST: i32 = 1_000;
+const PER_SECOND: u32 = 100;
+
+impl ControlBucket {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            tokens: BURST,
+            refilled_at: millis(now),
+        }
+    }
+
+    /// A control frame came.
+    pub(super) fn take(&mut self, now: Instant) -> Standing {
+        let now = millis(now);
+        let elapsed = now.wrapping_sub(self.refilled_at);
+        let earned = elapsed
+            .saturating_mul(PER_SECOND)
+            .checked_div(1_000)
+            .unwrap_or(0);
+        if earned > 0 {
+            self.refilled_at = now;
+            self.add(earned);
+        }
+        let was_fine = self.tokens >= 0;
+        self.tokens = self.tokens.saturating_sub(1);
+        if self.tokens < BURST.saturating_neg() {
+            Standing::Excess
+        } else if was_fine && self.tokens < 0 {
+            Standing::Flood
+        } else {
+            Standing::Fine
+        }
+    }
+
+    /// A data frame of `bytes` went either way, or a ping of ours that will be answered.
+    pub(super) fn refund(&mut self, bytes: u64) {
+        self.add(
+            u32::try_from(bytes >> 10)
+                .unwrap_or(u32::MAX)
+                .saturating_add(1),
+        );
+    }
+
+    fn add(&mut self, tokens: u32) {
+        let tokens = i32::try_from(tokens).unwrap_or(i32::MAX);
+        self.tokens = self.tokens.saturating_add(tokens).min(BURST);
+    }
+}
+
+fn millis(now: Instant) -> u32 {
+    let millis = now.as_nanos().checked_div(1_000_000).unwrap_or(0);
+    u32::try_from(millis & u64::from(u32::MAX)).unwrap_or(0)
+}

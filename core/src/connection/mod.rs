@@ -1,0 +1,507 @@
+//! One WebSocket connection, from the first byte of its handshake to its last deadline.
+
+mod budget;
+mod receive;
+mod snapshot;
+mod state;
+mod timers;
+mod transmit;
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use budget::ControlBucket;
+use receive::Incoming;
+pub use snapshot::{Snapshot, State, TimeoutReason};
+use state::{Ending, Opening, OpeningSide};
+use timers::OptionalTimers;
+use transmit::Outgoing;
+pub use transmit::Transmit;
+
+use crate::close::{CloseCode, CloseFrame};
+use crate::config::Config;
+use crate::error::{Cause, Closed, ConfigError, Initiator, Misuse, SendError};
+use crate::event::Event;
+use crate::frame::{FrameDecoder, FrameRules, Opcode};
+use crate::handshake::{
+    Accept, AcceptError, ClientHandshake, ClientRequest, Reject, ServerHandshake,
+};
+use crate::heartbeat::{Heartbeat, HeartbeatConfig, HeartbeatEvent};
+use crate::message::Message;
+use crate::role::Role;
+use crate::seed::{Seed, SeedRng};
+use crate::time::Instant;
+
+/// One WebSocket connection (RFC 6455), driven by its owner.
+///
+/// Methods come in four kinds:
+///
+/// - **`handle_*`** tell it what happened: bytes came, a read found nothing, the stream ended, the
+///   transport took bytes, time passed.
+/// - **Commands** tell it what to do: [`accept`](Self::accept), [`reject`](Self::reject),
+///   [`send`](Self::send), [`send_part`](Self::send_part), [`ping`](Self::ping),
+///   [`close`](Self::close), [`abort`](Self::abort), [`set_heartbeat`](Self::set_heartbeat).
+/// - **`poll_*`** ask what comes next: [`poll_transmit`](Self::poll_transmit) lends bytes to
+///   write, [`poll_event`](Self::poll_event) says what the application should know,
+///   [`poll_timeout`](Self::poll_timeout) says when to wake it.
+/// - The rest **look** and change nothing.
+///
+/// Any order of calls is legal, and any repetition. The most prompt one, each time the owner
+/// wakes, is the drive loop:
+///
+/// 1. read until the transport has no more (or a fair share is used up) and hand it to
+///    [`handle_input`](Self::handle_input); if a read found nothing, say so with
+///    [`handle_would_block`](Self::handle_would_block);
+/// 2. if [`poll_timeout`](Self::poll_timeout) has passed, call
+///    [`handle_timeout`](Self::handle_timeout);
+/// 3. take events until there are none, and hand over the input they held back;
+/// 4. write what [`poll_transmit`](Self::poll_transmit) lends and report every attempt with
+///    [`handle_transmitted`](Self::handle_transmitted), until nothing is lent or the transport
+///    blocks; if [`wants_shutdown`](Self::wants_shutdown), half-close the transport once;
+/// 5. sleep until it is readable (while [`wants_read`](Self::wants_read)), writable (if output is
+///    left), or [`poll_timeout`](Self::poll_timeout).
+///
+/// `now` is the first argument exactly where a deadline can move. A `now` before the largest seen
+/// counts as the largest seen.
+///
+/// What the peer does wrong is never an `Err` and never a panic: it ends in the right Close frame
+/// and one [`Event::Closed`], always the last event. After it there is no output and no timeout,
+/// and input is swallowed.
+#[derive(Debug)]
+pub struct Connection {
+    heartbeat: Heartbeat,
+    /// The event that waits. Input is taken only while there is none: the read backpressure.
+    slot: Option<Event>,
+    decoder: FrameDecoder,
+    phase: Phase,
+    config: Arc<Config>,
+    outgoing: Option<Box<Outgoing>>,
+    incoming: Option<Box<Incoming>>,
+    extras: Option<Box<Extras>>,
+    bucket: ControlBucket,
+    role: Role,
+    /// The frame under way.
+    frame_opcode: Opcode,
+    frame_fin: bool,
+    /// Whether the application sent pings of its own, and so wants to hear of pongs.
+    has_pinged: bool,
+    flood_unreported: bool,
+    close_unreported: bool,
+}
+
+/// Where the connection stands; everything that changes it is in `state.rs`.
+#[derive(Debug)]
+enum Phase {
+    Opening(Box<Opening>),
+    Open,
+    Ending(Box<Ending>),
+    /// The closing words, until they are taken.
+    Over(Option<Box<Closed>>),
+}
+
+/// What only some open connections need.
+#[derive(Debug)]
+struct Extras {
+    /// Where a client's masking keys come from (RFC 6455 §5.3).
+    keys: Option<SeedRng>,
+    timers: Option<OptionalTimers>,
+}
+
+impl Connection {
+    /// Starts a client. Its request is the first thing to transmit (RFC 6455 §4.1).
+    #[must_use]
+    pub fn client(config: Arc<Config>, request: &ClientRequest, seed: Seed, now: Instant) -> Self {
+        let mut random = seed.into_rng();
+        let handshake = ClientHandshake::new(request, random.nonce(), config.handshake);
+        let head = handshake.request_head().to_vec();
+        let mut connection = Self::opening(
+            Role::Client,
+            config,
+            OpeningSide::Client(handshake),
+            random,
+            now,
+        );
+        connection.outgoing = Some(Box::new(Outgoing::from_head(head)));
+        connection
+    }
+
+    /// Starts a server, which waits for a request (RFC 6455 §4.2).
+    #[must_use]
+    pub fn server(config: Arc<Config>, seed: Seed, now: Instant) -> Self {
+        let handshake = ServerHandshake::new(config.handshake);
+        let side = OpeningSide::Server {
+            handshake,
+            asked: false,
+        };
+        Self::opening(Role::Server, config, side, seed.into_rng(), now)
+    }
+
+    /// Takes over a connection whose opening handshake was done elsewhere: by an HTTP server, in
+    /// an HTTP/2 tunnel, in a test. It is open at once; bytes that came behind the handshake's
+    /// head go to [`handle_input`](Self::handle_input) first.
+    #[must_use]
+    pub fn from_upgrade(role: Role, config: Arc<Config>, seed: Seed, now: Instant) -> Self {
+        let side = OpeningSide::Elsewhere;
+        let mut connection = Self::opening(role, config, side, seed.into_rng(), now);
+        connection.open(now);
+        connection
+    }
+
+    fn opening(
+        role: Role,
+        config: Arc<Config>,
+        side: OpeningSide,
+        random: SeedRng,
+        now: Instant,
+    ) -> Self {
+        let deadline = now.saturating_add(config.handshake_timeout);
+        let opening = Opening {
+            side,
+            deadline,
+            random,
+        };
+        Self::new(role, config, Phase::Opening(Box::new(opening)), now)
+    }
+
+    fn new(role: Role, config: Arc<Config>, phase: Phase, now: Instant) -> Self {
+        Self {
+            heartbeat: Heartbeat::from_valid(Arc::clone(&config.heartbeat), 0, now),
+            slot: None,
+            decoder: FrameDecoder::new(FrameRules::from_peer_of(role)),
+            phase,
+            config,
+            outgoing: None,
+            incoming: None,
+            extras: None,
+            bucket: ControlBucket::new(now),
+            role,
+            frame_opcode: Opcode::Continuation,
+            frame_fin: false,
+            has_pinged: false,
+            flood_unreported: false,
+            close_unreported: false,
+        }
+    }
+
+    // ---- what happened
+
+    /// Bytes came. Returns how many were taken: all, unless an event waits; then poll the events
+    /// and hand over the rest. Nothing is taken while a request waits for its answer.
+    ///
+    /// Whenever [`wants_read`](Self::wants_read), at least one byte is taken. Cut the input
+    /// anywhere; it is copied once, and never kept.
+    pub fn handle_input(&mut self, now: Instant, input: &[u8]) -> usize {
+        let now = self.heartbeat.observe(now);
+        if input.is_empty() || !self.wants_read() {
+            return if matches!(self.phase, Phase::Over(_)) {
+                input.len()
+            } else {
+                0
+            };
+        }
+        match &self.phase {
+            Phase::Opening(_) => self.receive_head(now, input),
+            Phase::Open => {
+                self.heartbeat.handle_received(now);
+                self.receive_frames(now, input)
+            }
+            Phase::Ending(_) => self.receive_frames(now, input),
+            Phase::Over(_) => input.len(),
+        }
+    }
+
+    /// A read attempt found nothing. Silence is judged only by this (rule 6 of
+    /// [liveness](crate#liveness)): who does not read cannot know.
+    pub fn handle_would_block(&mut self, now: Instant) {
+        let now = self.heartbeat.observe(now);
+        if matches!(self.phase, Phase::Open) {
+            self.heartbeat.handle_would_block(now);
+            self.handle_verdict(now);
+        }
+    }
+
+    /// The peer's stream ended, in order or not. Without a Close frame that is
+    /// [`Cause::Eof`] (1006, RFC 6455 §7.1.5).
+    pub fn handle_eof(&mut self, now: Instant) {
+        let now = self.heartbeat.observe(now);
+        self.handle_end_of_stream(now);
+    }
+
+    /// The transport took `written` bytes of what was lent. Report every attempt, also one that
+    /// took none: less than what was lent means that it is blocked. More counts as all.
+    pub fn handle_transmitted(&mut self, now: Instant, written: usize) {
+        let now = self.heartbeat.observe(now);
+        self.take(now, written);
+        self.handle_verdict(now);
+    }
+
+    /// A deadline may have passed. Early and repeated calls do nothing; afterwards
+    /// [`poll_timeout`](Self::poll_timeout) is `None` or later than `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let now = self.heartbeat.observe(now);
+        self.handle_deadlines(now);
+    }
+
+    /// This side was suspended in a way the caller's clock did not show: nothing that fell due
+    /// meanwhile is held against the peer, who gets a fresh ping and the full timeout. Where the
+    /// clock did show it, the connection notices by itself.
+    pub fn handle_resumed(&mut self, now: Instant) {
+        let now = self.heartbeat.observe(now);
+        if matches!(self.phase, Phase::Open) {
+            self.heartbeat.handle_resumed(now);
+        }
+    }
+
+    // ---- commands
+
+    /// Server: agrees to the request (RFC 6455 §4.2.2). The connection is open at once; messages
+    /// may follow.
+    ///
+    /// # Errors
+    /// [`Misuse::NoRequest`] if no request waits, [`Misuse::SubprotocolNotOffered`] if the client
+    /// did not offer the subprotocol. Nothing changed.
+    pub fn accept(&mut self, now: Instant, accept: &Accept) -> Result<(), Misuse> {
+        let now = self.heartbeat.observe(now);
+        let Phase::Opening(opening) = &mut self.phase else {
+            return Err(Misuse::NoRequest);
+        };
+        let OpeningSide::Server {
+            handshake,
+            asked: true,
+        } = &mut opening.side
+        else {
+            return Err(Misuse::NoRequest);
+        };
+        let head = handshake.accept(accept).map_err(|error| match error {
+            AcceptError::UnofferedSubprotocol => Misuse::SubprotocolNotOffered,
+            _ => Misuse::NoRequest,
+        })?;
+        self.outgoing = Some(Box::new(Outgoing::from_head(head)));
+        self.open(now);
+        Ok(())
+    }
+
+    /// Server: refuses the request with an HTTP status, then closes.
+    ///
+    /// # Errors
+    /// [`Misuse::NoRequest`] if no request waits. Nothing changed.
+    pub fn reject(&mut self, now: Instant, reject: &Reject) -> Result<(), Misuse> {
+        let now = self.heartbeat.observe(now);
+        let Phase::Opening(opening) = &mut self.phase else {
+            return Err(Misuse::NoRequest);
+        };
+        let OpeningSide::Server {
+            handshake,
+            asked: true,
+        } = &mut opening.side
+        else {
+            return Err(Misuse::NoRequest);
+        };
+        let response = handshake.reject(reject).map_err(|_| Misuse::NoRequest)?;
+        self.refuse(
+            now,
+            Cause::Rejected {
+                status: reject.status(),
+            },
+            response,
+        );
+        Ok(())
+    }
+
+    /// Queues a message (RFC 6455 §6.1).
+    ///
+    /// # Errors
+    /// [`SendError::Full`] if `max_buffered_amount` waits already, [`SendError::NotOpen`], or
+    /// [`SendError::Unfinished`] inside a message that is sent in parts. The message comes back,
+    /// and nothing changed.
+    pub fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
+        let message = message.into();
+        if self.has_unfinished_message() {
+            return Err(SendError::Unfinished(message));
+        }
+        self.queue(message, true)
+    }
+
+    /// Queues the next part of a message that is sent in parts (RFC 6455 §5.4); `last` ends it.
+    /// The first part decides the kind. Parts may be of any length, also empty.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); [`SendError::Unfinished`] if the part is of another kind than
+    /// those before it.
+    pub fn send_part(&mut self, part: impl Into<Message>, last: bool) -> Result<(), SendError> {
+        self.queue(part.into(), last)
+    }
+
+    /// Queues a ping of the application's own (RFC 6455 §5.5.2), apart from the heartbeat's. Its
+    /// pong, and any other that is not the heartbeat's, is an [`Event::Pong`] from then on.
+    ///
+    /// # Errors
+    /// [`SendError::PingTooLong`] above 125 bytes; [`SendError::PingNotQueued`] if 16 wait
+    /// already or the connection is not open.
+    pub fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.queue_ping(payload)
+    }
+
+    /// Starts the closing handshake (RFC 6455 §7.1.2): what is queued is sent first, then the
+    /// Close frame; messages still come in until the peer's. The close deadline starts now.
+    ///
+    /// Before the connection is open it is over at once; when it is closing or closed already,
+    /// nothing happens.
+    ///
+    /// # Errors
+    /// [`SendError::Close`] for a code that must not be sent, or a reason above 123 bytes.
+    pub fn close(&mut self, now: Instant, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        let now = self.heartbeat.observe(now);
+        CloseFrame::encode(code, reason, &mut [0; CloseFrame::MAX_PAYLOAD])
+            .map_err(SendError::Close)?;
+        match &self.phase {
+            Phase::Opening(_) => self.finish(now, Cause::Aborted, Initiator::Local),
+            Phase::Open => {
+                self.end(now, Cause::Normal, code, reason);
+            }
+            Phase::Ending(_) | Phase::Over(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Ends the connection at once: no Close frame, no more output.
+    pub fn abort(&mut self, now: Instant) {
+        let now = self.heartbeat.observe(now);
+        self.finish(now, Cause::Aborted, Initiator::Local);
+    }
+
+    /// Changes the heartbeat's policy, at any time.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if it cannot work; the one before stays.
+    pub fn set_heartbeat(
+        &mut self,
+        now: Instant,
+        config: HeartbeatConfig,
+    ) -> Result<(), ConfigError> {
+        let now = self.heartbeat.observe(now);
+        self.heartbeat.set_config(now, config)
+    }
+
+    // ---- what comes next
+
+    /// Lends the bytes to write next. They stay the same until
+    /// [`handle_transmitted`](Self::handle_transmitted) says that they were taken; later output
+    /// follows them.
+    pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
+        self.lend()
+    }
+
+    /// Returns the next thing the application should know.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        if !matches!(self.phase, Phase::Opening(_)) {
+            match self.heartbeat.poll_event() {
+                Some(HeartbeatEvent::Suspect) => return Some(Event::Suspect),
+                Some(HeartbeatEvent::Recovered) => return Some(Event::Recovered),
+                Some(HeartbeatEvent::Dead(_)) | None => {}
+            }
+        }
+        if core::mem::take(&mut self.flood_unreported) {
+            return Some(Event::ControlFlood);
+        }
+        if let Some(event) = self.slot.take() {
+            return Some(event);
+        }
+        if core::mem::take(&mut self.close_unreported) {
+            let received = match &self.phase {
+                Phase::Ending(ending) => ending.received.clone(),
+                Phase::Over(Some(closed)) => closed.received.clone(),
+                _ => None,
+            };
+            return received.map(|frame| Event::Closing(Box::new(frame)));
+        }
+        match &mut self.phase {
+            Phase::Over(closed) => closed.take().map(Event::Closed),
+            _ => None,
+        }
+    }
+
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout) at the latest. Received data
+    /// never moves it; any other call may move it earlier, so read it again before sleeping.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.next_deadline().map(|(deadline, _)| deadline)
+    }
+
+    // ---- looks
+
+    /// Returns which end this is.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Returns where the connection stands.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.current_state()
+    }
+
+    /// Returns the configuration.
+    #[must_use]
+    pub const fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Tells whether input would be taken: no event waits, no request waits for its answer, and
+    /// it is not over.
+    #[must_use]
+    pub fn wants_read(&self) -> bool {
+        self.slot.is_none()
+            && match &self.phase {
+                Phase::Opening(opening) => {
+                    !matches!(opening.side, OpeningSide::Server { asked: true, .. })
+                }
+                Phase::Open | Phase::Ending(_) => true,
+                Phase::Over(_) => false,
+            }
+    }
+
+    /// Tells whether [`poll_transmit`](Self::poll_transmit) has something to lend.
+    #[must_use]
+    pub fn wants_write(&self) -> bool {
+        self.wants_transmit()
+    }
+
+    /// Tells whether everything was said and the peer has yet to end its stream: half-close the
+    /// transport, once, and go on reading until [`Event::Closed`].
+    ///
+    /// Dropping a socket with unread input resets the connection and can destroy the Close frame
+    /// that tells the peer what went wrong.
+    #[must_use]
+    pub fn wants_shutdown(&self) -> bool {
+        self.is_mute()
+    }
+
+    /// Returns how many bytes wait to be taken by the transport: payloads not framed yet, and
+    /// frames. The browser's `bufferedAmount`.
+    #[must_use]
+    pub fn buffered_amount(&self) -> usize {
+        self.outgoing
+            .as_ref()
+            .map_or(0, |outgoing| outgoing.buffered_amount())
+    }
+
+    /// Tells what [`poll_timeout`](Self::poll_timeout) waits for.
+    #[must_use]
+    pub fn next_timeout_reason(&self) -> Option<TimeoutReason> {
+        self.next_deadline().map(|(_, reason)| reason)
+    }
+
+    /// Returns the numbers at `now`. O(1), and allocates nothing.
+    #[must_use]
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        Snapshot {
+            state: self.state(),
+            buffered_amount: self.buffered_amount(),
+            heartbeat: self.heartbeat.snapshot(now),
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Connection>() <= 256);

@@ -1,0 +1,353 @@
+//! Input: the opening handshake, then frames to events.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::budget::{self, Standing};
+use super::state::OpeningSide;
+use super::{Connection, Phase};
+use crate::close::CloseFrame;
+use crate::config::Delivery;
+use crate::error::{Cause, Initiator, LimitExceeded, ProtocolError};
+use crate::event::Event;
+use crate::frame::{FrameEvent, FrameHeader, Opcode, PayloadPart, mask};
+use crate::heartbeat::PongMatch;
+use crate::message::{Assembler, Message, whole};
+use crate::time::Instant;
+use crate::utf8::InvalidUtf8;
+
+/// What has arrived in part. Exists only while there is something.
+#[derive(Debug, Default)]
+pub(super) struct Incoming {
+    pub(super) message: Option<Assembler>,
+    /// The payload of a control frame that came in pieces.
+    control: Vec<u8>,
+}
+
+/// Why the connection is to be failed.
+enum Fault {
+    Protocol(ProtocolError),
+    Limit(LimitExceeded),
+}
+
+impl From<ProtocolError> for Fault {
+    fn from(error: ProtocolError) -> Self {
+        Self::Protocol(error)
+    }
+}
+
+impl From<LimitExceeded> for Fault {
+    fn from(limit: LimitExceeded) -> Self {
+        Self::Limit(limit)
+    }
+}
+
+impl From<InvalidUtf8> for Fault {
+    fn from(_: InvalidUtf8) -> Self {
+        Self::Protocol(ProtocolError::InvalidUtf8)
+    }
+}
+
+impl Connection {
+    /// Takes the opening handshake's head; never a byte of what follows it.
+    pub(super) fn receive_head(&mut self, now: Instant, input: &[u8]) -> usize {
+        let Phase::Opening(opening) = &mut self.phase else {
+            return 0;
+        };
+        match &mut opening.side {
+            OpeningSide::Client(handshake) => {
+                let taken = handshake.handle_input(input);
+                match handshake.poll_response() {
+                    None => {}
+                    Some(Err(error)) => {
+                        self.finish(now, Cause::Handshake(error), Initiator::Peer);
+                    }
+                    Some(Ok(response)) => {
+                        self.open(now);
+                        self.slot = Some(Event::Open(Box::new(response)));
+                    }
+                }
+                taken
+            }
+            OpeningSide::Server { handshake, asked } => {
+                let taken = handshake.handle_input(input);
+                match handshake.poll_request() {
+                    None => {}
+                    Some(Err(error)) => {
+                        let response = error.to_response().unwrap_or_default();
+                        self.refuse(now, Cause::Handshake(error), response);
+                    }
+                    Some(Ok(request)) => {
+                        *asked = true;
+                        self.slot = Some(Event::Request(Box::new(request)));
+                    }
+                }
+                taken
+            }
+            OpeningSide::Elsewhere => 0,
+        }
+    }
+
+    /// Takes frames until an event waits, the input is used up, or frames no longer count.
+    pub(super) fn receive_frames(&mut self, now: Instant, input: &[u8]) -> usize {
+        let mut rest = input;
+        while self.slot.is_none() {
+            let takes_frames = match &self.phase {
+                Phase::Open => true,
+                Phase::Ending(ending) => ending.takes_frames(),
+                Phase::Opening(_) | Phase::Over(_) => false,
+            };
+            if !takes_frames {
+                // RFC 6455 §7.1.7: after a failure or a Close, input is swallowed.
+                return input.len();
+            }
+            let handled = match self.decoder.decode(&mut rest) {
+                Ok(None) => break,
+                Ok(Some(FrameEvent::Header(header))) => self.receive_header(now, &header),
+                Ok(Some(FrameEvent::Payload(part))) => self.receive_payload(now, part),
+                Err(error) => Err(ProtocolError::Frame(error).into()),
+            };
+            match handled {
+                Ok(()) => {}
+                Err(Fault::Protocol(error)) => self.fail_protocol(now, error),
+                Err(Fault::Limit(limit)) => self.fail_limit(now, limit),
+            }
+        }
+        input.len().saturating_sub(rest.len())
+    }
+
+    /// Judges a frame by its header alone.
+    fn receive_header(&mut self, now: Instant, header: &FrameHeader) -> Result<(), Fault> {
+        self.frame_opcode = header.opcode();
+        self.frame_fin = header.fin();
+        if header.opcode().is_control() {
+            return Ok(());
+        }
+        let message = self
+            .incoming
+            .as_ref()
+            .and_then(|incoming| incoming.message.as_ref());
+        // RFC 6455 §5.4: fragments of one message must not be interleaved with those of another.
+        match (header.opcode(), message) {
+            (Opcode::Continuation, None) => Err(ProtocolError::UnexpectedContinuation)?,
+            (Opcode::Text | Opcode::Binary, Some(_)) => Err(ProtocolError::ExpectedContinuation)?,
+            _ => {}
+        }
+        budget::admit_frame(&self.config, message, header.payload_len())?;
+        self.bucket.refund(header.payload_len().min(1 << 20));
+        if message.is_none()
+            && let Some(timers) = self.optional_timers()
+        {
+            timers.message_began(now);
+        }
+        Ok(())
+    }
+
+    fn receive_payload(&mut self, now: Instant, part: PayloadPart<'_>) -> Result<(), Fault> {
+        if self.frame_opcode.is_control() {
+            self.receive_control(now, part)?;
+        } else {
+            self.receive_data(now, part)?;
+        }
+        if part.end {
+            self.heartbeat.handle_frame(now);
+        }
+        Ok(())
+    }
+
+    fn receive_data(&mut self, now: Instant, part: PayloadPart<'_>) -> Result<(), Fault> {
+        let last = part.end && self.frame_fin;
+        let is_text = self.frame_opcode == Opcode::Text;
+        let in_parts = self.config.delivery == Delivery::Parts;
+        let under_way = self
+            .incoming
+            .as_ref()
+            .is_some_and(|incoming| incoming.message.is_some());
+        if last && !under_way && !in_parts {
+            let message = whole(is_text, part.data, part.mask)?;
+            self.deliver(now, message);
+            return Ok(());
+        }
+        let rest = if in_parts {
+            0
+        } else {
+            self.decoder.remaining()
+        };
+        let incoming = self.incoming.get_or_insert_default();
+        let message = incoming
+            .message
+            .get_or_insert_with(|| Assembler::new(is_text));
+        message.push(part.data, part.mask, rest)?;
+        if part.end {
+            message.end_fragment();
+        }
+        if in_parts {
+            return self.deliver_part(now, last);
+        }
+        if last && let Some(message) = self.take_assembler() {
+            let message = message.finish()?;
+            self.deliver(now, message);
+        }
+        Ok(())
+    }
+
+    fn take_assembler(&mut self) -> Option<Assembler> {
+        let message = self.incoming.as_mut()?.message.take();
+        self.release_incoming(false);
+        message
+    }
+
+    fn deliver(&mut self, now: Instant, message: Message) {
+        if let Some(timers) = self.optional_timers() {
+            timers.message_ended(now);
+        }
+        if !self.is_application_heartbeat(now, &message) {
+            self.slot = Some(message.into());
+        }
+    }
+
+    fn deliver_part(&mut self, now: Instant, last: bool) -> Result<(), Fault> {
+        let incoming = self.incoming.get_or_insert_default();
+        let Some(message) = &mut incoming.message else {
+            return Ok(());
+        };
+        if last && !message.is_complete() {
+            return Err(InvalidUtf8.into());
+        }
+        let part = message.take_part();
+        if last {
+            drop(self.take_assembler());
+            if let Some(timers) = self.optional_timers() {
+                timers.message_ended(now);
+            }
+        }
+        if last || !part.is_empty() {
+            self.slot = Some(match part {
+                Message::Text(data) => Event::TextPart { data, last },
+                Message::Binary(data) => Event::BinaryPart { data, last },
+            });
+        }
+        Ok(())
+    }
+
+    /// Rule 14: the heartbeat of peers that cannot ping stays out of the application's sight.
+    fn is_application_heartbeat(&mut self, now: Instant, message: &Message) -> bool {
+        let config = alloc::sync::Arc::clone(&self.config);
+        let (Some(heartbeat), Some(text)) = (&config.application_heartbeat, message.as_text())
+        else {
+            return false;
+        };
+        if heartbeat.sends && *text == *heartbeat.response {
+            let payload = self.heartbeat.latest_payload();
+            self.heartbeat.handle_pong(now, &payload);
+            return true;
+        }
+        if !heartbeat.sends && *text == *heartbeat.request {
+            if matches!(self.phase, Phase::Open) {
+                self.queue_text(heartbeat.response.clone().into_bytes());
+            }
+            return true;
+        }
+        false
+    }
+
+    fn receive_control(&mut self, now: Instant, part: PayloadPart<'_>) -> Result<(), Fault> {
+        let partial = self
+            .incoming
+            .as_ref()
+            .is_some_and(|incoming| !incoming.control.is_empty());
+        if !part.end || partial {
+            let incoming = self.incoming.get_or_insert_default();
+            match part.mask {
+                Some(key) => mask::extend(&mut incoming.control, part.data, key),
+                None => incoming.control.extend_from_slice(part.data),
+            }
+            if !part.end {
+                return Ok(());
+            }
+            let mut payload = core::mem::take(&mut incoming.control);
+            let handled = self.handle_control(now, &payload);
+            // The buffer waits for the next one: pings in pieces allocate nothing.
+            if let Some(incoming) = &mut self.incoming {
+                payload.clear();
+                incoming.control = payload;
+            }
+            return handled;
+        }
+        let mut payload = [0; CloseFrame::MAX_PAYLOAD];
+        let Some(payload) = payload.get_mut(..part.data.len()) else {
+            return Ok(());
+        };
+        payload.copy_from_slice(part.data);
+        if let Some(key) = part.mask {
+            mask::apply(payload, key);
+        }
+        self.handle_control(now, payload)
+    }
+
+    fn handle_control(&mut self, now: Instant, payload: &[u8]) -> Result<(), Fault> {
+        match self.frame_opcode {
+            Opcode::Ping => self.handle_ping(now, payload),
+            Opcode::Pong => self.handle_pong(now, payload),
+            _ => {
+                let frame = CloseFrame::parse(payload).map_err(ProtocolError::Close)?;
+                self.handle_close_frame(now, frame);
+                Ok(())
+            }
+        }
+    }
+
+    fn handle_ping(&mut self, now: Instant, payload: &[u8]) -> Result<(), Fault> {
+        self.count_control(now)?;
+        let answers = match &self.phase {
+            Phase::Open => true,
+            Phase::Ending(ending) => ending.answers_pings(),
+            Phase::Opening(_) | Phase::Over(_) => false,
+        };
+        if answers {
+            // RFC 6455 §5.5.2, §5.5.3: as soon as is practical, with identical payload.
+            self.queue_pong(payload);
+        }
+        if self.config.report_control {
+            self.slot = Some(Event::Ping(Bytes::copy_from_slice(payload)));
+        }
+        Ok(())
+    }
+
+    fn handle_pong(&mut self, now: Instant, payload: &[u8]) -> Result<(), Fault> {
+        if self.heartbeat.handle_pong(now, payload) != PongMatch::Unsolicited {
+            return Ok(());
+        }
+        self.count_control(now)?;
+        if self.has_pinged || self.config.report_control {
+            self.slot = Some(Event::Pong(Bytes::copy_from_slice(payload)));
+        }
+        Ok(())
+    }
+
+    /// Rule 10: first a word to the application, then the end.
+    fn count_control(&mut self, now: Instant) -> Result<(), Fault> {
+        match self.bucket.take(now) {
+            Standing::Fine => Ok(()),
+            Standing::Flood => {
+                self.flood_unreported = true;
+                Ok(())
+            }
+            Standing::Excess => Err(LimitExceeded::ControlFlood.into()),
+        }
+    }
+
+    /// Frees what is not in use: at once, but for the buffer of small control frames, which goes
+    /// when the line is `quiet`.
+    pub(super) fn release_incoming(&mut self, quiet: bool) {
+        let unused = self.incoming.as_ref().is_some_and(|incoming| {
+            let control = &incoming.control;
+            incoming.message.is_none() && control.is_empty() && (quiet || control.capacity() == 0)
+        });
+        if unused {
+            self.incoming = None;
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Deadlines beyond the heartbeat's (rule 12). Each is computed from facts; received data never
+//! moves what is armed.
+
+use core::time::Duration;
+
+use super::{Connection, Phase, TimeoutReason};
+use crate::close::CloseCode;
+use crate::config::Config;
+use crate::error::{Cause, LimitExceeded};
+use crate::time::Instant;
+
+/// The line is quiet when nothing has passed for this long at the time of a timeout: what a burst
+/// of small frames left allocated is freed then.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Timers that few connections want: exists only if the configuration sets one.
+#[derive(Debug)]
+pub(super) struct OptionalTimers {
+    armed: Instant,
+    /// The last message in either direction.
+    last_message: Instant,
+    /// When the message under way began.
+    message_began: Option<Instant>,
+    too_old: Instant,
+    idle_timeout: Duration,
+    message_timeout: Duration,
+}
+
+/// What is due.
+enum Due {
+    Nothing,
+    Idle,
+    MaxAge,
+    MessageTime,
+}
+
+impl OptionalTimers {
+    pub(super) fn new(config: &Config, random: u64, now: Instant) -> Self {
+        // Up to a tenth earlier: connections opened at once do not close at once.
+        let unit = config.max_age.checked_div(10 << 16).unwrap_or_default();
+        let early = unit.saturating_mul(u32::try_from(random & 0xFFFF).unwrap_or(0));
+        let mut timers = Self {
+            armed: Instant::MAX,
+            last_message: now,
+            message_began: None,
+            too_old: now.saturating_add(config.max_age.saturating_sub(early)),
+            idle_timeout: config.idle_timeout,
+            message_timeout: config.message_timeout,
+        };
+        timers.arm();
+        timers
+    }
+
+    pub(super) fn message_began(&mut self, now: Instant) {
+        self.message_began = Some(now);
+        self.armed = self.armed.min(self.message_deadline());
+    }
+
+    /// A message came to its end, or was sent.
+    pub(super) fn message_ended(&mut self, now: Instant) {
+        self.message_began = None;
+        self.last_message = now;
+    }
+
+    pub(super) fn message_sent(&mut self, now: Instant) {
+        self.last_message = now;
+    }
+
+    fn message_deadline(&self) -> Instant {
+        let began = self.message_began.unwrap_or(Instant::MAX);
+        began.saturating_add(self.message_timeout)
+    }
+
+    fn idle_deadline(&self) -> Instant {
+        self.last_message.saturating_add(self.idle_timeout)
+    }
+
+    fn arm(&mut self) {
+        self.armed = self
+            .message_deadline()
+            .min(self.idle_deadline())
+            .min(self.too_old);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Due {
+        if now < self.armed || self.armed == Instant::MAX {
+            return Due::Nothing;
+        }
+        self.arm();
+        let is_due = |deadline: Instant| deadline <= now && deadline != Instant::MAX;
+        if is_due(self.message_deadline()) {
+            Due::MessageTime
+        } else if is_due(self.too_old) {
+            Due::MaxAge
+        } else if is_due(self.idle_deadline()) {
+            Due::Idle
+        } else {
+            Due::Nothing
+        }
+    }
+}
+
+impl Connection {
+    pub(super) fn optional_timers(&mut self) -> Option<&mut OptionalTimers> {
+        self.extras.as_mut()?.timers.as_mut()
+    }
+
+    /// The earliest deadline and what it is for.
+    pub(super) fn next_deadline(&self) -> Option<(Instant, TimeoutReason)> {
+        let (deadline, reason) = match &self.phase {
+            Phase::Opening(opening) => (opening.deadline, TimeoutReason::Handshake),
+            Phase::Ending(ending) => (ending.deadline, TimeoutReason::Close),
+            Phase::Over(_) => return None,
+            Phase::Open => {
+                let limit = self
+                    .extras
+                    .as_ref()
+                    .and_then(|extras| extras.timers.as_ref());
+                let limit = limit.map_or(Instant::MAX, |timers| timers.armed);
+                match self.heartbeat.poll_timeout() {
+                    Some(deadline) if deadline <= limit => {
+                        let reason = self.heartbeat.next_timeout_reason()?;
+                        (deadline, TimeoutReason::Heartbeat(reason))
+                    }
+                    _ => (limit, TimeoutReason::Limit),
+                }
+            }
+        };
+        (deadline != Instant::MAX).then_some((deadline, reason))
+    }
+
+    pub(super) fn handle_deadlines(&mut self, now: Instant) {
+        match &self.phase {
+            Phase::Opening(_) => self.handle_opening_timeout(now),
+            Phase::Ending(_) => self.handle_ending_timeout(now),
+            Phase::Over(_) => {}
+            Phase::Open => {
+                self.heartbeat.handle_timeout(now);
+                self.handle_verdict(now);
+                self.handle_limits(now);
+                self.release_quiet(now);
+            }
+        }
+    }
+
+    /// Turns the heartbeat's verdict into the connection's end.
+    pub(super) fn handle_verdict(&mut self, now: Instant) {
+        if let (Phase::Open, Some(reason)) = (&self.phase, self.heartbeat.verdict()) {
+            self.die(now, reason);
+        }
+    }
+
+    fn handle_limits(&mut self, now: Instant) {
+        if !matches!(self.phase, Phase::Open) {
+            return;
+        }
+        match self
+            .optional_timers()
+            .map_or(Due::Nothing, |timers| timers.handle_timeout(now))
+        {
+            Due::Nothing => {}
+            Due::MessageTime => self.fail_limit(now, LimitExceeded::MessageTime),
+            Due::Idle => self.end(now, Cause::IdleTimeout, CloseCode::GOING_AWAY, "idle"),
+            Due::MaxAge => self.end(now, Cause::MaxAge, CloseCode::GOING_AWAY, "maximum age"),
+        }
+    }
+
+    /// Idle connections hold no heap.
+    fn release_quiet(&mut self, now: Instant) {
+        let snapshot = self.heartbeat.snapshot(now);
+        if snapshot.since_sent >= QUIET {
+            self.release_outgoing(true);
+        }
+        if snapshot.since_received >= QUIET {
+            self.release_incoming(true);
+        }
+    }
+}

@@ -1,0 +1,570 @@
+//! Output: what waits, what is committed, and which comes first.
+//!
+//! Messages wait as shared payloads. When everything committed has been taken, a refill picks
+//! *failing close, pong, ping, data, graceful close*, gathers small frames into one buffer, and
+//! commits at most [`COMMIT`] bytes. What is committed never changes; so a control frame waits for
+//! at most one commit, and the transport may be offered the same bytes again.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::state::{CloseStage, Ending};
+use super::{Connection, Phase};
+use crate::close::CloseFrame;
+use crate::config::Config;
+use crate::error::SendError;
+use crate::frame::{FrameHeader, Opcode, mask};
+use crate::heartbeat::Heartbeat;
+use crate::message::Message;
+use crate::seed::SeedRng;
+use crate::time::Instant;
+
+/// No more than this is committed at once, so that no control frame waits for more.
+const COMMIT: usize = 64 << 10;
+
+/// Payloads above this leave a server as they are, beside the buffer; copying less costs less
+/// than a second slice.
+const GATHER: usize = 16 << 10;
+
+/// A drained buffer of up to this size, enough for any control frame of a server, waits for the
+/// next one; larger ones are freed at once.
+const RETAIN: usize = 128;
+
+/// Unsent pongs beyond these are replaced by the newest (RFC 6455 §5.5.3 allows answering only
+/// the newest; peers that insist on ten answers exist).
+const MAX_PONGS: usize = 16;
+
+/// Unsent pings of the application.
+const MAX_PINGS: usize = 16;
+
+/// Bytes to write, lent by [`Connection::poll_transmit`]: one or two chunks, in order.
+///
+/// Write as much as the transport takes and report it with
+/// [`handle_transmitted`](Connection::handle_transmitted).
+#[derive(Clone, Copy, Debug)]
+pub struct Transmit<'a> {
+    first: &'a [u8],
+    second: &'a [u8],
+}
+
+impl<'a> Transmit<'a> {
+    /// Returns the first chunk, never empty.
+    #[must_use]
+    pub const fn first(&self) -> &'a [u8] {
+        self.first
+    }
+
+    /// Returns the chunks, none empty, for a vectored write.
+    pub fn chunks(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        [self.first, self.second]
+            .into_iter()
+            .filter(|chunk| !chunk.is_empty())
+    }
+
+    /// Returns the number of bytes in all chunks.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "never empty")]
+    pub const fn len(&self) -> usize {
+        self.first.len().saturating_add(self.second.len())
+    }
+}
+
+/// Everything on its way out. Exists only while there is something.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    /// Committed bytes, of which the transport took `taken`; then those of `tail`.
+    wire: Vec<u8>,
+    taken: usize,
+    tail: Bytes,
+    /// Where in `wire` the heartbeat's ping ends.
+    ping_end: Option<usize>,
+    /// Whether the commit carries the heartbeat's ping, or ends with the Close frame.
+    has_ping: bool,
+    has_close: bool,
+    pongs: Pongs,
+    pings: VecDeque<Bytes>,
+    parts: VecDeque<Part>,
+    /// Whether the last data frame committed was not the last of its message.
+    inside_message: bool,
+    /// Payload bytes in `parts` that are not framed yet.
+    unframed: usize,
+    /// The kind of the message that the application is sending in parts.
+    unfinished: Option<Opcode>,
+}
+
+/// Payloads of pongs we owe, each behind a byte with its length. Kept in one buffer, so that
+/// answering pings allocates nothing while they keep coming.
+#[derive(Debug, Default)]
+struct Pongs {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl Pongs {
+    /// Rule 10: a bounded number, and beyond it the newest.
+    fn push(&mut self, payload: &[u8]) {
+        if self.count >= MAX_PONGS {
+            self.clear();
+        }
+        self.bytes
+            .push(u8::try_from(payload.len()).unwrap_or(u8::MAX));
+        self.bytes.extend_from_slice(payload);
+        self.count = self.count.saturating_add(1);
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.count = 0;
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &*self.bytes;
+        core::iter::from_fn(move || {
+            let (&length, bytes) = rest.split_first()?;
+            let (payload, after) = bytes.split_at_checked(usize::from(length))?;
+            rest = after;
+            Some(payload)
+        })
+    }
+}
+
+/// A message, or a part of one, that waits to be framed.
+#[derive(Debug)]
+struct Part {
+    payload: Bytes,
+    framed: usize,
+    /// The opcode of the next frame.
+    opcode: Opcode,
+    last: bool,
+    /// The frame that is committed in part: what is missing, and its masking key.
+    frame_left: usize,
+    mask: Option<[u8; 4]>,
+}
+
+impl Outgoing {
+    /// Starts with bytes that are no frame: a head of the opening handshake.
+    pub(super) fn from_head(head: Vec<u8>) -> Self {
+        Self {
+            wire: head,
+            ..Self::default()
+        }
+    }
+
+    fn committed(&self) -> usize {
+        self.wire
+            .len()
+            .saturating_sub(self.taken)
+            .saturating_add(self.tail.len())
+    }
+
+    pub(super) fn is_drained(&self) -> bool {
+        self.committed() == 0
+    }
+
+    fn is_empty(&self) -> bool {
+        self.is_drained() && !self.has_frames() && self.unfinished.is_none() && !self.inside_message
+    }
+
+    fn has_frames(&self) -> bool {
+        self.pongs.count > 0 || !self.pings.is_empty() || !self.parts.is_empty()
+    }
+
+    pub(super) fn buffered_amount(&self) -> usize {
+        self.committed().saturating_add(self.unframed)
+    }
+
+    fn lend(&self) -> Option<Transmit<'_>> {
+        let wire = self.wire.get(self.taken..).unwrap_or_default();
+        match (wire, &*self.tail) {
+            ([], []) => None,
+            ([], tail) => Some(Transmit {
+                first: tail,
+                second: &[],
+            }),
+            (wire, tail) => Some(Transmit {
+                first: wire,
+                second: tail,
+            }),
+        }
+    }
+
+    /// The transport took `written` bytes, at most what was lent.
+    fn take(&mut self, written: usize) {
+        let of_wire = self.wire.len().saturating_sub(self.taken).min(written);
+        self.taken = self.taken.saturating_add(of_wire);
+        let of_tail = written.saturating_sub(of_wire).min(self.tail.len());
+        if of_tail > 0 {
+            drop(self.tail.split_to(of_tail));
+        }
+    }
+
+    fn push(&mut self, payload: Bytes, opcode: Opcode, last: bool) {
+        self.unframed = self.unframed.saturating_add(payload.len());
+        let part = Part {
+            payload,
+            framed: 0,
+            opcode,
+            last,
+            frame_left: 0,
+            mask: None,
+        };
+        self.parts.push_back(part);
+    }
+
+    /// Forgets all that is not committed; a frame that is committed in part is finished.
+    pub(super) fn drop_uncommitted(&mut self) {
+        self.pongs.clear();
+        self.pings.clear();
+        self.parts.truncate(1);
+        self.unfinished = None;
+        self.unframed = 0;
+        let Some(part) = self.parts.front_mut() else {
+            return;
+        };
+        if part.frame_left == 0 {
+            self.parts.clear();
+        } else {
+            part.payload
+                .truncate(part.framed.saturating_add(part.frame_left));
+            self.unframed = part.frame_left;
+        }
+    }
+
+    fn is_inside_frame(&self) -> bool {
+        self.parts.front().is_some_and(|part| part.frame_left > 0)
+    }
+
+    fn has_room(&self) -> bool {
+        self.wire.len() < COMMIT && self.tail.is_empty()
+    }
+
+    /// Commits the next frames of messages, as far as there is room.
+    fn frame_data(&mut self, max_frame: usize, mut keys: Option<&mut SeedRng>) {
+        while self.has_room() {
+            let Some(part) = self.parts.front_mut() else {
+                return;
+            };
+            if part.frame_left == 0 {
+                let fin = part.begin_frame(&mut self.wire, max_frame, keys.as_deref_mut());
+                self.inside_message = !fin;
+            }
+            let length = part.commit_payload(&mut self.wire, &mut self.tail);
+            self.unframed = self.unframed.saturating_sub(length);
+            if part.frame_left == 0 && part.framed == part.payload.len() {
+                self.parts.pop_front();
+            }
+        }
+    }
+}
+
+impl Part {
+    /// Commits the header of the next frame; tells whether it ends the message.
+    fn begin_frame(
+        &mut self,
+        wire: &mut Vec<u8>,
+        max_frame: usize,
+        keys: Option<&mut SeedRng>,
+    ) -> bool {
+        let waiting = self.payload.len().saturating_sub(self.framed);
+        let length = waiting.min(max_frame);
+        let fin = self.last && length == waiting;
+        self.mask = keys.map(SeedRng::next_mask);
+        push_header(wire, self.opcode, fin, length, self.mask);
+        self.opcode = Opcode::Continuation;
+        self.frame_left = length;
+        fin
+    }
+
+    /// Commits payload of the frame in progress; returns how many bytes.
+    fn commit_payload(&mut self, wire: &mut Vec<u8>, tail: &mut Bytes) -> usize {
+        let length = if self.mask.is_none() && self.frame_left > GATHER {
+            let end = self.framed.saturating_add(self.frame_left);
+            *tail = self.payload.slice(self.framed..end.min(self.payload.len()));
+            tail.len()
+        } else {
+            let length = self.frame_left.min(COMMIT);
+            let end = self.framed.saturating_add(length);
+            let payload = self.payload.get(self.framed..end).unwrap_or_default();
+            extend(wire, payload, self.mask);
+            self.mask = self.mask.map(|key| mask::rotate(key, length));
+            length
+        };
+        self.framed = self.framed.saturating_add(length);
+        self.frame_left = self.frame_left.saturating_sub(length);
+        length
+    }
+}
+
+impl Connection {
+    /// Queues a data message or a part of one.
+    pub(super) fn queue(&mut self, message: Message, last: bool) -> Result<(), SendError> {
+        if !matches!(self.phase, Phase::Open) {
+            return Err(SendError::NotOpen(message));
+        }
+        let opcode = if message.is_text() {
+            Opcode::Text
+        } else {
+            Opcode::Binary
+        };
+        let outgoing = self.outgoing.get_or_insert_default();
+        if outgoing.buffered_amount() >= self.config.max_buffered_amount {
+            return Err(SendError::Full(message));
+        }
+        let first = match outgoing.unfinished {
+            None => opcode,
+            Some(kind) if kind == opcode => Opcode::Continuation,
+            Some(_) => return Err(SendError::Unfinished(message)),
+        };
+        outgoing.unfinished = (!last).then_some(opcode);
+        let payload = message.into_bytes();
+        self.bucket
+            .refund(u64::try_from(payload.len()).unwrap_or(u64::MAX));
+        outgoing.push(payload, first, last);
+        let now = self.heartbeat.observe(Instant::ZERO);
+        if let Some(timers) = self.optional_timers() {
+            timers.message_sent(now);
+        }
+        Ok(())
+    }
+
+    pub(super) fn has_unfinished_message(&self) -> bool {
+        self.outgoing
+            .as_ref()
+            .is_some_and(|outgoing| outgoing.unfinished.is_some())
+    }
+
+    pub(super) fn queue_ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        if payload.len() > CloseFrame::MAX_PAYLOAD {
+            return Err(SendError::PingTooLong);
+        }
+        if !matches!(self.phase, Phase::Open) {
+            return Err(SendError::PingNotQueued);
+        }
+        let outgoing = self.outgoing.get_or_insert_default();
+        if outgoing.pings.len() >= MAX_PINGS {
+            return Err(SendError::PingNotQueued);
+        }
+        outgoing.pings.push_back(Bytes::copy_from_slice(payload));
+        self.bucket.refund(0);
+        self.has_pinged = true;
+        Ok(())
+    }
+
+    pub(super) fn queue_pong(&mut self, payload: &[u8]) {
+        self.outgoing.get_or_insert_default().pongs.push(payload);
+    }
+
+    /// Queues an answer to an application heartbeat; small, and not subject to the limit, but to
+    /// the same bound as pongs.
+    pub(super) fn queue_text(&mut self, text: Bytes) {
+        let outgoing = self.outgoing.get_or_insert_default();
+        let waiting = outgoing
+            .parts
+            .iter()
+            .filter(|part| part.payload == text)
+            .count();
+        if waiting < MAX_PONGS && outgoing.unfinished.is_none() {
+            outgoing.push(text, Opcode::Text, true);
+        }
+    }
+
+    pub(super) fn wants_transmit(&self) -> bool {
+        let committed = self
+            .outgoing
+            .as_ref()
+            .is_some_and(|outgoing| !outgoing.is_drained());
+        committed
+            || match &self.phase {
+                Phase::Open => {
+                    self.heartbeat.wants_ping()
+                        || self
+                            .outgoing
+                            .as_ref()
+                            .is_some_and(|outgoing| outgoing.has_frames())
+                }
+                Phase::Ending(ending) => ending.close.is_waiting(),
+                Phase::Opening(_) | Phase::Over(_) => false,
+            }
+    }
+
+    pub(super) fn lend(&mut self) -> Option<Transmit<'_>> {
+        if matches!(self.phase, Phase::Over(_)) || !self.wants_transmit() {
+            return None;
+        }
+        if self
+            .outgoing
+            .as_ref()
+            .is_none_or(|outgoing| outgoing.is_drained())
+        {
+            self.refill();
+        }
+        self.outgoing.as_ref()?.lend()
+    }
+
+    /// Commits what comes next. Only when everything committed was taken.
+    fn refill(&mut self) {
+        let max_frame = self.config.max_outgoing_frame;
+        let mut keys = self.extras.as_mut().and_then(|extras| extras.keys.as_mut());
+        let outgoing = self.outgoing.get_or_insert_default();
+        outgoing.wire.clear();
+        outgoing.taken = 0;
+        if outgoing.is_inside_frame() {
+            outgoing.frame_data(max_frame, keys.as_deref_mut());
+        }
+        if outgoing.is_inside_frame() || !outgoing.has_room() {
+            return;
+        }
+        if let Phase::Ending(ending) = &mut self.phase
+            && ending.is_failing()
+        {
+            return commit_close(outgoing, ending, keys);
+        }
+        for payload in outgoing.pongs.iter() {
+            push_control(
+                &mut outgoing.wire,
+                Opcode::Pong,
+                payload,
+                keys.as_deref_mut(),
+            );
+        }
+        outgoing.pongs.clear();
+        if matches!(self.phase, Phase::Open) {
+            commit_ping(
+                outgoing,
+                &self.config,
+                &mut self.heartbeat,
+                keys.as_deref_mut(),
+            );
+            while let Some(payload) = outgoing.pings.pop_front() {
+                push_control(
+                    &mut outgoing.wire,
+                    Opcode::Ping,
+                    &payload,
+                    keys.as_deref_mut(),
+                );
+            }
+        }
+        outgoing.frame_data(max_frame, keys.as_deref_mut());
+        if let Phase::Ending(ending) = &mut self.phase
+            && outgoing.parts.is_empty()
+            && outgoing.has_room()
+        {
+            commit_close(outgoing, ending, keys);
+        }
+    }
+
+    /// The transport took `written` bytes of what was lent.
+    pub(super) fn take(&mut self, now: Instant, written: usize) {
+        let Some(outgoing) = &mut self.outgoing else {
+            return;
+        };
+        let committed = outgoing.committed();
+        let written = written.min(committed);
+        if committed == 0 {
+            return;
+        }
+        outgoing.take(written);
+        let ping_sent = outgoing
+            .ping_end
+            .take_if(|end| *end <= outgoing.taken)
+            .is_some();
+        let drained = outgoing.is_drained();
+        let close_sent = drained && core::mem::take(&mut outgoing.has_close);
+        if matches!(self.phase, Phase::Open) {
+            self.heartbeat
+                .handle_transmitted(now, written, written < committed);
+            if ping_sent {
+                self.heartbeat.handle_ping_sent(now);
+            }
+        }
+        if drained {
+            self.release_outgoing(false);
+        }
+        if let Phase::Ending(ending) = &mut self.phase {
+            if close_sent {
+                ending.close.sent();
+            }
+            self.settle(now);
+        }
+    }
+
+    /// Frees the output's storage if nothing waits: at once if it is large or carried the
+    /// heartbeat's ping, which does not come again soon; else when the line is `quiet`.
+    pub(super) fn release_outgoing(&mut self, quiet: bool) {
+        let Some(outgoing) = &mut self.outgoing else {
+            return;
+        };
+        let had_ping = core::mem::take(&mut outgoing.has_ping);
+        if !outgoing.is_empty() {
+            if outgoing.is_drained() && outgoing.wire.capacity() > RETAIN {
+                outgoing.wire = Vec::new();
+                outgoing.taken = 0;
+            }
+        } else if quiet || had_ping || outgoing.wire.capacity() > RETAIN {
+            self.outgoing = None;
+        }
+    }
+}
+
+/// Commits the heartbeat's ping, if one is due.
+fn commit_ping(
+    outgoing: &mut Outgoing,
+    config: &Config,
+    heartbeat: &mut Heartbeat,
+    keys: Option<&mut SeedRng>,
+) {
+    let Some(payload) = heartbeat.poll_ping() else {
+        return;
+    };
+    match &config.application_heartbeat {
+        // Rule 14. Nothing may come between the fragments of a message but control frames
+        // (RFC 6455 §5.4): there a ping frame takes the request's place.
+        Some(application) if application.sends && !outgoing.inside_message => {
+            let mask = keys.map(SeedRng::next_mask);
+            let request = application.request.as_bytes();
+            push_header(&mut outgoing.wire, Opcode::Text, true, request.len(), mask);
+            extend(&mut outgoing.wire, request, mask);
+        }
+        _ => push_control(&mut outgoing.wire, Opcode::Ping, &payload, keys),
+    }
+    outgoing.ping_end = Some(outgoing.wire.len());
+    outgoing.has_ping = true;
+}
+
+/// Commits the Close frame, if it was not before; nothing follows it (RFC 6455 §5.5.1).
+fn commit_close(outgoing: &mut Outgoing, ending: &mut Ending, keys: Option<&mut SeedRng>) {
+    let CloseStage::Waiting { code, reason } = &ending.close else {
+        return;
+    };
+    let code = *code;
+    let mut buffer = [0; CloseFrame::MAX_PAYLOAD];
+    // An unsendable code stands for a Close frame without one.
+    let payload = CloseFrame::encode(code, reason, &mut buffer).unwrap_or_default();
+    push_control(&mut outgoing.wire, Opcode::Close, payload, keys);
+    outgoing.has_close = true;
+    ending.close = CloseStage::Committed(code);
+}
+
+fn push_control(wire: &mut Vec<u8>, opcode: Opcode, payload: &[u8], keys: Option<&mut SeedRng>) {
+    let mask = keys.map(SeedRng::next_mask);
+    push_header(wire, opcode, true, payload.len(), mask);
+    extend(wire, payload, mask);
+}
+
+fn push_header(wire: &mut Vec<u8>, opcode: Opcode, fin: bool, len: usize, mask: Option<[u8; 4]>) {
+    let header = FrameHeader::new(opcode, u64::try_from(len).unwrap_or(u64::MAX))
+        .and_then(|header| header.with_fin(fin));
+    // Control payloads were checked when they were queued, and no slice has 2^63 bytes.
+    if let Ok(header) = header {
+        header.with_mask(mask).encode_into(wire);
+    }
+}
+
+fn extend(wire: &mut Vec<u8>, payload: &[u8], mask: Option<[u8; 4]>) {
+    match mask {
+        Some(key) => mask::extend(wire, payload, key),
+        None => wire.extend_from_slice(payload),
+    }
+}

@@ -1,0 +1,89 @@
+//! What the application learns.
+
+use alloc::boxed::Box;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use crate::close::CloseFrame;
+use crate::error::Closed;
+use crate::handshake::{Request, Response};
+use crate::message::Message;
+
+/// Something the application should know, from [`Connection::poll_event`].
+///
+/// Forty bytes at most: what is rare is boxed.
+///
+/// [`Connection::poll_event`]: crate::Connection::poll_event
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// Server: the client asks for a connection; answer with [`accept`](crate::Connection::accept)
+    /// or [`reject`](crate::Connection::reject). Until then no more input is taken.
+    Request(Box<Request>),
+    /// Client: the server agreed, the connection is open.
+    Open(Box<Response>),
+    /// A whole text message (RFC 6455 §6.2).
+    Text(ByteString),
+    /// A whole binary message (RFC 6455 §6.2).
+    Binary(Bytes),
+    /// A part of a text message, cut between characters. Only with
+    /// [`Delivery::Parts`](crate::Delivery::Parts).
+    TextPart {
+        /// The next characters of the message.
+        data: ByteString,
+        /// Whether the message ends here.
+        last: bool,
+    },
+    /// A part of a binary message. Only with [`Delivery::Parts`](crate::Delivery::Parts).
+    BinaryPart {
+        /// The next bytes of the message.
+        data: Bytes,
+        /// Whether the message ends here.
+        last: bool,
+    },
+    /// The peer sent a ping, which is answered already (RFC 6455 §5.5.2). Only with
+    /// [`report_control`](crate::ConfigBuilder::report_control).
+    Ping(Bytes),
+    /// The peer sent a pong that is not the heartbeat's (RFC 6455 §5.5.3). Only after a
+    /// [`ping`](crate::Connection::ping) of the application's own, or with
+    /// [`report_control`](crate::ConfigBuilder::report_control).
+    Pong(Bytes),
+    /// No sign of life for the heartbeat's `suspect_after`; the peer may be gone.
+    Suspect,
+    /// The peer that was under suspicion spoke again.
+    Recovered,
+    /// The peer sends control frames faster than any honest use; if it goes on, the connection is
+    /// failed with 1008.
+    ControlFlood,
+    /// The peer sent a Close frame, with [`CloseCode::NO_STATUS`](crate::CloseCode::NO_STATUS) if
+    /// it carried no code (RFC 6455 §5.5.1). What was queued before is still sent, then the
+    /// answer.
+    Closing(Box<CloseFrame>),
+    /// The connection is over. Always the last event, and always exactly one.
+    Closed(Box<Closed>),
+}
+
+impl From<Message> for Event {
+    fn from(message: Message) -> Self {
+        match message {
+            Message::Text(text) => Self::Text(text),
+            Message::Binary(data) => Self::Binary(data),
+        }
+    }
+}
+
+/// Gives any other event back.
+impl TryFrom<Event> for Message {
+    type Error = Event;
+
+    fn try_from(event: Event) -> Result<Self, Event> {
+        match event {
+            Event::Text(text) => Ok(Self::Text(text)),
+            Event::Binary(data) => Ok(Self::Binary(data)),
+            other => Err(other),
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Option<Event>>() <= 40);

@@ -1,0 +1,158 @@
+//! What a blocked transport tells about the bytes in front of a ping.
+
+use core::time::Duration;
+
+use crate::time::Instant;
+
+/// How fast a transport drains that was blocked lately, and how much it holds.
+///
+/// A ping that the transport took may sit behind megabytes in both kernels, and its pong cannot
+/// come before they are read. While the transport is blocked its buffers are full, so what it
+/// takes is what drains: that is the rate. What it took before is what it holds.
+#[derive(Debug)]
+pub(super) struct Drain {
+    blocked: bool,
+    /// The last report of a write attempt.
+    attempted_at: Instant,
+    /// The last byte taken, or the moment the transport blocked.
+    progress_at: Instant,
+    window_start: Instant,
+    window_bytes: u64,
+    /// Bytes per second over the last whole window.
+    rate: Option<u64>,
+    /// Bytes the transport holds, estimated.
+    backlog: u64,
+    /// Bytes in front of the outstanding ping when the transport took it.
+    ahead: u64,
+}
+
+/// No kernel is believed to hold more: the default maxima of a sender's and a receiver's buffer
+/// add up to 10 MiB on Linux, and systems tuned for long fat pipes double that.
+const MAX_BACKLOG: u64 = 32 << 20;
+
+impl Drain {
+    /// The transport blocked for the first time; it took `backlog` bytes since the peer's last
+    /// answer, of which `ahead` stand in front of an outstanding ping.
+    pub(super) fn new(now: Instant, backlog: u64, ahead: u64) -> Self {
+        Self {
+            blocked: true,
+            attempted_at: now,
+            progress_at: now,
+            window_start: now,
+            window_bytes: 0,
+            rate: None,
+            backlog: backlog.min(MAX_BACKLOG),
+            ahead: ahead.min(MAX_BACKLOG),
+        }
+    }
+
+    /// The transport took `taken` bytes, and no more if it is `blocked`.
+    pub(super) fn report(&mut self, now: Instant, taken: u64, blocked: bool, window: Duration) {
+        let elapsed = now.saturating_duration_since(self.attempted_at);
+        if self.blocked {
+            self.window_bytes = self.window_bytes.saturating_add(taken);
+            if self.rate.is_none() {
+                // Buffers that grow at the start take bytes without draining any.
+                self.backlog = self.backlog.saturating_add(taken).min(MAX_BACKLOG);
+            }
+            let open = now.saturating_duration_since(self.window_start);
+            if open >= window {
+                self.rate = Some(per_second(self.window_bytes, open));
+                self.restart_window(now);
+            }
+        } else {
+            let drained = bytes_in(self.rate.unwrap_or(0), elapsed);
+            let held = self.backlog.saturating_add(taken).saturating_sub(drained);
+            self.backlog = held.min(MAX_BACKLOG);
+            if blocked {
+                self.restart_window(now);
+                self.progress_at = now;
+            }
+        }
+        if taken > 0 {
+            self.progress_at = now;
+        }
+        self.blocked = blocked;
+        self.attempted_at = now;
+    }
+
+    /// The last byte of a ping was taken.
+    pub(super) fn ping_sent(&mut self) {
+        self.ahead = self.backlog;
+    }
+
+    /// The outstanding ping was answered: what stood in front of it is gone, `after` was taken
+    /// since. Tells whether there is nothing left to know.
+    pub(super) fn answered(&mut self, after: u64) -> bool {
+        self.backlog = after.min(MAX_BACKLOG);
+        self.ahead = 0;
+        !self.blocked
+    }
+
+    /// By how much the outstanding ping's clock is extended.
+    pub(super) fn extension(&self, window: Duration) -> Duration {
+        match self.rate {
+            _ if self.ahead == 0 => Duration::ZERO,
+            Some(rate) => time_for(self.ahead, rate),
+            // Too early to tell; the first window will.
+            None => window,
+        }
+    }
+
+    /// When no progress becomes a death of its own.
+    pub(super) fn stall_deadline(&self, timeout: Duration) -> Instant {
+        if self.blocked {
+            self.progress_at.saturating_add(timeout)
+        } else {
+            Instant::MAX
+        }
+    }
+
+    pub(super) fn attempted_at(&self) -> Instant {
+        self.attempted_at
+    }
+
+    /// Nothing before `now` is held against the transport.
+    pub(super) fn pardon(&mut self, now: Instant) {
+        self.progress_at = now;
+        self.restart_window(now);
+    }
+
+    /// Tells whether the transport has been open for so long that the rate says nothing any more.
+    pub(super) fn is_stale(&self, now: Instant, age: Duration) -> bool {
+        !self.blocked && now.saturating_duration_since(self.attempted_at) > age
+    }
+
+    fn restart_window(&mut self, now: Instant) {
+        self.window_start = now;
+        self.window_bytes = 0;
+    }
+}
+
+fn per_second(bytes: u64, time: Duration) -> u64 {
+    let nanos = time.as_nanos().max(1);
+    let rate = u128::from(bytes)
+        .saturating_mul(1_000_000_000)
+        .checked_div(nanos);
+    rate.and_then(|rate| u64::try_from(rate).ok())
+        .unwrap_or(u64::MAX)
+}
+
+fn bytes_in(rate: u64, time: Duration) -> u64 {
+    let bytes = u128::from(rate)
+        .saturating_mul(time.as_nanos())
+        .checked_div(1_000_000_000);
+    bytes
+        .and_then(|bytes| u64::try_from(bytes).ok())
+        .unwrap_or(u64::MAX)
+}
+
+/// How long `bytes` take at `rate`; for ever at none.
+fn time_for(bytes: u64, rate: u64) -> Duration {
+    let nanos = u128::from(bytes)
+        .saturating_mul(1_000_000_000)
+        .checked_div(u128::from(rate));
+    nanos
+        .and_then(|nanos| u64::try_from(nanos).ok())
+        .map_or(Duration::MAX, Duration::from_nanos)
+}

@@ -1,0 +1,766 @@
+//! When to ping, what counts as life, and when to give up: timing alone, for any protocol.
+//!
+//! A [`Heartbeat`] knows nothing of WebSocket. It is told what happened (`handle_*`), and answers
+//! with a ping to send ([`poll_ping`](Heartbeat::poll_ping)), what changed
+//! ([`poll_event`](Heartbeat::poll_event)) and when to wake it
+//! ([`poll_timeout`](Heartbeat::poll_timeout)).
+//!
+//! It keeps facts (when a byte last came, when the ping left) and derives deadlines from them.
+//! Received data stores a stamp and never moves the deadline: a deadline that fires and finds that
+//! the peer spoke is armed again. So a busy connection touches no timer.
+//!
+//! ```
+//! use core::time::Duration;
+//! use wspulse_core::Instant;
+//! use wspulse_core::heartbeat::{DeadReason, Heartbeat, HeartbeatConfig, HeartbeatEvent};
+//!
+//! let config = HeartbeatConfig::ping(Duration::from_secs(5), Duration::from_secs(10))
+//!     .jitter_percent(0);
+//! let mut heartbeat = Heartbeat::new(config, 42, Instant::ZERO)?;
+//!
+//! // Silence: a ping is due after the interval.
+//! let due = heartbeat.poll_timeout().unwrap();
+//! assert_eq!(due, Instant::from_secs(5));
+//! heartbeat.handle_timeout(due);
+//! let ping = heartbeat.poll_ping().unwrap();
+//! heartbeat.handle_ping_sent(due); // the transport took its last byte: its clock starts
+//!
+//! // An answer 30 ms later.
+//! let now = Instant::from_millis(5_030);
+//! heartbeat.handle_received(now);
+//! heartbeat.handle_pong(now, &ping);
+//! assert_eq!(heartbeat.snapshot(now).rtt.unwrap().last(), Duration::from_millis(30));
+//!
+//! // Silence for good: suspect, then dead, at the computed times.
+//! let mut seen = Vec::new();
+//! while let Some(deadline) = heartbeat.poll_timeout() {
+//!     heartbeat.handle_would_block(deadline); // a read found nothing
+//!     heartbeat.handle_timeout(deadline);
+//!     if heartbeat.poll_ping().is_some() {
+//!         heartbeat.handle_ping_sent(deadline);
+//!     }
+//!     seen.extend(core::iter::from_fn(|| heartbeat.poll_event()).map(|event| (deadline, event)));
+//! }
+//! // The last ping left 5 s after the one before it, since nothing went out in between.
+//! assert_eq!(seen, [
+//!     (Instant::from_secs(15), HeartbeatEvent::Suspect),
+//!     (Instant::from_secs(20), HeartbeatEvent::Dead(DeadReason::PongTimeout)),
+//! ]);
+//! # Ok::<(), wspulse_core::ConfigError>(())
+//! ```
+
+mod config;
+mod drain;
+mod rtt;
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::fmt;
+use core::time::Duration;
+
+pub use config::{Evidence, HeartbeatConfig, Mode};
+use drain::Drain;
+pub use rtt::Rtt;
+
+use crate::error::ConfigError;
+use crate::time::Instant;
+
+/// The payload of a heartbeat's ping: a nonce of the connection, and a number.
+pub type PingPayload = [u8; 8];
+
+/// Decides when to ping and when the peer is dead.
+///
+/// Everything is O(1). The heap is touched only while a transport is blocked, or was lately.
+#[derive(Debug)]
+pub struct Heartbeat {
+    config: Arc<HeartbeatConfig>,
+    /// The largest time seen; time does not run backwards here.
+    now: Instant,
+    /// The armed deadline, `MAX` for none. At or before every deadline that the facts imply.
+    deadline: Instant,
+    last_received: Instant,
+    last_sent: Instant,
+    /// The last read attempt that found nothing.
+    last_would_block: Instant,
+    /// Since when an answer is awaited: the last ping's last byte left then. In passive mode, the
+    /// last sign of life.
+    awaiting_since: Instant,
+    drain: Option<Box<Drain>>,
+    random: u64,
+    /// Bytes taken by the transport since the last answered ping, and since the last ping.
+    unanswered_bytes: u32,
+    bytes_after_ping: u32,
+    /// How far before its interval's end the next ping is due, in units of 2^-20.
+    early: u32,
+    nonce: u32,
+    sequence: u32,
+    lost: u32,
+    rtt: Option<Rtt>,
+    local_pauses: u16,
+    phase: Phase,
+    suspect: bool,
+    /// What `poll_event` has reported of `suspect`, and of death.
+    suspect_reported: bool,
+    dead_reported: bool,
+    latest_is_answered: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// No ping is outstanding.
+    Quiet,
+    /// A ping should be sent.
+    Due,
+    /// A ping was handed out, and not yet taken by the transport.
+    Queued,
+    /// A sign of life is awaited.
+    Awaiting,
+    Dead(DeadReason),
+}
+
+/// Why the peer is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeadReason {
+    /// A ping stayed without a sign of life for the timeout.
+    PongTimeout,
+    /// A passive heartbeat heard nothing for its timeout.
+    Silence,
+    /// The transport took nothing for `write_stall_timeout` while output waited.
+    WriteStalled,
+}
+
+impl fmt::Display for DeadReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PongTimeout => "no sign of life after a ping",
+            Self::Silence => "no sign of life",
+            Self::WriteStalled => "transport takes no output",
+        })
+    }
+}
+
+/// What a heartbeat has to report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HeartbeatEvent {
+    /// No sign of life for `suspect_after`.
+    Suspect,
+    /// The suspected peer gave a sign of life.
+    Recovered,
+    /// The peer is gone. Nothing follows.
+    Dead(DeadReason),
+}
+
+/// What a pong was worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PongMatch {
+    /// It answers the latest ping, for the first time; here is the sample.
+    Matched(Duration),
+    /// It answers an earlier ping, or the latest one again: no sample.
+    Late,
+    /// It is no answer to a ping of this heartbeat.
+    Unsolicited,
+}
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HeartbeatTimeout {
+    /// A ping is, or may be, due.
+    Ping,
+    /// Suspicion.
+    Suspect,
+    /// Death by silence.
+    Dead,
+    /// Death by a transport that takes nothing.
+    WriteStall,
+}
+
+/// A heartbeat's numbers at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeartbeatSnapshot {
+    /// How long ago the last byte came.
+    pub since_received: Duration,
+    /// How long ago the transport last took a byte.
+    pub since_sent: Duration,
+    /// How long the outstanding ping has been waiting for a sign of life.
+    pub awaiting: Option<Duration>,
+    /// Whether the peer is under suspicion.
+    pub suspect: bool,
+    /// Round-trip times, once there is a sample.
+    pub rtt: Option<Rtt>,
+    /// Pings made.
+    pub pings: u32,
+    /// Pings answered by their own pong.
+    pub answered: u32,
+    /// Pings that had no pong of their own when the next one was made.
+    pub lost: u32,
+    /// Pauses of this side that were not held against the peer.
+    pub local_pauses: u16,
+}
+
+impl Heartbeat {
+    /// Starts a heartbeat on a connection that opened at `now`. `seed` decides jitter and the
+    /// ping nonce; the same seed and calls give the same pings and deadlines.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the configuration cannot work.
+    pub fn new(config: HeartbeatConfig, seed: u64, now: Instant) -> Result<Self, ConfigError> {
+        config.validate()?;
+        Ok(Self::from_valid(Arc::new(config), seed, now))
+    }
+
+    pub(crate) fn from_valid(config: Arc<HeartbeatConfig>, seed: u64, now: Instant) -> Self {
+        let mut heartbeat = Self {
+            config,
+            now,
+            deadline: Instant::MAX,
+            last_received: now,
+            last_sent: now,
+            last_would_block: Instant::ZERO,
+            awaiting_since: now,
+            drain: None,
+            random: seed,
+            unanswered_bytes: 0,
+            bytes_after_ping: 0,
+            early: 0,
+            nonce: 0,
+            sequence: 0,
+            lost: 0,
+            rtt: None,
+            local_pauses: 0,
+            phase: Phase::Quiet,
+            suspect: false,
+            suspect_reported: false,
+            dead_reported: false,
+            latest_is_answered: true,
+        };
+        heartbeat.nonce = heartbeat.draw();
+        if heartbeat.config.mode == Mode::Passive {
+            heartbeat.phase = Phase::Awaiting;
+        }
+        heartbeat.begin();
+        heartbeat
+    }
+
+    // ---- what happened
+
+    /// Bytes came. Stores a stamp; never moves the deadline.
+    #[inline]
+    pub fn handle_received(&mut self, now: Instant) {
+        let now = self.drive(now);
+        if self.config.evidence == Evidence::AnyByte {
+            self.last_received = now;
+            self.handle_life(now);
+        } else {
+            self.pardon_unread(now);
+            self.last_received = now;
+        }
+    }
+
+    /// A frame, or whatever the protocol's unit is, came to its end.
+    #[inline]
+    pub fn handle_frame(&mut self, now: Instant) {
+        let now = self.drive(now);
+        if self.config.evidence == Evidence::AnyFrame {
+            self.handle_life(now);
+        }
+    }
+
+    /// A pong came. Call [`handle_received`](Self::handle_received) for its bytes first.
+    pub fn handle_pong(&mut self, now: Instant, payload: &[u8]) -> PongMatch {
+        let now = self.drive(now);
+        let Some(sequence) = self.sequence_of(payload) else {
+            return PongMatch::Unsolicited;
+        };
+        // Rule 3: a pong for ping k answers every j <= k, and k once.
+        let is_latest = sequence == self.sequence
+            && !self.latest_is_answered
+            && !matches!(self.phase, Phase::Due | Phase::Queued);
+        if !is_latest {
+            return PongMatch::Late;
+        }
+        let rtt = now.saturating_duration_since(self.awaiting_since);
+        self.latest_is_answered = true;
+        self.rtt = Some(Rtt::sample(self.rtt, rtt));
+        self.unanswered_bytes = self.bytes_after_ping;
+        let after = u64::from(self.bytes_after_ping);
+        if self
+            .drain
+            .as_mut()
+            .is_some_and(|drain| drain.answered(after))
+        {
+            self.drain = None;
+        }
+        self.handle_life(now);
+        PongMatch::Matched(rtt)
+    }
+
+    /// A read attempt found nothing. Only this can turn silence into death (rule 6): who does not
+    /// read cannot judge.
+    pub fn handle_would_block(&mut self, now: Instant) {
+        let now = self.drive(now);
+        self.last_would_block = now;
+        self.judge(now);
+    }
+
+    /// The transport took `taken` bytes of the output. `blocked` tells that it would take no more
+    /// for now; report that also when it took none.
+    pub fn handle_transmitted(&mut self, now: Instant, taken: usize, blocked: bool) {
+        let now = self.drive(now);
+        let bytes = u32::try_from(taken).unwrap_or(u32::MAX);
+        if taken > 0 {
+            self.last_sent = now;
+            self.unanswered_bytes = self.unanswered_bytes.saturating_add(bytes);
+            self.bytes_after_ping = self.bytes_after_ping.saturating_add(bytes);
+        }
+        let window = self.drain_window();
+        match &mut self.drain {
+            Some(drain) => drain.report(now, u64::from(bytes), blocked, window),
+            None if blocked => {
+                let backlog = u64::from(self.unanswered_bytes);
+                let ahead = backlog.saturating_sub(u64::from(self.bytes_after_ping));
+                self.drain = Some(Box::new(Drain::new(now, backlog, ahead)));
+            }
+            None => return,
+        }
+        let stall = self.stall_deadline();
+        if blocked && taken == 0 && stall <= now {
+            self.die(DeadReason::WriteStalled);
+        } else if self.is_alive() {
+            self.deadline = self.deadline.min(stall);
+        }
+    }
+
+    /// The last byte of the ping was taken by the transport: its clock starts (rule 4). Call
+    /// [`handle_transmitted`](Self::handle_transmitted) first.
+    pub fn handle_ping_sent(&mut self, now: Instant) {
+        let now = self.drive(now);
+        if self.phase != Phase::Queued {
+            return;
+        }
+        self.phase = Phase::Awaiting;
+        self.awaiting_since = now;
+        self.last_sent = now;
+        self.bytes_after_ping = 0;
+        if let Some(drain) = &mut self.drain {
+            drain.ping_sent();
+        }
+        self.early = self.draw_early(self.config.jitter_percent);
+        self.arm(now);
+    }
+
+    /// A deadline may have passed. Early and repeated calls do nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let now = self.drive(now);
+        if now < self.deadline || self.deadline == Instant::MAX {
+            return;
+        }
+        self.judge(now);
+        self.judge_stall(now);
+        if self.phase == Phase::Quiet && self.ping_due() <= now {
+            self.make_ping();
+        }
+        if self
+            .drain
+            .as_ref()
+            .is_some_and(|d| d.is_stale(now, self.config.write_stall_timeout))
+        {
+            self.drain = None;
+        }
+        self.arm(now);
+    }
+
+    /// This side was paused in a way the caller's clock did not show, such as a suspend: nothing
+    /// that fell due meanwhile is held against the peer. One fresh ping, and the full timeout.
+    pub fn handle_resumed(&mut self, now: Instant) {
+        let now = now.max(self.now);
+        self.now = now;
+        self.pardon(now);
+    }
+
+    /// Changes the policy (rule 15). Numbers and the outstanding ping stay.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the configuration cannot work; the one before stays.
+    pub fn set_config(&mut self, now: Instant, config: HeartbeatConfig) -> Result<(), ConfigError> {
+        config.validate()?;
+        let now = self.drive(now);
+        self.config = Arc::new(config);
+        match (config.mode, self.phase) {
+            (_, Phase::Dead(_)) => return Ok(()),
+            // A ping on its way out stays on its way; one that is out no longer holds a clock.
+            (Mode::Idle | Mode::Periodic, Phase::Due | Phase::Queued) => {}
+            (Mode::Idle | Mode::Periodic | Mode::Off, _) => self.phase = Phase::Quiet,
+            (Mode::Passive, _) => {
+                self.phase = Phase::Awaiting;
+                self.awaiting_since = now;
+            }
+        }
+        self.begin();
+        Ok(())
+    }
+
+    // ---- what comes next
+
+    /// Returns the payload of a ping to send now, once.
+    pub fn poll_ping(&mut self) -> Option<PingPayload> {
+        if self.phase != Phase::Due {
+            return None;
+        }
+        self.phase = Phase::Queued;
+        Some(self.latest_payload())
+    }
+
+    /// Tells whether [`poll_ping`](Self::poll_ping) has a ping.
+    #[must_use]
+    pub fn wants_ping(&self) -> bool {
+        self.phase == Phase::Due
+    }
+
+    /// Returns what changed, one change a call.
+    pub fn poll_event(&mut self) -> Option<HeartbeatEvent> {
+        if self.suspect != self.suspect_reported {
+            self.suspect_reported = self.suspect;
+            return Some(if self.suspect {
+                HeartbeatEvent::Suspect
+            } else {
+                HeartbeatEvent::Recovered
+            });
+        }
+        if let Phase::Dead(reason) = self.phase {
+            if !self.dead_reported {
+                self.dead_reported = true;
+                return Some(HeartbeatEvent::Dead(reason));
+            }
+        }
+        None
+    }
+
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout) at the latest. Received data
+    /// never moves it; other calls may move it earlier.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        (self.deadline != Instant::MAX).then_some(self.deadline)
+    }
+
+    // ---- looks
+
+    /// Returns the policy in force.
+    #[must_use]
+    pub fn config(&self) -> &HeartbeatConfig {
+        &self.config
+    }
+
+    /// Tells what [`poll_timeout`](Self::poll_timeout) waits for.
+    #[must_use]
+    pub fn next_timeout_reason(&self) -> Option<HeartbeatTimeout> {
+        let deadline = self.poll_timeout()?;
+        Some(if deadline == self.stall_deadline() {
+            HeartbeatTimeout::WriteStall
+        } else if self.phase != Phase::Awaiting {
+            HeartbeatTimeout::Ping
+        } else if deadline == self.death_deadline() {
+            HeartbeatTimeout::Dead
+        } else if deadline == self.suspect_deadline() {
+            HeartbeatTimeout::Suspect
+        } else {
+            HeartbeatTimeout::Ping
+        })
+    }
+
+    /// Returns the numbers. O(1), and allocates nothing.
+    #[must_use]
+    pub fn snapshot(&self, now: Instant) -> HeartbeatSnapshot {
+        let now = now.max(self.now);
+        let awaits = self.phase == Phase::Awaiting;
+        let open = u32::from(!self.latest_is_answered);
+        HeartbeatSnapshot {
+            since_received: now.saturating_duration_since(self.last_received),
+            since_sent: now.saturating_duration_since(self.last_sent),
+            awaiting: awaits.then(|| now.saturating_duration_since(self.awaiting_since)),
+            suspect: self.suspect,
+            rtt: self.rtt,
+            pings: self.sequence,
+            answered: self.sequence.saturating_sub(self.lost).saturating_sub(open),
+            lost: self.lost,
+            local_pauses: self.local_pauses,
+        }
+    }
+
+    /// The payload of the last ping made.
+    pub(crate) fn latest_payload(&self) -> PingPayload {
+        let [a, b, c, d] = self.nonce.to_be_bytes();
+        let [e, f, g, h] = self.sequence.to_be_bytes();
+        [a, b, c, d, e, f, g, h]
+    }
+
+    pub(crate) fn verdict(&self) -> Option<DeadReason> {
+        match self.phase {
+            Phase::Dead(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn shared_config(&self) -> Arc<HeartbeatConfig> {
+        Arc::clone(&self.config)
+    }
+
+    pub(crate) fn local_pause(&self) -> Duration {
+        self.config.local_pause()
+    }
+
+    /// Notes the time and nothing else; returns the largest seen.
+    #[inline]
+    pub(crate) fn observe(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    fn is_alive(&self) -> bool {
+        !matches!(self.phase, Phase::Dead(_))
+    }
+
+    // ---- the rules
+
+    /// Notes the time, and whether this side has been asleep for longer than it asked for.
+    #[inline]
+    fn drive(&mut self, now: Instant) -> Instant {
+        let now = now.max(self.now);
+        self.now = now;
+        if now > self.deadline && self.is_late(now) {
+            self.pardon(now);
+        }
+        now
+    }
+
+    /// Rule 6. Sleeping until the deadline is no pause; sleeping through it is.
+    fn is_late(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.deadline) > self.config.local_pause()
+    }
+
+    /// Rule 6: nothing that fell due before `now` kills; one fresh ping, the full timeout.
+    fn pardon(&mut self, now: Instant) {
+        if !self.is_alive() {
+            return;
+        }
+        self.local_pauses = self.local_pauses.saturating_add(1);
+        if let Some(drain) = &mut self.drain {
+            drain.pardon(now);
+        }
+        match self.config.mode {
+            Mode::Idle | Mode::Periodic => {
+                if matches!(self.phase, Phase::Quiet | Phase::Awaiting) {
+                    self.make_ping();
+                }
+            }
+            Mode::Passive => self.awaiting_since = now,
+            Mode::Off => {}
+        }
+        self.arm(now);
+    }
+
+    /// Rule 6 for evidence above the byte: a reader that comes back after the deadline to bytes
+    /// that do not count gets one more round, for the evidence may stand behind them.
+    fn pardon_unread(&mut self, now: Instant) {
+        let read = self.last_would_block.max(self.last_received);
+        let due = self.death_deadline();
+        let unread = self.phase == Phase::Awaiting
+            && read < due
+            && now > due
+            && now.saturating_duration_since(due) > self.config.local_pause();
+        if unread {
+            self.pardon(now);
+        }
+    }
+
+    /// A sign of life, as the policy counts them.
+    #[inline]
+    fn handle_life(&mut self, now: Instant) {
+        self.suspect = false;
+        if self.phase == Phase::Awaiting {
+            if self.config.mode == Mode::Passive {
+                self.awaiting_since = now;
+            } else {
+                self.phase = Phase::Quiet;
+            }
+        }
+    }
+
+    /// Rules 6 and 7: silence is judged by a read attempt at or after the deadline.
+    fn judge(&mut self, now: Instant) {
+        if self.phase != Phase::Awaiting {
+            return;
+        }
+        let read = self.last_would_block.min(now);
+        if read >= self.suspect_deadline() && self.suspect_deadline() != Instant::MAX {
+            self.suspect = true;
+        }
+        if read >= self.death_deadline() && self.death_deadline() != Instant::MAX {
+            self.die(match self.config.mode {
+                Mode::Passive => DeadReason::Silence,
+                _ => DeadReason::PongTimeout,
+            });
+        }
+    }
+
+    /// Rule 5: a write attempt at or after the deadline, or a second chance to make one.
+    fn judge_stall(&mut self, now: Instant) {
+        let (Some(drain), due) = (&self.drain, self.stall_deadline()) else {
+            return;
+        };
+        if due == Instant::MAX || due > now {
+            return;
+        }
+        let last_chance = due.saturating_add(self.config.local_pause());
+        if drain.attempted_at() >= due || now >= last_chance {
+            self.die(DeadReason::WriteStalled);
+        }
+    }
+
+    fn die(&mut self, reason: DeadReason) {
+        self.phase = Phase::Dead(reason);
+        self.suspect = true;
+        self.deadline = Instant::MAX;
+        self.drain = None;
+    }
+
+    fn make_ping(&mut self) {
+        if !self.latest_is_answered {
+            self.lost = self.lost.saturating_add(1);
+        }
+        self.latest_is_answered = false;
+        self.sequence = self.sequence.wrapping_add(1);
+        self.phase = Phase::Due;
+    }
+
+    /// Takes up the policy in force, with the jitter of a first interval.
+    fn begin(&mut self) {
+        // Rule 13: connections that open at once do not ping at once.
+        let spread = if self.config.jitter_percent == 0 {
+            0
+        } else {
+            50
+        };
+        self.early = self.draw_early(spread);
+        self.arm(self.now);
+    }
+
+    /// Arms the earliest deadline after `now` that the facts imply, or could come to imply by
+    /// received data alone.
+    fn arm(&mut self, now: Instant) {
+        let silence = match self.phase {
+            Phase::Quiet => [self.ping_due(), Instant::MAX, Instant::MAX],
+            Phase::Due | Phase::Queued | Phase::Dead(_) => [Instant::MAX; 3],
+            Phase::Awaiting => [
+                self.earliest_next_ping(),
+                self.suspect_deadline(),
+                self.death_deadline(),
+            ],
+        };
+        let stall = self.stall_deadline();
+        let last_chance = stall.saturating_add(self.config.local_pause());
+        let mut deadline = Instant::MAX;
+        // What is not after `now` waits for a read or a write attempt, not for time.
+        for candidate in silence.into_iter().chain([stall, last_chance]) {
+            if candidate > now {
+                deadline = deadline.min(candidate);
+            }
+        }
+        self.deadline = deadline;
+    }
+
+    /// Rule 2: nothing came in for the interval, or nothing went out.
+    fn ping_due(&self) -> Instant {
+        match self.config.mode {
+            Mode::Idle => self
+                .last_received
+                .min(self.last_sent)
+                .saturating_add(self.interval()),
+            Mode::Periodic => self.awaiting_since.saturating_add(self.interval()),
+            Mode::Passive | Mode::Off => Instant::MAX,
+        }
+    }
+
+    /// When the next ping is due if the outstanding one is answered at once.
+    fn earliest_next_ping(&self) -> Instant {
+        match self.config.mode {
+            Mode::Idle | Mode::Periodic => self.awaiting_since.saturating_add(self.interval()),
+            Mode::Passive | Mode::Off => Instant::MAX,
+        }
+    }
+
+    fn suspect_deadline(&self) -> Instant {
+        let after = self.config.suspicion().saturating_add(self.extension());
+        self.awaiting_since.saturating_add(after)
+    }
+
+    fn death_deadline(&self) -> Instant {
+        let after = self.config.timeout.saturating_add(self.extension());
+        self.awaiting_since.saturating_add(after)
+    }
+
+    /// Rule 5: the time that the bytes in front of the ping need.
+    fn extension(&self) -> Duration {
+        match &self.drain {
+            Some(drain) if self.config.mode != Mode::Passive => drain
+                .extension(self.drain_window())
+                .min(self.config.write_stall_timeout),
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn stall_deadline(&self) -> Instant {
+        let timeout = self.config.write_stall_timeout;
+        self.drain
+            .as_ref()
+            .map_or(Instant::MAX, |drain| drain.stall_deadline(timeout))
+    }
+
+    /// Over how long a drain rate is measured: some four times within a timeout.
+    fn drain_window(&self) -> Duration {
+        let quarter = self.config.timeout.checked_div(4).unwrap_or_default();
+        quarter.min(Duration::from_secs(1))
+    }
+
+    /// The interval up to the next ping; rule 13: jitter only shortens it.
+    fn interval(&self) -> Duration {
+        let unit = self
+            .config
+            .interval
+            .checked_div(1 << 20)
+            .unwrap_or_default();
+        self.config
+            .interval
+            .saturating_sub(unit.saturating_mul(self.early))
+    }
+
+    fn draw_early(&mut self, percent: u8) -> u32 {
+        let most = (1_u64 << 20)
+            .saturating_mul(u64::from(percent))
+            .checked_div(100)
+            .unwrap_or(0);
+        let share = u64::from(self.draw()).saturating_mul(most) >> 32;
+        u32::try_from(share).unwrap_or(0)
+    }
+
+    /// SplitMix64: enough for jitter and for telling one connection's pings from another's.
+    fn draw(&mut self) -> u32 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        u32::try_from((z ^ (z >> 31)) >> 32).unwrap_or(0)
+    }
+
+    fn sequence_of(&self, payload: &[u8]) -> Option<u32> {
+        let (nonce, sequence) = payload.split_first_chunk::<4>()?;
+        let sequence = u32::from_be_bytes(<[u8; 4]>::try_from(sequence).ok()?);
+        let ours = u32::from_be_bytes(*nonce) == self.nonce;
+        (ours && (1..=self.sequence).contains(&sequence)).then_some(sequence)
+    }
+}
+
+const _: () = assert!(size_of::<Heartbeat>() <= 128);

@@ -1,0 +1,51 @@
+# One recipe for each check. `just` lists them, `just ci` runs what CI runs.
+
+_list:
+    @{{ just_executable() }} --list --unsorted
+
+# Everything CI checks, in its order
+ci:
+    .ci/run
+
+# Formatting
+fmt:
+    cargo fmt --all --check
+    cargo fmt --manifest-path tests/no_std/Cargo.toml --check
+
+# Lints, as errors
+clippy:
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Unit, integration and doc tests
+test:
+    cargo test --workspace
+
+# The documentation builds without a warning
+doc:
+    RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
+
+# The core links without std
+no-std:
+    cargo build -p wspulse-core --no-default-features --locked
+    tests/no_std/check.sh
+
+# Each feature of the core compiles alone
+features:
+    .ci/features wspulse-core
+
+# The oldest supported compiler
+msrv:
+    cargo +1.88 build --workspace --locked
+
+# The Autobahn testsuite, both roles: all that CI runs, or the given cases
+[positional-arguments]
+autobahn *cases:
+    tests/autobahn/run.sh "$@"
+
+# Each fuzz target for some seconds
+fuzz seconds="20":
+    .ci/fuzz {{ seconds }}
+
+# Licences, bans, sources and advisories of dependencies; not in CI, where installing cargo-deny takes longer than the rest
+deny:
+    cargo deny --workspace check
