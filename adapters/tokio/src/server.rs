@@ -81,7 +81,7 @@ where
                 let answered = match decide(&request) {
                     Ok(accept) => driver.command(|c, now| c.accept(now, &accept)),
                     Err(reject) => {
-                        driver.command(|c, now| c.reject(now, &reject))?;
+                        driver.command(|c, now| c.reject(now, &reject)).map_err(Error::Answer)?;
                         continue;
                     }
                 };
