@@ -2,7 +2,6 @@
 //! ([`Misuse`], [`SendError`], [`ConfigError`]); what the peer did wrong, or failed to do, ends in
 //! one final [`Closed`].
 
-use alloc::boxed::Box;
 use core::fmt;
 use core::time::Duration;
 
@@ -337,9 +336,3 @@ impl fmt::Display for Closed {
 }
 
 impl core::error::Error for Closed {}
-
-impl From<Box<Closed>> for Closed {
-    fn from(closed: Box<Self>) -> Self {
-        *closed
-    }
-}

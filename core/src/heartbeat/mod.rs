@@ -430,11 +430,11 @@ impl Heartbeat {
                 HeartbeatEvent::Recovered
             });
         }
-        if let Phase::Dead(reason) = self.phase {
-            if !self.dead_reported {
-                self.dead_reported = true;
-                return Some(HeartbeatEvent::Dead(reason));
-            }
+        if let Phase::Dead(reason) = self.phase
+            && !self.dead_reported
+        {
+            self.dead_reported = true;
+            return Some(HeartbeatEvent::Dead(reason));
         }
         None
     }
