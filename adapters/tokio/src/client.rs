@@ -90,8 +90,7 @@ where
 {
     // The connection comes first: its handshake deadline covers the transport's way too.
     let clock = Clock::start();
-    let connection =
-        Connection::client(Arc::clone(&config), request, system::seed()?, clock.now());
+    let connection = Connection::client(config, request, system::seed()?, clock.now());
     let stream = match connection.poll_timeout() {
         Some(deadline) => tokio::time::timeout_at(clock.runtime_time(deadline), transport)
             .await
@@ -103,7 +102,7 @@ where
     loop {
         match poll_fn(|cx| driver.poll_event(cx)).await {
             Some(Event::Open(response)) => {
-                return Ok(WebSocket::new(driver, config, Some(response)));
+                return Ok(WebSocket::new(driver, Some(response)));
             }
             Some(Event::Closed(closed)) => return Err(driver.end_error(closed)),
             Some(_) => {}
@@ -144,7 +143,12 @@ impl Target {
             Some(query) => format!("{}?{query}", url.path()),
             None => url.path().to_owned(),
         };
-        Ok(Self { host, port: url.port().unwrap_or(80), authority, path })
+        Ok(Self {
+            host,
+            port: url.port().unwrap_or(80),
+            authority,
+            path,
+        })
     }
 
     async fn connect(self) -> io::Result<TcpStream> {
@@ -164,14 +168,22 @@ mod tests {
     fn a_url_becomes_host_and_target() {
         let cases = [
             ("ws://example.com", "example.com", 80, "/"),
-            ("ws://EXAMPLE.com:80/a b?c=d", "example.com", 80, "/a%20b?c=d"),
+            (
+                "ws://EXAMPLE.com:80/a b?c=d",
+                "example.com",
+                80,
+                "/a%20b?c=d",
+            ),
             ("ws://example.com:8080?x", "example.com:8080", 8080, "/?x"),
             ("ws://[::1]:9001/", "[::1]:9001", 9001, "/"),
             ("ws://127.0.0.1", "127.0.0.1", 80, "/"),
         ];
         for (url, authority, port, path) in cases {
             let target = Target::parse(url).unwrap();
-            assert_eq!((&*target.authority, target.port, &*target.path), (authority, port, path));
+            assert_eq!(
+                (&*target.authority, target.port, &*target.path),
+                (authority, port, path)
+            );
         }
     }
 

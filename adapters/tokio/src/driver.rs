@@ -9,7 +9,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop;
-use wspulse_core::{Cause, Closed, Connection, Event, Instant, Message, SendError, State, Transmit};
+use wspulse_core::{
+    Cause, Closed, Connection, Event, Instant, Message, SendError, State, Transmit,
+};
 
 use crate::error::Error;
 use crate::input::{self, Leftover, READ_SIZE};
@@ -101,7 +103,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         mut queue: impl FnMut(&mut Connection, Message) -> Result<(), SendError>,
     ) -> Poll<Result<(), Error>> {
         loop {
-            let Some(message) = slot.take() else { return Poll::Ready(Ok(())) };
+            let Some(message) = slot.take() else {
+                return Poll::Ready(Ok(()));
+            };
             match queue(&mut self.connection, message) {
                 Ok(()) => return Poll::Ready(Ok(())),
                 Err(SendError::Full(message)) => *slot = Some(message),
@@ -114,7 +118,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     }
 
     /// Waits until a message would be taken, or no message ever will be.
-    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<()> {
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let limit = self.connection.config().max_buffered_amount();
         while self.connection.state() == State::Open && self.connection.buffered_amount() >= limit {
             if self.poll_write(cx) != Outcome::Progress {
                 ready!(self.poll_turn(cx));
@@ -149,7 +154,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
         self.poll_write(cx);
         // A task that only ever sends has its timers run here, and its input read now and then.
-        let is_due = self.connection.poll_timeout().is_some_and(|due| due <= self.clock.now());
+        let is_due = self
+            .connection
+            .poll_timeout()
+            .is_some_and(|due| due <= self.clock.now());
         if is_due || self.writing == Half::Failed {
             let _ = self.poll_turn(cx);
             self.poll_write(cx);
@@ -238,7 +246,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         if self.leftover.is_empty() || !self.connection.wants_read() {
             return false;
         }
-        let taken = self.connection.handle_input(self.read_at, self.leftover.as_slice());
+        let taken = self
+            .connection
+            .handle_input(self.read_at, self.leftover.as_slice());
         self.leftover.consume(taken);
         taken > 0
     }
@@ -298,7 +308,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Outcome {
         let mut outcome = Outcome::Idle;
         while self.writing == Half::Open {
-            let Some(transmit) = self.connection.poll_transmit() else { break };
+            let Some(transmit) = self.connection.poll_transmit() else {
+                break;
+            };
             let lent = transmit.len();
             let written = write_once(Pin::new(&mut self.stream), cx, &transmit);
             match written {
@@ -358,11 +370,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     /// Looks at the clock, and arms the timer for what is not due yet.
     fn poll_time(&mut self, cx: &mut Context<'_>) -> Outcome {
-        let Some(deadline) = self.connection.poll_timeout() else { return Outcome::Idle };
+        let Some(deadline) = self.connection.poll_timeout() else {
+            return Outcome::Idle;
+        };
         // The clock itself, first: a runtime that is out of budget says that no time has passed.
         let mut now = self.clock.now();
         if deadline > now {
-            if self.timer.poll_until(cx, self.clock.runtime_time(deadline)).is_pending() {
+            if self
+                .timer
+                .poll_until(cx, self.clock.runtime_time(deadline))
+                .is_pending()
+            {
                 return Outcome::Blocked;
             }
             now = self.clock.now().max(deadline);

@@ -44,7 +44,10 @@ impl Leftover {
     /// Keeps `bytes`, which come after everything that was kept before is taken.
     pub(crate) fn keep(&mut self, bytes: &[u8]) {
         debug_assert!(self.is_empty(), "what was kept before is not taken yet");
-        *self = Self { bytes: bytes.to_vec(), taken: 0 };
+        *self = Self {
+            bytes: bytes.to_vec(),
+            taken: 0,
+        };
     }
 
     /// Forgets the first `count` bytes, and frees the memory with the last of them.

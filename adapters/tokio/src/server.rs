@@ -67,9 +67,8 @@ where
     F: FnOnce(&Request) -> Result<Accept, Reject>,
 {
     system::tune(&stream);
-    let config = config.into();
     let clock = Clock::start();
-    let connection = Connection::server(Arc::clone(&config), system::seed()?, clock.now());
+    let connection = Connection::server(config.into(), system::seed()?, clock.now());
     let mut driver = Driver::new(stream, connection, clock);
 
     let mut decide = Some(decide);
@@ -77,11 +76,15 @@ where
     loop {
         match poll_fn(|cx| driver.poll_event(cx)).await {
             Some(Event::Request(request)) => {
-                let Some(decide) = decide.take() else { continue };
+                let Some(decide) = decide.take() else {
+                    continue;
+                };
                 let answered = match decide(&request) {
                     Ok(accept) => driver.command(|c, now| c.accept(now, &accept)),
                     Err(reject) => {
-                        driver.command(|c, now| c.reject(now, &reject)).map_err(Error::Answer)?;
+                        driver
+                            .command(|c, now| c.reject(now, &reject))
+                            .map_err(Error::Answer)?;
                         continue;
                     }
                 };
@@ -91,7 +94,9 @@ where
                 }
                 // The client is not to be left waiting over a mistake of this side.
                 let sorry = Reject::new(500).expect("500 is a status of refusal");
-                driver.command(|c, now| c.reject(now, &sorry)).map_err(Error::Answer)?;
+                driver
+                    .command(|c, now| c.reject(now, &sorry))
+                    .map_err(Error::Answer)?;
             }
             Some(Event::Closed(closed)) => {
                 return Err(match misuse {
@@ -104,5 +109,5 @@ where
         }
     }
     poll_fn(|cx| driver.poll_flush(cx)).await?;
-    Ok(WebSocket::new(driver, config, None))
+    Ok(WebSocket::new(driver, None))
 }

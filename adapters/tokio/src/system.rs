@@ -19,7 +19,9 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self { origin: tokio::time::Instant::now() }
+        Self {
+            origin: tokio::time::Instant::now(),
+        }
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -44,7 +46,9 @@ pub(crate) fn seed() -> io::Result<Seed> {
 ///
 /// Best effort: a socket that refuses an option still works, only less promptly.
 pub(crate) fn tune<S: Any>(stream: &S) {
-    let Some(socket) = (stream as &dyn Any).downcast_ref::<TcpStream>() else { return };
+    let Some(socket) = (stream as &dyn Any).downcast_ref::<TcpStream>() else {
+        return;
+    };
     // The engine gathers small frames itself; a ping must not wait for an acknowledgement.
     let _ = socket.set_nodelay(true);
     #[cfg(any(target_os = "linux", target_os = "android"))]

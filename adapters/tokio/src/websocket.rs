@@ -3,7 +3,6 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_core::{FusedStream, Stream};
@@ -12,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use wspulse_core::handshake::Response;
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{
-    Cause, CloseCode, Closed, Config, ConfigError, Event, Message, Role, SendError, Snapshot, State,
+    Cause, CloseCode, Closed, ConfigError, Event, Message, Role, SendError, Snapshot, State,
 };
 
 use crate::driver::Driver;
@@ -53,19 +52,18 @@ use crate::error::Error;
 /// [`send`](Self::send) that is dropped either queued its whole message or nothing of it.
 pub struct WebSocket<S> {
     driver: Driver<S>,
-    config: Arc<Config>,
     response: Option<Box<Response>>,
     /// The stream of messages has ended.
     is_over: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
-    pub(crate) fn new(
-        driver: Driver<S>,
-        config: Arc<Config>,
-        response: Option<Box<Response>>,
-    ) -> Self {
-        Self { driver, config, response, is_over: false }
+    pub(crate) fn new(driver: Driver<S>, response: Option<Box<Response>>) -> Self {
+        Self {
+            driver,
+            response,
+            is_over: false,
+        }
     }
 
     // ---- receiving
@@ -92,16 +90,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
         while !self.is_over {
-            match ready!(self.driver.poll_event(cx)) {
-                Some(Event::Message(message)) => return Poll::Ready(Some(Ok(message))),
-                Some(Event::Closed(closed)) => {
+            let Some(event) = ready!(self.driver.poll_event(cx)) else {
+                self.is_over = true;
+                break;
+            };
+            match Message::try_from(event) {
+                Ok(message) => return Poll::Ready(Some(Ok(message))),
+                Err(Event::Closed(closed)) => {
                     self.is_over = true;
                     if closed.cause != Cause::Normal {
                         return Poll::Ready(Some(Err(self.driver.end_error(closed))));
                     }
                 }
-                Some(_) => {}
-                None => self.is_over = true,
+                Err(_) => {}
             }
         }
         Poll::Ready(None)
@@ -136,7 +137,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// As [`send`](Self::send).
     pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
         let mut slot = Some(message.into());
-        poll_fn(|cx| self.driver.poll_queue(cx, &mut slot, |c, message| c.send(message))).await
+        poll_fn(|cx| {
+            self.driver
+                .poll_queue(cx, &mut slot, |c, message| c.send(message))
+        })
+        .await
     }
 
     /// Sends a part of a message, which `last` completes (RFC 6455 §5.4): for messages whose
@@ -147,8 +152,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// As [`send`](Self::send).
     pub async fn send_part(&mut self, part: impl Into<Message>, last: bool) -> Result<(), Error> {
         let mut slot = Some(part.into());
-        poll_fn(|cx| self.driver.poll_queue(cx, &mut slot, |c, part| c.send_part(part, last)))
-            .await?;
+        poll_fn(|cx| {
+            self.driver
+                .poll_queue(cx, &mut slot, |c, part| c.send_part(part, last))
+        })
+        .await?;
         self.push().await;
         Ok(())
     }
@@ -170,7 +178,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// [`Error::Send`] if the payload is too long, too many pings wait, or the connection is not
     /// open.
     pub async fn ping(&mut self, payload: &[u8]) -> Result<(), Error> {
-        let queued = self.driver.command(|connection, _| connection.ping(payload));
+        let queued = self
+            .driver
+            .command(|connection, _| connection.ping(payload));
         queued.map_err(|error| self.driver.send_error(error))?;
         self.push().await;
         Ok(())
@@ -204,12 +214,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         if !matches!(self.state(), State::Connecting | State::Open) {
             return Ok(());
         }
-        let queued = self.driver.command(|connection, now| connection.close(now, code, reason));
+        let queued = self
+            .driver
+            .command(|connection, now| connection.close(now, code, reason));
         queued.map_err(Error::Send)
     }
 
     async fn push(&mut self) {
-        poll_fn(|cx| Poll::Ready(self.driver.push(cx))).await;
+        poll_fn(|cx| {
+            self.driver.push(cx);
+            Poll::Ready(())
+        })
+        .await;
     }
 
     // ---- settings and looks
@@ -220,7 +236,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// [`ConfigError`] if the configuration cannot work; the one before stays.
     pub fn set_heartbeat(&mut self, config: HeartbeatConfig) -> Result<(), ConfigError> {
-        self.driver.command(|connection, now| connection.set_heartbeat(now, config))
+        self.driver
+            .command(|connection, now| connection.set_heartbeat(now, config))
     }
 
     /// Returns where the connection stands in its life.
@@ -291,8 +308,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for WebSocket<S> {
     type Error = Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let limit = self.config.max_buffered_amount();
-        self.driver.poll_room(cx, limit).map(Ok)
+        self.driver.poll_room(cx).map(Ok)
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
@@ -316,6 +332,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for WebSocket<S> {
 
 impl<S> fmt::Debug for WebSocket<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebSocket").field("is_over", &self.is_over).finish_non_exhaustive()
+        f.debug_struct("WebSocket")
+            .field("is_over", &self.is_over)
+            .finish_non_exhaustive()
     }
 }
