@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::input::{self, Leftover, READ_SIZE};
 use crate::system::Clock;
 use crate::timer::Timer;
+use crate::waiters::{Side, Waiters};
 
 /// A connection, its stream and its timer.
 pub(crate) struct Driver<S> {
@@ -24,10 +25,11 @@ pub(crate) struct Driver<S> {
     connection: Connection,
     clock: Clock,
     timer: Timer,
+    waiters: Waiters,
     leftover: Leftover,
     /// When the leftover was read.
     read_at: Instant,
-    /// The next event, looked up early: it tells that there is buffered input.
+    /// An event that was found while somebody else was waiting.
     ahead: Option<Event>,
     reading: Half,
     writing: Half,
@@ -38,6 +40,9 @@ pub(crate) struct Driver<S> {
     closed: Option<Box<Closed>>,
     /// Bytes read since the task last waited.
     read_in_turn: usize,
+    /// Whether anything moved, or output alone, in the call under way.
+    moved: bool,
+    wrote: bool,
 }
 
 /// What became of one direction of the stream.
@@ -68,6 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             connection,
             clock,
             timer: Timer::default(),
+            waiters: Waiters::default(),
             leftover: Leftover::default(),
             read_at: Instant::ZERO,
             ahead: None,
@@ -77,6 +83,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             failure: None,
             closed: None,
             read_in_turn: 0,
+            moved: false,
+            wrote: false,
         }
     }
 
@@ -84,15 +92,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     /// Waits for the next event; `None` after [`Event::Closed`].
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        loop {
-            if let Some(event) = self.take_event(cx) {
-                return Poll::Ready(Some(event));
+        self.wait(Side::Receive, cx, |driver, cx| {
+            loop {
+                if let Some(event) = driver.take_event(cx) {
+                    return Poll::Ready(Some(event));
+                }
+                if driver.closed.is_some() {
+                    return Poll::Ready(None);
+                }
+                ready!(driver.poll_turn(cx));
             }
-            if self.closed.is_some() {
-                return Poll::Ready(None);
-            }
-            ready!(self.poll_turn(cx));
-        }
+        })
     }
 
     /// Waits until `queue` takes the message, which stays in `slot` until then.
@@ -111,38 +121,67 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Err(SendError::Full(message)) => *slot = Some(message),
                 Err(error) => return Poll::Ready(Err(self.send_error(error))),
             }
-            if self.poll_write(cx) != Outcome::Progress {
-                ready!(self.poll_turn(cx));
-            }
+            ready!(self.poll_room(cx));
         }
     }
 
     /// Waits until a message would be taken, or no message ever will be.
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let limit = self.connection.config().max_buffered_amount();
-        while self.connection.state() == State::Open && self.connection.buffered_amount() >= limit {
-            if self.poll_write(cx) != Outcome::Progress {
-                ready!(self.poll_turn(cx));
-            }
+        if self.has_room(limit) {
+            return Poll::Ready(());
         }
-        Poll::Ready(())
+        self.wait(Side::Send, cx, |driver, cx| {
+            while !driver.has_room(limit) {
+                if driver.poll_write(cx) != Outcome::Progress {
+                    ready!(driver.poll_turn(cx));
+                }
+            }
+            Poll::Ready(())
+        })
+    }
+
+    fn has_room(&self, limit: usize) -> bool {
+        self.connection.state() != State::Open || self.connection.buffered_amount() < limit
     }
 
     /// Waits until the stream has taken all output.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        loop {
-            self.poll_write(cx);
-            if let Some(error) = self.failure.take() {
-                return Poll::Ready(Err(error.into()));
+        self.wait(Side::Send, cx, |driver, cx| {
+            loop {
+                driver.poll_write(cx);
+                if let Some(error) = driver.failure.take() {
+                    return Poll::Ready(Err(error.into()));
+                }
+                if driver.connection.state() == State::Closed {
+                    return Poll::Ready(Err(Error::NotOpen));
+                }
+                if !driver.connection.wants_write() && !driver.needs_flush {
+                    return Poll::Ready(Ok(()));
+                }
+                ready!(driver.poll_turn(cx));
             }
-            if self.connection.state() == State::Closed {
-                return Poll::Ready(Err(Error::NotOpen));
-            }
-            if !self.connection.wants_write() && !self.needs_flush {
-                return Poll::Ready(Ok(()));
-            }
-            ready!(self.poll_turn(cx));
+        })
+    }
+
+    /// Runs `poll` for one side, and lets the other side know of what it moved.
+    fn wait<T>(
+        &mut self,
+        side: Side,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Self, &mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        (self.moved, self.wrote) = (false, false);
+        let result = match self.waiters.joined(side, cx) {
+            Some(waker) => poll(self, &mut Context::from_waker(&waker)),
+            None => poll(self, cx),
+        };
+        self.waiters.note(side, &result, cx);
+        let is_over = self.connection.state() == State::Closed;
+        if self.moved || is_over || (self.wrote && side == Side::Receive) {
+            self.waiters.wake(side.other());
         }
+        result
     }
 
     /// Writes what is queued, as far as the stream takes it, unless more input is at hand whose
@@ -212,6 +251,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // What is at hand comes first, so that its answers share a write.
         if self.hand_over() {
+            self.moved = true;
             return Poll::Ready(());
         }
         if self.read_in_turn >= READ_BUDGET {
@@ -224,21 +264,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         let end = self.poll_half_close(cx);
         let read = self.poll_read(cx);
         let time = self.poll_time(cx);
-        if [write, end, read, time].contains(&Outcome::Progress) || self.has_work(write) {
+        let moved = [end, read, time].contains(&Outcome::Progress) || self.has_work(write);
+        self.moved |= moved;
+        if moved || write == Outcome::Progress {
             return Poll::Ready(());
         }
         self.read_in_turn = 0;
         Poll::Pending
     }
 
-    /// Tells whether the last steps of a turn made work for its first ones.
+    /// Tells whether the last steps of a turn made work for its first ones, or for the receiver.
     fn has_work(&mut self, write: Outcome) -> bool {
-        if self.ahead.is_none() {
+        // With no message waiting, this finds what the clock brought, and makes no room for input.
+        if self.ahead.is_none() && self.connection.wants_read() {
             self.ahead = self.connection.poll_event();
+            if self.ahead.is_some() {
+                return true;
+            }
         }
-        let can_write = self.writing == Half::Open && write != Outcome::Blocked;
         let wants_write = self.connection.wants_write() || self.connection.wants_shutdown();
-        self.ahead.is_some() || (can_write && wants_write)
+        self.writing == Half::Open && write != Outcome::Blocked && wants_write
     }
 
     /// Hands over bytes that were read earlier.
@@ -329,6 +374,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     return Outcome::Blocked;
                 }
             }
+            self.wrote = true;
             outcome = Outcome::Progress;
         }
         if self.needs_flush && self.writing == Half::Open {
@@ -398,14 +444,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 self.writing = Half::Ended;
                 let _ = Pin::new(&mut self.stream).poll_shutdown(cx);
             }
-        } else {
-            self.ahead = self.connection.poll_event();
         }
         Some(event)
     }
 
+    /// Tells whether more input is at hand than the application has seen.
     fn has_buffered_input(&self) -> bool {
-        self.ahead.is_some() || !self.leftover.is_empty()
+        !self.leftover.is_empty() || !self.connection.wants_read()
     }
 }
 

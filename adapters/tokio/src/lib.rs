@@ -96,6 +96,7 @@ mod input;
 mod server;
 mod system;
 mod timer;
+mod waiters;
 mod websocket;
 
 pub use client::{client, connect, connect_with};
