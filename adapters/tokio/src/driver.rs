@@ -6,6 +6,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop;
@@ -357,19 +358,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 break;
             };
             let lent = transmit.len();
+            let began = self.clock.now();
             let written = write_once(Pin::new(&mut self.stream), cx, &transmit);
             match written {
                 Poll::Ready(Ok(0)) => self.fail_writing(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(count)) => {
                     self.needs_flush = true;
-                    let now = self.clock.now();
+                    let now = self.time_of_write(began);
                     self.connection.handle_transmitted(now, count.min(lent));
                 }
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Poll::Ready(Err(error)) => self.fail_writing(error),
                 Poll::Pending => {
                     if coop::has_budget_remaining() {
-                        self.connection.handle_transmitted(self.clock.now(), 0);
+                        self.connection.handle_transmitted(began, 0);
                     }
                     return Outcome::Blocked;
                 }
@@ -385,6 +387,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             }
         }
         outcome
+    }
+
+    /// Returns when bytes left whose write began at `began`.
+    ///
+    /// The peer may have them before the write returns, so a round trip is measured from its
+    /// beginning; unless this thread was held up in it, for which no pong is to be late.
+    fn time_of_write(&self, began: Instant) -> Instant {
+        let ended = self.clock.now();
+        let is_held_up = ended.saturating_duration_since(began) > LONG_WRITE;
+        if is_held_up { ended } else { began }
     }
 
     /// The peer's last words may still be there to read, so reading goes on to its end.
@@ -474,6 +486,9 @@ fn write_once<S: AsyncWrite>(
 
 /// Chunks in one vectored write; a connection lends one or two.
 const MAX_CHUNKS: usize = 4;
+
+/// No write takes longer by itself: the stream only copies.
+const LONG_WRITE: Duration = Duration::from_millis(1);
 
 /// Output that does not wait for more to share its write.
 const BATCH_LIMIT: usize = 64 * 1024;
