@@ -264,7 +264,6 @@ impl Error for CloseEncodeError {}
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use alloc::string::{String, ToString};
     use alloc::vec::Vec;

@@ -310,7 +310,8 @@ impl ConfigBuilder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Delivery {
-    /// Whole, as [`Event::Message`](crate::Event::Message).
+    /// Whole, as [`Event::Text`](crate::Event::Text) and
+    /// [`Event::Binary`](crate::Event::Binary).
     Messages,
     /// In parts as they arrive, as [`Event::TextPart`](crate::Event::TextPart) and
     /// [`Event::BinaryPart`](crate::Event::BinaryPart). Nothing is held, and messages have no

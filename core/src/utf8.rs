@@ -198,12 +198,7 @@ fn split_unfinished(chunk: &[u8]) -> (&[u8], &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    #![expect(
-        clippy::unwrap_used,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects,
-        reason = "a test fails by panicking"
-    )]
+    #![expect(clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
 
     use alloc::vec::Vec;
 

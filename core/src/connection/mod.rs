@@ -87,6 +87,8 @@ pub struct Connection {
     has_pinged: bool,
     flood_unreported: bool,
     close_unreported: bool,
+    /// Whether the end of a message in parts waits, behind the slot.
+    end_unreported: bool,
 }
 
 /// Where the connection stands; everything that changes it is in `state.rs`.
@@ -180,6 +182,7 @@ impl Connection {
             has_pinged: false,
             flood_unreported: false,
             close_unreported: false,
+            end_unreported: false,
         }
     }
 
@@ -407,6 +410,9 @@ impl Connection {
         if let Some(event) = self.slot.take() {
             return Some(event);
         }
+        if core::mem::take(&mut self.end_unreported) {
+            return Some(Event::MessageEnd);
+        }
         if core::mem::take(&mut self.close_unreported) {
             let received = match &self.phase {
                 Phase::Ending(ending) => ending.received.clone(),
@@ -452,7 +458,7 @@ impl Connection {
     /// it is not over.
     #[must_use]
     pub fn wants_read(&self) -> bool {
-        self.slot.is_none()
+        !self.has_event()
             && match &self.phase {
                 Phase::Opening(opening) => {
                     !matches!(opening.side, OpeningSide::Server { asked: true, .. })
@@ -460,6 +466,11 @@ impl Connection {
                 Phase::Open | Phase::Ending(_) => true,
                 Phase::Over(_) => false,
             }
+    }
+
+    /// Whether an event waits that holds input back.
+    const fn has_event(&self) -> bool {
+        self.slot.is_some() || self.end_unreported
     }
 
     /// Tells whether [`poll_transmit`](Self::poll_transmit) has something to lend.

@@ -1,6 +1,7 @@
 //! Input: the opening handshake, then frames to events.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use crate::error::{Cause, Initiator, LimitExceeded, ProtocolError};
 use crate::event::Event;
 use crate::frame::{FrameEvent, FrameHeader, Opcode, PayloadPart, mask};
 use crate::heartbeat::PongMatch;
-use crate::message::{Assembler, Message, whole};
+use crate::message::{Assembler, Message, whole_binary, whole_text};
 use crate::time::Instant;
 use crate::utf8::InvalidUtf8;
 
@@ -93,7 +94,7 @@ impl Connection {
     /// Takes frames until an event waits, the input is used up, or frames no longer count.
     pub(super) fn receive_frames(&mut self, now: Instant, input: &[u8]) -> usize {
         let mut rest = input;
-        while self.slot.is_none() {
+        while !self.has_event() {
             let takes_frames = match &self.phase {
                 Phase::Open => true,
                 Phase::Ending(ending) => ending.takes_frames(),
@@ -103,11 +104,16 @@ impl Connection {
                 // RFC 6455 §7.1.7: after a failure or a Close, input is swallowed.
                 return input.len();
             }
-            let handled = match self.decoder.decode(&mut rest) {
-                Ok(None) => break,
-                Ok(Some(FrameEvent::Header(header))) => self.receive_header(now, &header),
-                Ok(Some(FrameEvent::Payload(part))) => self.receive_payload(now, part),
-                Err(error) => Err(ProtocolError::Frame(error).into()),
+            let handled = if let Some((header, part)) = self.decoder.decode_whole(&mut rest) {
+                self.receive_header(now, &header)
+                    .and_then(|()| self.receive_payload(now, part))
+            } else {
+                match self.decoder.decode(&mut rest) {
+                    Ok(None) => break,
+                    Ok(Some(FrameEvent::Header(header))) => self.receive_header(now, &header),
+                    Ok(Some(FrameEvent::Payload(part))) => self.receive_payload(now, part),
+                    Err(error) => Err(ProtocolError::Frame(error).into()),
+                }
             };
             match handled {
                 Ok(()) => {}
@@ -119,6 +125,7 @@ impl Connection {
     }
 
     /// Judges a frame by its header alone.
+    #[inline]
     fn receive_header(&mut self, now: Instant, header: &FrameHeader) -> Result<(), Fault> {
         self.frame_opcode = header.opcode();
         self.frame_fin = header.fin();
@@ -136,7 +143,6 @@ impl Connection {
             _ => {}
         }
         budget::admit_frame(&self.config, message, header.payload_len())?;
-        self.bucket.refund(header.payload_len().min(1 << 20));
         if message.is_none()
             && let Some(timers) = self.optional_timers()
         {
@@ -145,6 +151,7 @@ impl Connection {
         Ok(())
     }
 
+    #[inline]
     fn receive_payload(&mut self, now: Instant, part: PayloadPart<'_>) -> Result<(), Fault> {
         if self.frame_opcode.is_control() {
             self.receive_control(now, part)?;
@@ -157,7 +164,9 @@ impl Connection {
         Ok(())
     }
 
+    #[inline]
     fn receive_data(&mut self, now: Instant, part: PayloadPart<'_>) -> Result<(), Fault> {
+        self.bucket.refund(part.data.len());
         let last = part.end && self.frame_fin;
         let is_text = self.frame_opcode == Opcode::Text;
         let in_parts = self.config.delivery == Delivery::Parts;
@@ -166,8 +175,12 @@ impl Connection {
             .as_ref()
             .is_some_and(|incoming| incoming.message.is_some());
         if last && !under_way && !in_parts {
-            let message = whole(is_text, part.data, part.mask)?;
-            self.deliver(now, message);
+            let event = if is_text {
+                Event::Text(whole_text(part.data, part.mask)?)
+            } else {
+                Event::Binary(whole_binary(part.data, part.mask))
+            };
+            self.deliver(now, event);
             return Ok(());
         }
         let rest = if in_parts {
@@ -188,7 +201,7 @@ impl Connection {
         }
         if last && let Some(message) = self.take_assembler() {
             let message = message.finish()?;
-            self.deliver(now, message);
+            self.deliver(now, message.into());
         }
         Ok(())
     }
@@ -199,12 +212,25 @@ impl Connection {
         message
     }
 
-    fn deliver(&mut self, now: Instant, message: Message) {
+    #[inline]
+    fn deliver(&mut self, now: Instant, event: Event) {
+        // Straight into its place: moving a fresh event about costs more than making it.
+        self.slot = Some(event);
+        if self.extras.is_some() || self.config.application_heartbeat.is_some() {
+            self.handle_delivered(now);
+        }
+    }
+
+    fn handle_delivered(&mut self, now: Instant) {
         if let Some(timers) = self.optional_timers() {
             timers.message_ended(now);
         }
-        if !self.is_application_heartbeat(now, &message) {
-            self.slot = Some(message.into());
+        if let (Some(_), Some(Event::Text(text))) = (&self.config.application_heartbeat, &self.slot)
+        {
+            let text = text.clone();
+            if self.take_application_heartbeat(now, &text) {
+                self.slot = None;
+            }
         }
     }
 
@@ -223,20 +249,20 @@ impl Connection {
                 timers.message_ended(now);
             }
         }
-        if last || !part.is_empty() {
+        if !part.is_empty() {
             self.slot = Some(match part {
-                Message::Text(data) => Event::TextPart { data, last },
-                Message::Binary(data) => Event::BinaryPart { data, last },
+                Message::Text(data) => Event::TextPart(data),
+                Message::Binary(data) => Event::BinaryPart(data),
             });
         }
+        self.end_unreported = last;
         Ok(())
     }
 
     /// Rule 14: the heartbeat of peers that cannot ping stays out of the application's sight.
-    fn is_application_heartbeat(&mut self, now: Instant, message: &Message) -> bool {
-        let config = alloc::sync::Arc::clone(&self.config);
-        let (Some(heartbeat), Some(text)) = (&config.application_heartbeat, message.as_text())
-        else {
+    fn take_application_heartbeat(&mut self, now: Instant, text: &str) -> bool {
+        let config = Arc::clone(&self.config);
+        let Some(heartbeat) = &config.application_heartbeat else {
             return false;
         };
         if heartbeat.sends && *text == *heartbeat.response {

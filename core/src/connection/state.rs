@@ -136,8 +136,8 @@ impl Ending {
         !self.is_failing() && self.close.is_waiting()
     }
 
-    fn is_over(&self, role: Role, drained: bool) -> bool {
-        let said = drained && self.close.is_done();
+    fn is_over(&self, role: Role, silent: bool) -> bool {
+        let said = silent && self.close.is_done();
         match self.kind {
             // RFC 6455 §7.1.1: the server closes TCP first.
             EndingKind::Graceful if self.received.is_some() => {
@@ -151,8 +151,8 @@ impl Ending {
 
     /// Whether nothing more will be written although the connection goes on: time to half-close,
     /// so that what was written arrives (dropping a socket with unread input destroys it).
-    fn is_mute(&self, drained: bool) -> bool {
-        drained
+    fn is_mute(&self, silent: bool) -> bool {
+        silent
             && self.close.is_done()
             && matches!(self.kind, EndingKind::Failing | EndingKind::Refused)
     }
@@ -369,9 +369,9 @@ impl Connection {
 
     /// Finishes an ending to which nothing is missing any more.
     pub(super) fn settle(&mut self, now: Instant) {
-        let drained = self.is_drained();
+        let silent = self.is_silent();
         let over = match &self.phase {
-            Phase::Ending(ending) => ending.is_over(self.role, drained),
+            Phase::Ending(ending) => ending.is_over(self.role, silent),
             _ => false,
         };
         if over {
@@ -381,7 +381,7 @@ impl Connection {
 
     pub(super) fn is_mute(&self) -> bool {
         match &self.phase {
-            Phase::Ending(ending) => ending.is_mute(self.is_drained()),
+            Phase::Ending(ending) => ending.is_mute(self.is_silent()),
             _ => false,
         }
     }
@@ -422,10 +422,10 @@ impl Connection {
         self.extras = None;
     }
 
-    fn is_drained(&self) -> bool {
+    fn is_silent(&self) -> bool {
         self.outgoing
             .as_ref()
-            .is_none_or(|outgoing| outgoing.is_drained())
+            .is_none_or(|outgoing| outgoing.is_silent())
     }
 }
 

@@ -139,6 +139,8 @@ impl Connection {
                 self.handle_verdict(now);
                 self.handle_limits(now);
                 self.release_quiet(now);
+                // Without a linger, the end that just began is over.
+                self.handle_ending_timeout(now);
             }
         }
     }

@@ -74,11 +74,7 @@ const fn xor(data: [u8; 4], mask: [u8; 4]) -> [u8; 4] {
 
 #[cfg(test)]
 mod tests {
-    #![expect(
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects,
-        reason = "a test fails by panicking"
-    )]
+    #![expect(clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
 
     use proptest::prelude::*;
 

@@ -1,8 +1,6 @@
 //! Tests named after an id hold a line of the list of hostile inputs that the engine answers.
 
 #![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
     reason = "a test fails by panicking"

@@ -290,7 +290,7 @@ impl Heartbeat {
         if self
             .drain
             .as_mut()
-            .is_some_and(|drain| drain.answered(after))
+            .is_some_and(|drain| drain.answered(now, after))
         {
             self.drain = None;
         }
@@ -360,9 +360,6 @@ impl Heartbeat {
         }
         self.judge(now);
         self.judge_stall(now);
-        if self.phase == Phase::Quiet && self.ping_due() <= now {
-            self.make_ping();
-        }
         if self
             .drain
             .as_ref()
@@ -512,6 +509,11 @@ impl Heartbeat {
         self.config.local_pause()
     }
 
+    /// The largest time seen.
+    pub(crate) const fn now(&self) -> Instant {
+        self.now
+    }
+
     /// Notes the time and nothing else; returns the largest seen.
     #[inline]
     pub(crate) fn observe(&mut self, now: Instant) -> Instant {
@@ -579,6 +581,9 @@ impl Heartbeat {
     /// A sign of life, as the policy counts them.
     #[inline]
     fn handle_life(&mut self, now: Instant) {
+        if !self.is_alive() {
+            return;
+        }
         self.suspect = false;
         if self.phase == Phase::Awaiting {
             if self.config.mode == Mode::Passive {
@@ -648,14 +653,17 @@ impl Heartbeat {
         self.arm(self.now);
     }
 
-    /// Arms the earliest deadline after `now` that the facts imply, or could come to imply by
-    /// received data alone.
+    /// Makes a ping if one is due, and arms the earliest deadline after `now` that the facts
+    /// imply, or could come to imply by received data alone.
     fn arm(&mut self, now: Instant) {
+        if self.phase == Phase::Quiet && self.ping_due() <= now {
+            self.make_ping();
+        }
         let silence = match self.phase {
             Phase::Quiet => [self.ping_due(), Instant::MAX, Instant::MAX],
             Phase::Due | Phase::Queued | Phase::Dead(_) => [Instant::MAX; 3],
             Phase::Awaiting => [
-                self.earliest_next_ping(),
+                self.after_life(now),
                 self.suspect_deadline(),
                 self.death_deadline(),
             ],
@@ -684,11 +692,19 @@ impl Heartbeat {
         }
     }
 
-    /// When the next ping is due if the outstanding one is answered at once.
-    fn earliest_next_ping(&self) -> Instant {
+    /// The earliest time to look again if a sign of life comes: life does not move the deadline.
+    fn after_life(&self, now: Instant) -> Instant {
         match self.config.mode {
-            Mode::Idle | Mode::Periodic => self.awaiting_since.saturating_add(self.interval()),
-            Mode::Passive | Mode::Off => Instant::MAX,
+            Mode::Idle | Mode::Periodic => {
+                let due = self.awaiting_since.saturating_add(self.interval());
+                if due > now {
+                    due
+                } else {
+                    now.saturating_add(self.interval().max(MIN_WAIT))
+                }
+            }
+            Mode::Passive => now.saturating_add(self.config.suspicion().max(MIN_WAIT)),
+            Mode::Off => Instant::MAX,
         }
     }
 
@@ -762,5 +778,8 @@ impl Heartbeat {
         (ours && (1..=self.sequence).contains(&sequence)).then_some(sequence)
     }
 }
+
+/// No wait for what may come of life is shorter, whatever the configuration.
+const MIN_WAIT: Duration = Duration::from_millis(1);
 
 const _: () = assert!(size_of::<Heartbeat>() <= 128);

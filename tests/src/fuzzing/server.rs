@@ -1,0 +1,791 @@
+//! A server connection, driven by a script.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wspulse_core::handshake::{Accept, Reject};
+use wspulse_core::heartbeat::{Evidence, HeartbeatConfig, Mode};
+use wspulse_core::{
+    ApplicationHeartbeat, CloseCode, Config, Connection, Delivery, Event, Instant, Message, Role,
+    Seed, SendError, Snapshot, State, TimeoutReason,
+};
+
+use super::script::{self, Script, Step};
+use super::wire::Wire;
+use super::{Cuts, naive};
+
+/// Runs a script twice, with the input whole and cut, and checks after each call what must hold
+/// whatever was called before.
+///
+/// The two runs must agree on the events, on every byte of the output and on every deadline.
+pub fn server(data: &[u8]) {
+    let script = Script::read(data);
+    let whole = Run::new(&script, None).run(&script);
+    let cut = Run::new(&script, Some(Cuts::new(&script.cuts))).run(&script);
+    let differs = whole
+        .marks
+        .iter()
+        .zip(&cut.marks)
+        .position(|(one, other)| one != other);
+    if let Some(at) = differs {
+        let step = script.steps.get(at);
+        let (one, other) = (&whole.marks[at], &cut.marks[at]);
+        panic!("after step {at}, {step:?}:\nwhole {one:?}\ncut   {other:?}");
+    }
+    assert_eq!(whole.log, cut.log);
+    assert_eq!(whole.wire.bytes, cut.wire.bytes);
+}
+
+/// What two runs of one script are compared by, besides their output.
+#[derive(Debug, Default, PartialEq)]
+struct Log {
+    messages: Vec<(bool, Vec<u8>, bool)>,
+    /// The other events, and between which messages they came.
+    others: Vec<(usize, String)>,
+    closed: Option<String>,
+}
+
+/// The connection after a step.
+#[derive(Debug, PartialEq)]
+struct Mark {
+    deadline: Option<Instant>,
+    reason: Option<TimeoutReason>,
+    wants_write: bool,
+    snapshot: Snapshot,
+}
+
+struct Run<'a> {
+    connection: Connection,
+    setup: u16,
+    /// How the input is cut, if it is.
+    cuts: Option<Cuts<'a>>,
+    clock: u64,
+    /// The largest time that the connection may have been told.
+    seen: Instant,
+    /// What arrived, and how much of it was taken.
+    inbox: Vec<u8>,
+    taken: usize,
+    /// Where in the inbox the frames begin.
+    frames_at: Option<usize>,
+    /// What was lent and not reported as taken.
+    lent: Vec<u8>,
+    /// A head was committed and not lent yet.
+    head_waits: bool,
+    /// Payload bytes of messages queued.
+    queued: usize,
+    /// The message that is sent in parts.
+    unfinished: Option<(bool, Vec<u8>)>,
+    request_waits: bool,
+    wire: Wire,
+    marks: Vec<Mark>,
+    log: Log,
+}
+
+impl<'a> Run<'a> {
+    fn new(script: &Script, cuts: Option<Cuts<'a>>) -> Self {
+        let setup = script.setup;
+        let config = Arc::new(config_of(setup));
+        let clock = if setup & script::LATE != 0 {
+            u64::MAX - 120_000_000_000
+        } else {
+            0
+        };
+        let now = Instant::from_nanos(clock);
+        let seed = Seed::predictable_for_tests(u64::from(setup));
+        let has_handshake = setup & script::HANDSHAKE != 0;
+        let connection = if has_handshake {
+            Connection::server(config, seed, now)
+        } else {
+            Connection::from_upgrade(Role::Server, config, seed, now)
+        };
+        let mut wire = Wire::new(has_handshake);
+        if setup & script::ASK_TEXT_PING != 0 {
+            wire.heartbeat_texts = &["ping"];
+        } else if setup & script::ANSWER_TEXT_PING != 0 {
+            wire.heartbeat_texts = &["pong"];
+        }
+        Self {
+            connection,
+            setup,
+            cuts,
+            clock,
+            seen: now,
+            inbox: Vec::new(),
+            taken: 0,
+            frames_at: (!has_handshake).then_some(0),
+            lent: Vec::new(),
+            head_waits: false,
+            queued: 0,
+            unfinished: None,
+            request_waits: false,
+            wire,
+            marks: Vec::new(),
+            log: Log::default(),
+        }
+    }
+
+    fn is(&self, switch: u16) -> bool {
+        self.setup & switch != 0
+    }
+
+    fn run(mut self, script: &Script) -> Self {
+        for step in &script.steps {
+            let before = self.ending();
+            self.step(step);
+            self.check(before);
+            self.marks.push(Mark {
+                deadline: self.connection.poll_timeout(),
+                reason: self.connection.next_timeout_reason(),
+                wants_write: self.connection.wants_write(),
+                snapshot: self.connection.snapshot(self.seen),
+            });
+        }
+        self.conclude();
+        self.delivered_what_came();
+        // How much of a text that is refused was delivered before depends on the cuts.
+        let refused = self.log.closed.as_ref();
+        if refused.is_some_and(|closed| closed.contains("InvalidUtf8")) {
+            self.log.messages.pop_if(|(_, _, ended)| !*ended);
+        }
+        self
+    }
+
+    fn now(&mut self) -> Instant {
+        let now = Instant::from_nanos(self.clock);
+        self.seen = self.seen.max(now);
+        now
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Bytes(bytes) => self.arrive(bytes),
+            Step::Frame(first, payload) => self.arrive(&masked(*first, payload)),
+            Step::LongFrame(first, length, fill) => {
+                self.arrive(&masked(*first, &vec![*fill; usize::from(*length)]));
+            }
+            Step::Frames(first, eights) => {
+                let frames = masked(*first, &[]).repeat(usize::from(*eights) * 8);
+                self.arrive(&frames);
+            }
+            Step::Header(first, length) => {
+                let length = length
+                    .iter()
+                    .take(8)
+                    .fold(0, |sum, &byte| sum << 8 | u64::from(byte));
+                self.arrive(&header(*first, length));
+            }
+            Step::Request(which) => self.arrive(REQUESTS[usize::from(*which) % REQUESTS.len()]),
+            Step::CloseFrame(code, reason) => {
+                let payload = [&code.to_be_bytes()[..], reason].concat();
+                self.arrive(&masked(0x88, &payload[..payload.len().min(125)]));
+            }
+            Step::Pong => {
+                let payload = self.wire.last_ping.clone().unwrap_or_default();
+                self.arrive(&masked(0x8A, &payload));
+            }
+            Step::ReadOn => self.read(),
+            Step::Wait(millis) => self.pass(u64::from(*millis) * 1_000_000),
+            Step::Sleep(power) => self.pass(1 << (power % 64)),
+            Step::Deadline(late) => self.wait_for_deadline(*late),
+            _ => self.call(step),
+        }
+    }
+
+    /// The steps that are a call, or a few.
+    fn call(&mut self, step: &Step) {
+        let now = self.now();
+        match step {
+            Step::WouldBlock => self.connection.handle_would_block(now),
+            Step::Eof => self.connection.handle_eof(now),
+            Step::Timeout => self.time_out(now),
+            Step::Backwards(power) => {
+                let nanos = self.clock.saturating_sub(1 << (power % 64));
+                let then = Instant::from_nanos(nanos);
+                self.connection.handle_would_block(then);
+                self.time_out(then);
+            }
+            Step::SendText(length) => self.send(text(*length).into()),
+            Step::SendBinary(length) => self.send(binary(*length).into()),
+            Step::SendPart(kind, length) => self.send_part(*kind, *length),
+            Step::Ping(length) => {
+                let payload = vec![b'p'; usize::from(*length)];
+                match self.connection.ping(&payload) {
+                    Ok(()) => assert!(payload.len() <= 125 && self.state() == State::Open),
+                    Err(SendError::PingTooLong) => assert!(payload.len() > 125),
+                    Err(error) => assert_eq!(error, SendError::PingNotQueued),
+                }
+            }
+            Step::Close(code, length) => {
+                let reason = "r".repeat(usize::from(*length));
+                let code = CloseCode::new(*code);
+                let legal = code.is_sendable() && reason.len() <= 123;
+                let was = self.state();
+                let closed = self.connection.close(now, code, &reason);
+                assert_eq!(closed.is_ok(), legal);
+                if !legal {
+                    assert_eq!(self.state(), was, "a mistake changed something");
+                }
+            }
+            Step::Abort => self.connection.abort(now),
+            Step::SetHeartbeat(which) => {
+                let config = heartbeat(*which % 10);
+                let set = self.connection.set_heartbeat(now, config);
+                assert_eq!(set, config.validate());
+            }
+            Step::Resumed => self.connection.handle_resumed(now),
+            Step::Write(most) => {
+                self.write(usize::from(*most));
+            }
+            Step::WriteAll => self.write_all(),
+            Step::Claim(count) => self.report(usize::from(*count) * 16),
+            Step::Events(most) => {
+                for _ in 0..*most {
+                    if !self.poll_event() {
+                        break;
+                    }
+                }
+            }
+            Step::Accept(kind) => self.accept(*kind),
+            Step::Reject(kind) => self.reject(*kind),
+            Step::Turn => self.turn(),
+            Step::Look => self.look(),
+            _ => unreachable!("not a call"),
+        }
+    }
+
+    // ---- time
+
+    fn pass(&mut self, nanos: u64) {
+        self.clock = self.clock.saturating_add(nanos);
+    }
+
+    fn wait_for_deadline(&mut self, late: u8) {
+        if let Some(deadline) = self.connection.poll_timeout() {
+            self.clock = self.clock.max(deadline.as_nanos());
+            self.pass(u64::from(late).pow(2) * 1_000_000);
+        }
+    }
+
+    fn time_out(&mut self, now: Instant) {
+        self.connection.handle_timeout(now);
+        let next = self.connection.poll_timeout();
+        assert!(
+            next.is_none_or(|next| next > now),
+            "the deadline {next:?} is not after {now:?}"
+        );
+    }
+
+    // ---- input
+
+    fn arrive(&mut self, bytes: &[u8]) {
+        if self.inbox.len() < MAX_INPUT {
+            self.inbox.extend_from_slice(bytes);
+            self.read();
+        }
+    }
+
+    /// Hands over what arrived, and takes the events that hold it back.
+    fn read(&mut self) {
+        while self.taken < self.inbox.len() {
+            let waiting = self.inbox.len() - self.taken;
+            let size = match &mut self.cuts {
+                Some(cuts) => cuts.size().min(waiting),
+                None => waiting,
+            };
+            let end = self.taken + size;
+            while self.taken < end {
+                self.hand_over(end);
+                if self.taken < end && !self.poll_event() {
+                    return assert!(self.request_waits, "input is held back by nothing");
+                }
+            }
+        }
+    }
+
+    fn hand_over(&mut self, end: usize) {
+        let now = self.now();
+        let (was, due) = (self.state(), self.connection.poll_timeout());
+        let wants_read = self.connection.wants_read();
+        let offered = &self.inbox[self.taken..end];
+        assert_eq!(self.connection.handle_input(now, &[]), 0);
+        let count = self.connection.handle_input(now, offered);
+        assert!(count <= offered.len());
+        match was {
+            State::Closed => assert_eq!(count, offered.len(), "input is swallowed"),
+            _ => assert_eq!(count > 0, wants_read, "wants_read"),
+        }
+        self.taken += count;
+        if (was, self.state()) == (State::Open, State::Open) {
+            self.data_moves_no_deadline(due);
+        }
+        if was == State::Connecting && self.state() == State::Closing {
+            self.head_waits = true;
+        }
+    }
+
+    fn data_moves_no_deadline(&self, due: Option<Instant>) {
+        let now_due = self.connection.poll_timeout();
+        match due {
+            // A deadline that passed is for the next turn; that of a pause is made anew.
+            Some(due) if due <= self.seen => {
+                assert!(now_due.is_none_or(|now_due| now_due >= due));
+            }
+            // A message that begins arms its own timer.
+            _ if self.is(script::MESSAGE_TIMEOUT) => {}
+            _ => assert_eq!(now_due, due, "input moved the deadline"),
+        }
+    }
+
+    // ---- events
+
+    fn poll_event(&mut self) -> bool {
+        let Some(event) = self.connection.poll_event() else {
+            return false;
+        };
+        assert!(self.log.closed.is_none(), "an event after the last");
+        match event {
+            Event::Text(text) => {
+                self.log
+                    .messages
+                    .push((true, text.as_bytes().to_vec(), true));
+                self.echo(text.into());
+            }
+            Event::Binary(data) => {
+                self.log.messages.push((false, data.to_vec(), true));
+                self.echo(data.into());
+            }
+            Event::TextPart { data, last } => self.deliver_part(true, data.as_bytes(), last),
+            Event::BinaryPart { data, last } => self.deliver_part(false, &data, last),
+            Event::Request(request) => {
+                // It may have been answered unseen.
+                self.request_waits = self.state() == State::Connecting;
+                self.note(format!("{request:?}"));
+                if !self.is(script::ANSWER_LATER) {
+                    self.accept(0);
+                }
+            }
+            Event::Closed(closed) => {
+                assert_eq!(self.state(), State::Closed);
+                assert_eq!(
+                    closed.clean,
+                    closed.sent.is_some() && closed.received.is_some()
+                );
+                self.log.closed = Some(format!("{closed:?} {closed}"));
+            }
+            other => self.note(format!("{other:?}")),
+        }
+        true
+    }
+
+    fn note(&mut self, event: String) {
+        // Where parts are cut, the events between them fall elsewhere, and may cancel out.
+        if !self.is(script::PARTS) {
+            self.log.others.push((self.log.messages.len(), event));
+        }
+    }
+
+    fn deliver_part(&mut self, is_text: bool, data: &[u8], last: bool) {
+        match self.log.messages.last_mut() {
+            Some((is_text_before, message, ended)) if !*ended => {
+                assert_eq!(*is_text_before, is_text);
+                message.extend_from_slice(data);
+                *ended = last;
+            }
+            _ => self.log.messages.push((is_text, data.to_vec(), last)),
+        }
+    }
+
+    fn echo(&mut self, message: Message) {
+        if self.is(script::ECHO) {
+            self.send(message);
+        }
+    }
+
+    // ---- commands
+
+    fn state(&self) -> State {
+        self.connection.state()
+    }
+
+    fn send(&mut self, message: Message) {
+        match self.connection.send(message.clone()) {
+            Ok(()) => {
+                assert!(self.state() == State::Open && self.unfinished.is_none());
+                self.queued += message.len();
+                self.wire
+                    .queue(message.is_text(), message.as_bytes().to_vec());
+            }
+            Err(error) => self.is_given_back(error, message),
+        }
+    }
+
+    fn send_part(&mut self, kind: u8, length: u16) {
+        let (is_text, last) = (kind & 1 != 0, kind & 2 != 0);
+        let part: Message = if is_text {
+            text(length).into()
+        } else {
+            binary(length).into()
+        };
+        match self.connection.send_part(part.clone(), last) {
+            Ok(()) => {
+                assert_eq!(self.state(), State::Open);
+                self.queued += part.len();
+                let (kind, payload) = self.unfinished.get_or_insert((is_text, Vec::new()));
+                assert_eq!(*kind, is_text);
+                payload.extend_from_slice(part.as_bytes());
+                if last && let Some((is_text, payload)) = self.unfinished.take() {
+                    self.wire.queue(is_text, payload);
+                }
+            }
+            Err(error) => self.is_given_back(error, part),
+        }
+    }
+
+    fn is_given_back(&self, error: SendError, message: Message) {
+        match error {
+            SendError::NotOpen(_) => assert_ne!(self.state(), State::Open),
+            SendError::Unfinished(_) => assert!(self.unfinished.is_some()),
+            SendError::Full(_) => {
+                let limit = if self.is(script::SMALL_LIMITS) {
+                    2_000
+                } else {
+                    1 << 20
+                };
+                assert!(self.connection.buffered_amount() >= limit);
+            }
+            _ => panic!("{error:?}"),
+        }
+        assert_eq!(error.into_message(), Some(message));
+    }
+
+    fn accept(&mut self, kind: u8) {
+        let now = self.now();
+        let accept = if kind & 1 == 0 {
+            Accept::new()
+        } else {
+            Accept::new().subprotocol("chat").expect("a token")
+        };
+        if self.connection.accept(now, &accept).is_ok() {
+            assert_eq!(self.state(), State::Open);
+            self.request_waits = false;
+            self.head_waits = true;
+            self.frames_at = Some(self.taken);
+        }
+    }
+
+    fn reject(&mut self, kind: u8) {
+        let now = self.now();
+        let status = [503, 403, 426, 302][usize::from(kind % 4)];
+        let reject = Reject::new(status).expect("legal").body("no\n");
+        if self.connection.reject(now, &reject).is_ok() {
+            assert_eq!(self.state(), State::Closing);
+            self.request_waits = false;
+            self.head_waits = true;
+        }
+    }
+
+    // ---- output
+
+    /// Asks for what is lent, and checks it; returns how much it is.
+    fn borrow(&mut self) -> usize {
+        let wants_write = self.connection.wants_write();
+        let Some(transmit) = self.connection.poll_transmit() else {
+            assert!(!wants_write, "wants_write without output");
+            assert!(self.lent.is_empty(), "what was lent is gone");
+            return 0;
+        };
+        assert!(wants_write, "output without wants_write");
+        assert!(!transmit.first().is_empty());
+        let bytes: Vec<u8> = transmit.chunks().flatten().copied().collect();
+        assert_eq!(bytes.len(), transmit.len());
+        assert!(bytes.starts_with(&self.lent), "what was lent has changed");
+        assert!(bytes.len() <= MAX_LENT, "{} bytes at once", bytes.len());
+        self.wire.extend(&bytes[self.lent.len()..]);
+        self.lent = bytes;
+        self.head_waits = false;
+        self.lent.len()
+    }
+
+    /// Says how much the transport took, be it true or not.
+    fn report(&mut self, count: usize) {
+        let now = self.now();
+        self.connection.handle_transmitted(now, count);
+        self.lent.drain(..count.min(self.lent.len()));
+    }
+
+    fn write(&mut self, most: usize) -> bool {
+        let lent = self.borrow();
+        if lent > 0 {
+            self.report(most.min(lent));
+            self.forget_if_over();
+        }
+        lent > 0
+    }
+
+    fn write_all(&mut self) {
+        for _ in 0..MAX_ROUNDS {
+            if !self.write(usize::MAX) {
+                return;
+            }
+        }
+        panic!("there is no end of the output");
+    }
+
+    /// What was lent and not taken before the end is lost.
+    fn forget_if_over(&mut self) {
+        if self.state() == State::Closed {
+            self.lent.clear();
+        }
+    }
+
+    // ---- all of it
+
+    fn turn(&mut self) {
+        self.wait_for_deadline(0);
+        self.read();
+        let now = self.now();
+        self.connection.handle_would_block(now);
+        if self.connection.poll_timeout().is_some_and(|due| due <= now) {
+            self.time_out(now);
+        }
+        while self.poll_event() {}
+        self.forget_if_over();
+        self.write_all();
+    }
+
+    fn look(&self) {
+        let connection = &self.connection;
+        assert_eq!(connection.role(), Role::Server);
+        assert!(!format!("{connection:?}").is_empty());
+        assert_eq!(
+            connection.snapshot(self.seen),
+            connection.snapshot(self.seen)
+        );
+        assert_eq!(connection.snapshot(self.seen).state, connection.state());
+    }
+
+    /// The deadline of an ending under way.
+    fn ending(&self) -> Option<Instant> {
+        let deadline = self.connection.poll_timeout();
+        (self.state() == State::Closing).then(|| deadline.unwrap_or(Instant::MAX))
+    }
+
+    /// What holds after every call.
+    fn check(&mut self, ending_before: Option<Instant>) {
+        self.forget_if_over();
+        if let (Some(before), Some(after)) = (ending_before, self.ending()) {
+            assert!(after <= before, "an ending was extended");
+        }
+        let connection = &self.connection;
+        let due = connection.poll_timeout();
+        assert_eq!(due.is_some(), connection.next_timeout_reason().is_some());
+        let buffered = connection.buffered_amount();
+        if connection.wants_shutdown() {
+            assert!(!connection.wants_write(), "half-closed with output left");
+        }
+        match connection.state() {
+            State::Closed => {
+                assert_eq!(due, None);
+                assert!(!connection.wants_write() && !connection.wants_read());
+                assert!(!connection.wants_shutdown());
+                assert_eq!(buffered, 0);
+                assert!(self.connection.poll_transmit().is_none());
+            }
+            State::Open if !self.head_waits && self.wire.heartbeat_texts.is_empty() => {
+                let unframed = self.queued - self.wire.data_bytes();
+                assert_eq!(buffered, self.lent.len() + unframed, "buffered_amount");
+            }
+            _ => assert!(buffered >= self.lent.len(), "buffered_amount"),
+        }
+    }
+
+    /// However it stands, a connection comes to its end.
+    fn conclude(&mut self) {
+        let now = self.now();
+        self.connection
+            .close(now, CloseCode::NORMAL, "")
+            .expect("legal");
+        self.forget_if_over();
+        self.write_all();
+        for _ in 0..8 {
+            let before = self.ending();
+            if let Some(due) = self.connection.poll_timeout() {
+                self.clock = self.clock.max(due.as_nanos());
+                let now = self.now();
+                self.time_out(now);
+            } else if self.state() != State::Closed {
+                let now = self.now();
+                self.connection.handle_eof(now);
+            }
+            self.check(before);
+            while self.poll_event() {}
+        }
+        assert_eq!(self.state(), State::Closed);
+        assert!(self.log.closed.is_some(), "no last event");
+        assert!(self.connection.poll_event().is_none());
+    }
+
+    /// The messages delivered are the first of those that the naive reader finds in the input.
+    fn delivered_what_came(&self) {
+        let Some(frames_at) = self.frames_at else {
+            return assert!(self.log.messages.is_empty());
+        };
+        let mut came = Vec::new();
+        let mut message: Option<(bool, Vec<u8>)> = None;
+        for frame in naive::read(&self.inbox[frames_at..], true, 0).frames {
+            if frame.opcode >= 8 {
+                continue;
+            }
+            let (_, payload) = message.get_or_insert((frame.opcode == 1, Vec::new()));
+            payload.extend_from_slice(&frame.payload);
+            if frame.fin && frame.is_whole {
+                came.extend(
+                    message
+                        .take()
+                        .map(|(is_text, payload)| (is_text, payload, true)),
+                );
+            }
+        }
+        came.extend(message.map(|(is_text, payload)| (is_text, payload, false)));
+        let consumed = [
+            (script::ASK_TEXT_PING, b"pong"),
+            (script::ANSWER_TEXT_PING, b"ping"),
+        ];
+        if let Some((_, text)) = consumed.iter().find(|(switch, _)| self.is(*switch))
+            && !self.is(script::PARTS)
+        {
+            came.retain(|(is_text, payload, _)| !(*is_text && payload == *text));
+        }
+        assert!(self.log.messages.len() <= came.len());
+        for (ours, came) in self.log.messages.iter().zip(&came) {
+            assert_eq!(ours.0, came.0);
+            if ours.2 {
+                assert_eq!((&ours.1, came.2), (&came.1, true));
+            } else {
+                assert!(came.1.starts_with(&ours.1));
+            }
+            assert!(!ours.0 || str::from_utf8(&ours.1).is_ok());
+        }
+    }
+}
+
+// ---- what scripts are made of
+
+fn config_of(setup: u16) -> Config {
+    let is = |switch| setup & switch != 0;
+    let which = u8::try_from((setup & script::HEARTBEAT) >> script::HEARTBEAT_SHIFT);
+    let mut config = Config::builder()
+        .heartbeat(heartbeat(which.expect("three bits")))
+        .report_control(is(script::REPORT_CONTROL));
+    if is(script::PARTS) {
+        config = config.delivery(Delivery::Parts);
+    }
+    if is(script::SMALL_LIMITS) {
+        config = config
+            .max_frame_size(1_000)
+            .max_message_size(1_500)
+            .max_fragment_count(4)
+            .max_buffered_amount(2_000)
+            .max_outgoing_frame(Some(100))
+            .max_head_size(300)
+            .max_header_count(6);
+    }
+    if is(script::NO_SPLIT) {
+        config = config.max_outgoing_frame(None);
+    }
+    if is(script::TIMERS) {
+        config = config
+            .idle_timeout(Duration::from_millis(700))
+            .max_age(Duration::from_secs(5));
+    }
+    if is(script::MESSAGE_TIMEOUT) {
+        config = config.message_timeout(Duration::from_millis(400));
+    }
+    if is(script::NO_LINGER) {
+        config = config.linger(Duration::ZERO);
+    }
+    if is(script::ASK_TEXT_PING) {
+        config = config.application_heartbeat(ApplicationHeartbeat::ask("ping", "pong"));
+    } else if is(script::ANSWER_TEXT_PING) {
+        config = config.application_heartbeat(ApplicationHeartbeat::answer("ping", "pong"));
+    }
+    config.build().expect("a legal configuration")
+}
+
+/// Heartbeats of every mode and kind of evidence; from eight on, ones that cannot work.
+fn heartbeat(which: u8) -> HeartbeatConfig {
+    let millis = Duration::from_millis;
+    match which {
+        0 => HeartbeatConfig::DEFAULT,
+        1 => HeartbeatConfig::ping(millis(100), millis(200)).jitter_percent(0),
+        2 => HeartbeatConfig::passive(millis(300)),
+        3 => HeartbeatConfig::off().write_stall_timeout(millis(50)),
+        4 => HeartbeatConfig::ping(millis(1_000), millis(300)).evidence(Evidence::AnyFrame),
+        5 => HeartbeatConfig::ping(millis(300), millis(1_000))
+            .evidence(Evidence::MatchingPong)
+            .max_local_pause(millis(1)),
+        6 => HeartbeatConfig::ping(millis(200), millis(200)).mode(Mode::Periodic),
+        7 => HeartbeatConfig::ping(Duration::MAX, Duration::MAX).write_stall_timeout(millis(50)),
+        8 => HeartbeatConfig::ping(Duration::ZERO, millis(1)),
+        _ => HeartbeatConfig::passive(millis(1)).evidence(Evidence::MatchingPong),
+    }
+}
+
+/// A frame as a client sends it.
+fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = header(first, payload.len() as u64);
+    let masked = payload.iter().zip(MASK.iter().cycle());
+    frame.extend(masked.map(|(byte, key)| byte ^ key));
+    frame
+}
+
+fn header(first: u8, length: u64) -> Vec<u8> {
+    let mut header = vec![first];
+    match length {
+        0..=125 => header.push(0x80 | length as u8),
+        126..=0xFFFF => {
+            header.push(0x80 | 126);
+            header.extend((length as u16).to_be_bytes());
+        }
+        _ => {
+            header.push(0x80 | 127);
+            header.extend(length.to_be_bytes());
+        }
+    }
+    header.extend(MASK);
+    header
+}
+
+/// Text with characters of one to four bytes.
+fn text(length: u16) -> String {
+    let mut text: String = "aß水🌊".chars().cycle().take(length.into()).collect();
+    while text.len() > length.into() {
+        text.pop();
+    }
+    text
+}
+
+fn binary(length: u16) -> Vec<u8> {
+    (0..length).map(|index| index as u8).collect()
+}
+
+const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
+
+const REQUESTS: [&[u8]; 4] = [
+    b"GET /chat HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+      Sec-WebSocket-Protocol: chat, superchat\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 8\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi",
+];
+
+/// What one script may bring in.
+const MAX_INPUT: usize = 1 << 18;
+
+/// What may be lent at once: what is gathered, and a frame beside it.
+const MAX_LENT: usize = (128 << 10) + 28;
+
+const MAX_ROUNDS: usize = 100_000;

@@ -1,0 +1,68 @@
+//! What the fuzz targets found, each in its smallest form.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wspulse_core::handshake::{Accept, ClientRequest};
+use wspulse_core::heartbeat::HeartbeatConfig;
+use wspulse_core::{Config, Connection, Event, Instant, Role, Seed, State};
+
+const NOW: Instant = Instant::ZERO;
+
+/// A report about bytes that were never lent takes none of them.
+#[test]
+fn a_head_that_was_not_lent_is_not_taken() {
+    let config = Arc::new(Config::default());
+    let request = ClientRequest::new("example.com", "/").unwrap();
+    let [one, two] = [1, 2].map(Seed::predictable_for_tests);
+    let mut client = Connection::client(config.clone(), &request, one, NOW);
+    let mut server = Connection::server(config, two, NOW);
+
+    client.handle_transmitted(NOW, 16);
+    let head: Vec<u8> = client
+        .poll_transmit()
+        .unwrap()
+        .chunks()
+        .flatten()
+        .copied()
+        .collect();
+    assert!(head.starts_with(b"GET / HTTP/1.1\r\n"));
+
+    server.handle_input(NOW, &head);
+    assert!(matches!(server.poll_event(), Some(Event::Request(_))));
+    server.accept(NOW, &Accept::new()).unwrap();
+    server.handle_transmitted(NOW, 16);
+    assert!(
+        server
+            .poll_transmit()
+            .unwrap()
+            .first()
+            .starts_with(b"HTTP/1.1 101 ")
+    );
+}
+
+/// After `handle_timeout(t)` there is no deadline at t, also where a dead peer gets no linger.
+#[test]
+fn no_linger_leaves_no_deadline_behind() {
+    let timeout = Duration::from_secs(1);
+    let heartbeat = HeartbeatConfig::passive(timeout).max_local_pause(Duration::from_secs(9));
+    let config = Config::builder()
+        .heartbeat(heartbeat)
+        .linger(Duration::ZERO)
+        .build()
+        .unwrap();
+    let seed = Seed::predictable_for_tests(1);
+    let mut server = Connection::from_upgrade(Role::Server, Arc::new(config), seed, NOW);
+    server.send("stuck").unwrap();
+    server.poll_transmit().unwrap();
+    server.handle_transmitted(NOW, 0);
+    // The transport is stuck and nobody reads: the write stall kills in `handle_timeout`.
+    for _ in 0..100 {
+        let Some(deadline) = server.poll_timeout() else {
+            break;
+        };
+        server.handle_timeout(deadline);
+        assert!(server.poll_timeout().is_none_or(|next| next > deadline));
+    }
+    assert_eq!(server.state(), State::Closed);
+}
