@@ -77,25 +77,27 @@ pub(crate) async fn run(options: Options, output: Output) -> Result<(), Failure>
         return Err(failure);
     }
     let (kept, broken) = timeline.score();
-    let total = timeline.origin.elapsed();
-        "inside its bound"
-    } else {
-        "done"
+    let took = timeline.origin.elapsed();
+    let summary = match broken {
+        0 => format!(
+            "\nAll {kept} steps happened inside their bounds, in {}.",
+            seconds(took)
+        ),
+        _ => format!(
+            "\n{broken} of {} steps FAILED, in {}.",
+            kept + broken,
+            seconds(took)
+        ),
     };
-    timeline.summary(
-        &match broken {
-            0 => format!("\nAll {kept} steps happened inside their bounds, in {}.", seconds(total)),
-            _ => format!(
-                "\n{broken} of {} steps FAILED, in {}.",
-                kept + broken,
-                seconds(total)
-            ),
-        },
-        &json!({
-            "at_ms": json_millis(total), "who": "demo", "event": "summary",
-            "kept": kept, "broken": broken, "ok": broken == 0,
-        }),
-    );
+    let fields = json!({
+        "at_ms": json_millis(took),
+        "who": "demo",
+        "event": "summary",
+        "kept": kept,
+        "broken": broken,
+        "ok": broken == 0,
+    });
+    output.line(summary, &fields);
     match broken {
         0 => Ok(()),
         _ => Err(Failure::failed("not every step happened inside its bound")),

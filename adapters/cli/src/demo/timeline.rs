@@ -70,10 +70,6 @@ impl Timeline {
     pub(super) fn text(&self, text: &str) {
         self.output.text(text);
     }
-
-    pub(super) fn summary(&self, text: &str, fields: &Value) {
-        self.output.line(text, fields);
-    }
 }
 
 /// A promise in words.
