@@ -33,7 +33,7 @@ pub enum Event {
     /// The next bytes of a binary message. Only with
     /// [`Delivery::Parts`](crate::Delivery::Parts).
     BinaryPart(Bytes),
-    /// The message whose parts came is whole. Only with
+    /// The message whose parts came is whole; a message without a byte has one empty part. Only with
     /// [`Delivery::Parts`](crate::Delivery::Parts).
     MessageEnd,
     /// The peer sent a ping, which is answered already (RFC 6455 §5.5.2). Only with

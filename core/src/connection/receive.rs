@@ -242,6 +242,8 @@ impl Connection {
         if last && !message.is_complete() {
             return Err(InvalidUtf8.into());
         }
+        // A message without a byte has one empty part, which tells its kind.
+        let is_empty = last && message.received() == 0;
         let part = message.take_part();
         if last {
             drop(self.take_assembler());
@@ -249,7 +251,7 @@ impl Connection {
                 timers.message_ended(now);
             }
         }
-        if !part.is_empty() {
+        if is_empty || !part.is_empty() {
             self.slot = Some(match part {
                 Message::Text(data) => Event::TextPart(data),
                 Message::Binary(data) => Event::BinaryPart(data),
