@@ -407,12 +407,10 @@ async fn parts_go_out_and_come_in_one_by_one() {
     client.send_part("message", true).await.unwrap();
     let mut text = String::new();
     while let Some(event) = server.next_event().await {
-        let Event::TextPart { data, last } = event else {
-            panic!("{event:?}")
-        };
-        text.push_str(&data);
-        if last {
-            break;
+        match event {
+            Event::TextPart(part) => text.push_str(&part),
+            Event::MessageEnd => break,
+            other => panic!("{other:?}"),
         }
     }
     assert_eq!(text, "half a message");
