@@ -104,3 +104,8 @@ pub use error::{Error, UrlError};
 pub use server::{accept, accept_with};
 pub use websocket::WebSocket;
 pub use wspulse_core as core;
+
+/// Keeps the examples of the README compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
