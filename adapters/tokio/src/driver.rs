@@ -403,6 +403,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn fail_writing(&mut self, error: io::Error) {
         self.writing = Half::Failed;
         self.needs_flush = false;
+        self.moved = true;
         self.failure.get_or_insert(error);
         if self.reading != Half::Open {
             self.connection.abort(self.clock.now());

@@ -3,8 +3,9 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
@@ -248,4 +249,20 @@ pub(crate) async fn give_up_after<F: Future>(times: u32, future: F) -> Option<F:
         }
     })
     .await
+}
+
+/// Counts how often a task is woken.
+#[derive(Debug, Default)]
+pub(crate) struct Alarm(AtomicU32);
+
+impl Alarm {
+    pub(crate) fn count(&self) -> u32 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
 }
