@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wspulse_core::heartbeat::HeartbeatConfig;
-use wspulse_core::{Config, Connection, Event, Instant, Role, Seed};
+use wspulse_core::{Cause, Config, Connection, Event, Instant, Role, Seed, State};
 
 use crate::check::Checked;
 use crate::host::Host;
-use crate::wire::{Frame, Wire};
+use crate::wire::{Frame, Wire, opcode};
 
 /// A span in milliseconds.
 #[must_use]
@@ -94,4 +94,65 @@ pub fn feed(connection: &mut Connection, now: Instant, mut input: &[u8]) -> Vec<
         );
     }
     list
+}
+
+/// Drives a connection whose transport takes everything and brings nothing, up to `until`, and
+/// tells what happened when: "ping", "close 1011", "suspect", "recovered", "dead PongTimeout", or
+/// how else it ended.
+pub fn silence(connection: &mut Connection, until: Instant) -> Vec<(Instant, String)> {
+    let mut log = Vec::new();
+    for _ in 0..10_000 {
+        let Some(deadline) = connection.poll_timeout().filter(|&due| due <= until) else {
+            return log;
+        };
+        turn(connection, deadline, &mut log);
+    }
+    panic!("a busy loop: {log:?}");
+}
+
+/// One turn of the drive loop that finds nothing to read.
+pub fn turn(connection: &mut Connection, now: Instant, log: &mut Vec<(Instant, String)>) {
+    connection.handle_would_block(now);
+    connection.handle_timeout(now);
+    let state = connection.state();
+    let mut say = |what: String| log.push((now, what));
+    let frames = drain_frames(connection, now);
+    for event in events(connection) {
+        say(match event {
+            Event::Suspect => "suspect".into(),
+            Event::Recovered => "recovered".into(),
+            Event::Closed(closed) => match closed.cause {
+                Cause::Dead(reason) => format!("dead {reason:?}"),
+                cause => format!("{cause:?}"),
+            },
+            event => format!("{event:?}"),
+        });
+    }
+    for frame in frames {
+        let code = frame.close_code().unwrap_or(0);
+        say(match frame.opcode {
+            opcode::PING => "ping".into(),
+            opcode::PONG => "pong".into(),
+            opcode::CLOSE => format!("close {code}"),
+            _ => format!("data {}", String::from_utf8_lossy(&frame.payload)),
+        });
+    }
+    assert!(state != State::Closed || connection.poll_timeout().is_none());
+}
+
+/// Writes down a log as a test expects it.
+#[must_use]
+pub fn told(list: &[(u64, &str)]) -> Vec<(Instant, String)> {
+    list.iter()
+        .map(|(millis, what)| (at(*millis), (*what).to_owned()))
+        .collect()
+}
+
+/// The payloads of the automatic pings among `frames`.
+#[must_use]
+pub fn pings(frames: &[Frame]) -> Vec<Vec<u8>> {
+    let pings = frames
+        .iter()
+        .filter(|frame| frame.opcode == opcode::PING && frame.len == 8);
+    pings.map(|frame| frame.payload.clone()).collect()
 }
