@@ -103,7 +103,6 @@ pub use client::{client, connect, connect_with};
 pub use error::{Error, UrlError};
 pub use server::{accept, accept_with};
 pub use websocket::WebSocket;
-pub use wspulse_core as core;
 
 /// Keeps the examples of the README compiling.
 #[cfg(doctest)]
