@@ -1,7 +1,6 @@
 //! Input: the opening handshake, then frames to events.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -143,6 +142,10 @@ impl Connection {
             _ => {}
         }
         budget::admit_frame(&self.config, message, header.payload_len())?;
+        self.frame_is_short_text = self.config.application_heartbeat.is_some()
+            && header.opcode() == Opcode::Text
+            && header.fin()
+            && header.payload_len() <= 125;
         if message.is_none()
             && let Some(timers) = self.optional_timers()
         {
@@ -169,7 +172,7 @@ impl Connection {
         self.bucket.refund(part.data.len());
         let last = part.end && self.frame_fin;
         let is_text = self.frame_opcode == Opcode::Text;
-        let in_parts = self.config.delivery == Delivery::Parts;
+        let in_parts = self.config.delivery == Delivery::Parts && !self.frame_is_short_text;
         let under_way = self
             .incoming
             .as_ref()
@@ -222,15 +225,18 @@ impl Connection {
     }
 
     fn handle_delivered(&mut self, now: Instant) {
-        if let Some(timers) = self.optional_timers() {
-            timers.message_ended(now);
-        }
-        if let (Some(_), Some(Event::Text(text))) = (&self.config.application_heartbeat, &self.slot)
-        {
+        if let Some(Event::Text(text)) = &self.slot {
             let text = text.clone();
             if self.take_application_heartbeat(now, &text) {
                 self.slot = None;
+            } else if self.config.delivery == Delivery::Parts {
+                self.slot = Some(Event::TextPart(text));
+                self.end_unreported = true;
             }
+        }
+        let is_use = self.slot.is_some();
+        if let Some(timers) = self.optional_timers() {
+            timers.message_ended(now, is_use);
         }
     }
 
@@ -248,7 +254,7 @@ impl Connection {
         if last {
             drop(self.take_assembler());
             if let Some(timers) = self.optional_timers() {
-                timers.message_ended(now);
+                timers.message_ended(now, true);
             }
         }
         if is_empty || !part.is_empty() {
@@ -263,8 +269,7 @@ impl Connection {
 
     /// Rule 14: the heartbeat of peers that cannot ping stays out of the application's sight.
     fn take_application_heartbeat(&mut self, now: Instant, text: &str) -> bool {
-        let config = Arc::clone(&self.config);
-        let Some(heartbeat) = &config.application_heartbeat else {
+        let Some(heartbeat) = &self.config.application_heartbeat else {
             return false;
         };
         if heartbeat.sends && *text == *heartbeat.response {
@@ -274,7 +279,7 @@ impl Connection {
         }
         if !heartbeat.sends && *text == *heartbeat.request {
             if matches!(self.phase, Phase::Open) {
-                self.queue_text(heartbeat.response.clone().into_bytes());
+                self.queue_answer();
             }
             return true;
         }
@@ -345,11 +350,13 @@ impl Connection {
     }
 
     fn handle_pong(&mut self, now: Instant, payload: &[u8]) -> Result<(), Fault> {
-        if self.heartbeat.handle_pong(now, payload) != PongMatch::Unsolicited {
+        let matched = self.heartbeat.handle_pong(now, payload);
+        if matches!(matched, PongMatch::Matched(_) | PongMatch::Untimed) {
             return Ok(());
         }
         self.count_control(now)?;
-        if self.has_pinged || self.config.report_control {
+        let is_foreign = matched == PongMatch::Unsolicited;
+        if is_foreign && (self.has_pinged || self.config.report_control) {
             self.slot = Some(Event::Pong(Bytes::copy_from_slice(payload)));
         }
         Ok(())

@@ -67,7 +67,7 @@ pub(super) struct Ending {
     initiator: Initiator,
     pub(super) close: CloseStage,
     pub(super) received: Option<CloseFrame>,
-    stream_ended: bool,
+    pub(super) stream_ended: bool,
     pub(super) deadline: Instant,
     silence: Duration,
 }
@@ -386,15 +386,23 @@ impl Connection {
         }
     }
 
-    /// Ends at once: nothing more is said.
+    /// Ends at once: nothing more is said. What was said before still counts.
     pub(super) fn finish(&mut self, now: Instant, cause: Cause, initiator: Initiator) {
-        if matches!(self.phase, Phase::Over(_)) {
-            return;
-        }
-        self.end(now, cause, CloseCode::ABNORMAL, "");
-        if let Phase::Ending(ending) = &mut self.phase {
-            ending.initiator = initiator;
-            ending.close = CloseStage::None;
+        match &mut self.phase {
+            Phase::Over(_) => return,
+            Phase::Ending(ending) => {
+                let is_done = ending.received.is_some() && ending.close.is_done();
+                if !is_done {
+                    ending.cause = cause;
+                }
+            }
+            Phase::Opening(_) | Phase::Open => {
+                self.end(now, cause, CloseCode::ABNORMAL, "");
+                if let Phase::Ending(ending) = &mut self.phase {
+                    ending.initiator = initiator;
+                    ending.close = CloseStage::None;
+                }
+            }
         }
         self.finish_ending(now);
     }

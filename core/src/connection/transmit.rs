@@ -21,7 +21,8 @@ use crate::message::Message;
 use crate::seed::SeedRng;
 use crate::time::Instant;
 
-/// No more than this is committed at once, so that no control frame waits for more.
+/// No more payload than this is committed at once, so that no control frame waits for more: only
+/// the headers and control frames beside it, or one frame that is longer.
 const COMMIT: usize = 64 << 10;
 
 /// Payloads above this leave a server as they are, beside the buffer; copying less costs less
@@ -99,6 +100,8 @@ pub(super) struct Outgoing {
     unframed: usize,
     /// The kind of the message that the application is sending in parts.
     unfinished: Option<Opcode>,
+    /// Whether an application heartbeat is to be answered behind that message.
+    owes_answer: bool,
 }
 
 /// Payloads of pongs we owe, each behind a byte with its length. Kept in one buffer, so that
@@ -170,6 +173,10 @@ impl Outgoing {
         self.committed() == 0
     }
 
+    fn first_chunk(&self) -> usize {
+        self.lend().map_or(0, |transmit| transmit.first.len())
+    }
+
     /// Whether nothing that will be written is left.
     pub(super) fn is_silent(&self) -> bool {
         self.is_drained() && self.staged.is_empty()
@@ -190,6 +197,12 @@ impl Outgoing {
         self.committed()
             .saturating_add(self.staged.len())
             .saturating_add(self.unframed)
+    }
+
+    /// What the queue costs: a place in it counts too, or empty messages would be free.
+    fn held(&self) -> usize {
+        let places = self.parts.len().saturating_mul(size_of::<Part>());
+        self.buffered_amount().saturating_add(places)
     }
 
     fn lend(&self) -> Option<Transmit<'_>> {
@@ -233,7 +246,8 @@ impl Outgoing {
     /// Whether a message of `len` bytes can be framed at once: it is short, no longer one waits
     /// before it, and what is framed stays within a commit.
     fn can_stage(&self, len: usize, max_frame: usize) -> bool {
-        len <= STAGE.min(max_frame) && self.parts.is_empty() && self.staged.len() < COMMIT
+        let staged = self.staged.len().saturating_add(len);
+        len <= STAGE.min(max_frame) && self.parts.is_empty() && staged <= COMMIT
     }
 
     fn stage(&mut self, opcode: Opcode, payload: &[u8], keys: Option<&mut SeedRng>) {
@@ -364,7 +378,12 @@ impl Part {
 
 impl Connection {
     /// Queues a data message or a part of one.
-    pub(super) fn queue(&mut self, message: Message, last: bool) -> Result<(), SendError> {
+    pub(super) fn queue(
+        &mut self,
+        message: Message,
+        last: bool,
+        is_part: bool,
+    ) -> Result<(), SendError> {
         if !matches!(self.phase, Phase::Open) {
             return Err(SendError::NotOpen(message));
         }
@@ -375,12 +394,12 @@ impl Connection {
             Opcode::Binary
         };
         let outgoing = self.outgoing.get_or_insert_default();
-        if outgoing.buffered_amount() >= self.config.max_buffered_amount {
+        if outgoing.held() >= self.config.max_buffered_amount {
             return Err(SendError::Full(message));
         }
         let first = match outgoing.unfinished {
             None => opcode,
-            Some(kind) if kind == opcode => Opcode::Continuation,
+            Some(kind) if is_part && kind == opcode => Opcode::Continuation,
             Some(_) => return Err(SendError::Unfinished(message)),
         };
         outgoing.unfinished = (!last).then_some(opcode);
@@ -391,17 +410,14 @@ impl Connection {
         } else {
             outgoing.push(message.into_bytes(), first, last);
         }
+        if last && core::mem::take(&mut outgoing.owes_answer) {
+            self.queue_answer();
+        }
         let now = self.heartbeat.now();
         if let Some(timers) = self.optional_timers() {
             timers.message_sent(now);
         }
         Ok(())
-    }
-
-    pub(super) fn has_unfinished_message(&self) -> bool {
-        self.outgoing
-            .as_ref()
-            .is_some_and(|outgoing| outgoing.unfinished.is_some())
     }
 
     pub(super) fn queue_ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
@@ -425,20 +441,20 @@ impl Connection {
         self.outgoing.get_or_insert_default().pongs.push(payload);
     }
 
-    /// Queues an answer to an application heartbeat: within the bound of pongs, and never between
-    /// the fragments of a message.
-    pub(super) fn queue_text(&mut self, text: Bytes) {
-        let max_frame = self.config.max_outgoing_frame;
-        let keys = self.extras.as_mut().and_then(|extras| extras.keys.as_mut());
-        let outgoing = self.outgoing.get_or_insert_default();
-        let behind_data = !outgoing.parts.is_empty();
-        if outgoing.unfinished.is_some() || outgoing.inside_message {
+    /// Queues an answer to an application heartbeat: never between the parts of a message, and
+    /// only while the queue has room; where it has none, there is data to show life.
+    pub(super) fn queue_answer(&mut self) {
+        let Some(heartbeat) = &self.config.application_heartbeat else {
             return;
-        }
-        if outgoing.can_stage(text.len(), max_frame) {
-            outgoing.stage(Opcode::Text, &text, keys);
-        } else if behind_data && outgoing.parts.len() < MAX_PONGS {
-            outgoing.push(text, Opcode::Text, true);
+        };
+        let outgoing = self.outgoing.get_or_insert_default();
+        if outgoing.unfinished.is_some() {
+            outgoing.owes_answer = true;
+        } else if outgoing.can_stage(heartbeat.response.len(), self.config.max_outgoing_frame) {
+            let keys = self.extras.as_mut().and_then(|extras| extras.keys.as_mut());
+            outgoing.stage(Opcode::Text, heartbeat.response.as_bytes(), keys);
+        } else if outgoing.held() < self.config.max_buffered_amount {
+            outgoing.push(heartbeat.response.clone().into_bytes(), Opcode::Text, true);
         }
     }
 
@@ -532,6 +548,8 @@ impl Connection {
         if committed == 0 {
             return;
         }
+        // Who writes without vectors writes the first chunk, and is not blocked by its end.
+        let blocked = written < committed && written != outgoing.first_chunk();
         outgoing.take(written);
         let ping_sent = outgoing
             .ping_end
@@ -540,8 +558,7 @@ impl Connection {
         let drained = outgoing.is_drained();
         let close_sent = drained && core::mem::take(&mut outgoing.has_close);
         if matches!(self.phase, Phase::Open) {
-            self.heartbeat
-                .handle_transmitted(now, written, written < committed);
+            self.heartbeat.handle_transmitted(now, written, blocked);
             if ping_sent {
                 self.heartbeat.handle_ping_sent(now);
             }

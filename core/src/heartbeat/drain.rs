@@ -118,11 +118,13 @@ impl Drain {
 
     /// By how much the outstanding ping's clock is extended.
     pub(super) fn extension(&self, window: Duration) -> Duration {
-        match self.window_rate(window).or(self.rate) {
+        match (self.window_rate(window).or(self.rate), self.open_since) {
             _ if self.ahead == 0 => Duration::ZERO,
-            Some(rate) => time_for(self.ahead, rate).saturating_add(self.longest_gap),
-            // Too early to tell; the first window will.
-            None => window,
+            (Some(rate @ 1..), _) => time_for(self.ahead, rate).saturating_add(self.longest_gap),
+            // Nothing drains: that is for the stall deadline to judge.
+            (_, None) => Duration::MAX,
+            // Too early to tell; the next window will.
+            (_, Some(_)) => window,
         }
     }
 
