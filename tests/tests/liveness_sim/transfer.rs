@@ -196,7 +196,7 @@ fn breaks(seed: u64) -> Told {
     let silence = at.saturating_duration_since(quiet_since);
     assert!(
         silence <= bound + linger,
-        "{silence:?} of silence, not {bound:?}: {closed:?}"
+        "{silence:?} of silence, not {bound:?}: {closed:?}\n{plan:?} {stall:?}"
     );
     let least = plan.timeout.min(stall);
     assert!(
