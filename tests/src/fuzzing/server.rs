@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use wspulse_core::frame::mask;
 use wspulse_core::handshake::{Accept, Reject};
 use wspulse_core::heartbeat::{Evidence, HeartbeatConfig, Mode};
 use wspulse_core::{
@@ -142,11 +143,10 @@ impl<'a> Run<'a> {
         }
         self.conclude();
         self.delivered_what_came();
-        // How much of a text that is refused was delivered before depends on the cuts.
-        let refused = self.log.closed.as_ref();
-        if refused.is_some_and(|closed| closed.contains("InvalidUtf8")) {
-            self.log.messages.pop_if(|(_, _, ended)| !*ended);
-        }
+        // How much of a text was delivered before a byte that spoils it depends on the cuts.
+        self.log
+            .messages
+            .pop_if(|(is_text, _, ended)| *is_text && !*ended);
         self
     }
 
@@ -289,7 +289,8 @@ impl<'a> Run<'a> {
         while self.taken < self.inbox.len() {
             let waiting = self.inbox.len() - self.taken;
             let size = match &mut self.cuts {
-                Some(cuts) => cuts.size().min(waiting),
+                // Much input is cut coarsely first: small pieces of it teach nothing new.
+                Some(cuts) => (cuts.size() * (waiting / 256).max(1)).min(waiting),
                 None => waiting,
             };
             let end = self.taken + size;
@@ -496,7 +497,7 @@ impl<'a> Run<'a> {
         };
         assert!(wants_write, "output without wants_write");
         assert!(!transmit.first().is_empty());
-        let bytes: Vec<u8> = transmit.chunks().flatten().copied().collect();
+        let bytes = transmit.chunks().collect::<Vec<_>>().concat();
         assert_eq!(bytes.len(), transmit.len());
         assert!(bytes.starts_with(&self.lent), "what was lent has changed");
         assert!(bytes.len() <= MAX_LENT, "{} bytes at once", bytes.len());
@@ -556,7 +557,10 @@ impl<'a> Run<'a> {
     fn look(&self) {
         let connection = &self.connection;
         assert_eq!(connection.role(), Role::Server);
-        assert!(!format!("{connection:?}").is_empty());
+        // All that is queued is in it.
+        if connection.buffered_amount() < 1_000 {
+            assert!(!format!("{connection:?}").is_empty());
+        }
         assert_eq!(
             connection.snapshot(self.seen),
             connection.snapshot(self.seen)
@@ -734,8 +738,9 @@ fn heartbeat(which: u8) -> HeartbeatConfig {
 /// A frame as a client sends it.
 fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = header(first, payload.len() as u64);
-    let masked = payload.iter().zip(MASK.iter().cycle());
-    frame.extend(masked.map(|(byte, key)| byte ^ key));
+    let body = frame.len();
+    frame.extend_from_slice(payload);
+    mask::apply(&mut frame[body..], MASK);
     frame
 }
 
@@ -758,15 +763,19 @@ fn header(first: u8, length: u64) -> Vec<u8> {
 
 /// Text with characters of one to four bytes.
 fn text(length: u16) -> String {
-    let mut text: String = "aß水🌊".chars().cycle().take(length.into()).collect();
-    while text.len() > length.into() {
-        text.pop();
-    }
+    const UNIT: &str = "aß水🌊";
+    let length = usize::from(length);
+    let mut text = UNIT.repeat(length / UNIT.len() + 1);
+    let end = (0..=length).rev().find(|&end| text.is_char_boundary(end));
+    text.truncate(end.unwrap_or_default());
     text
 }
 
 fn binary(length: u16) -> Vec<u8> {
-    (0..length).map(|index| index as u8).collect()
+    let unit: Vec<u8> = (0..=u8::MAX).collect();
+    let mut bytes = unit.repeat(usize::from(length) / unit.len() + 1);
+    bytes.truncate(length.into());
+    bytes
 }
 
 const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
