@@ -629,26 +629,32 @@ impl<'a> Run<'a> {
         assert!(self.connection.poll_event().is_none());
     }
 
-    /// The messages delivered are the first of those that the naive reader finds in the input.
+    /// The messages delivered are the first of those that the naive reader finds in the input, and
+    /// the pongs sent answer pings in it; what stands behind a Close does not count.
     fn delivered_what_came(&self) {
         let Some(frames_at) = self.frames_at else {
             return assert!(self.log.messages.is_empty());
         };
         let mut came = Vec::new();
+        let mut pings = Vec::new();
         let mut message: Option<(bool, Vec<u8>)> = None;
         for frame in naive::read(&self.inbox[frames_at..], true, 0).frames {
-            if frame.opcode >= 8 {
-                continue;
+            match frame.opcode {
+                8 => break,
+                9 if frame.is_whole => pings.push(frame.payload),
+                9 | 10 => {}
+                opcode => {
+                    let (_, payload) = message.get_or_insert((opcode == 1, Vec::new()));
+                    payload.extend_from_slice(&frame.payload);
+                    if frame.fin && frame.is_whole {
+                        came.extend(message.take().map(|(text, payload)| (text, payload, true)));
+                    }
+                }
             }
-            let (_, payload) = message.get_or_insert((frame.opcode == 1, Vec::new()));
-            payload.extend_from_slice(&frame.payload);
-            if frame.fin && frame.is_whole {
-                came.extend(
-                    message
-                        .take()
-                        .map(|(is_text, payload)| (is_text, payload, true)),
-                );
-            }
+        }
+        let mut unanswered = pings.iter();
+        for pong in &self.wire.pongs {
+            assert!(unanswered.any(|ping| ping == pong), "a pong to no ping");
         }
         came.extend(message.map(|(is_text, payload)| (is_text, payload, false)));
         let consumed = [
