@@ -413,7 +413,9 @@ impl Connection {
                 Phase::Over(Some(closed)) => closed.received.clone(),
                 _ => None,
             };
-            return received.map(|frame| Event::Closing(Box::new(frame)));
+            if let Some(frame) = received {
+                return Some(Event::Closing(Box::new(frame)));
+            }
         }
         match &mut self.phase {
             Phase::Over(closed) => closed.take().map(Event::Closed),
