@@ -66,3 +66,19 @@ fn no_linger_leaves_no_deadline_behind() {
     }
     assert_eq!(server.state(), State::Closed);
 }
+
+/// As long as an event waits, `poll_event` returns one: `Closed` is not hidden behind a `Closing`
+/// that lost its frame.
+#[test]
+fn an_abort_after_a_close_frame_hides_no_event() {
+    let config = Arc::new(Config::default());
+    let seed = Seed::predictable_for_tests(1);
+    let mut server = Connection::from_upgrade(Role::Server, config, seed, NOW);
+    server.handle_input(NOW, b"\x88\x82\0\0\0\0\x03\xE8");
+    server.abort(NOW);
+    let events: Vec<Event> = std::iter::from_fn(|| server.poll_event()).collect();
+    assert!(
+        matches!(events.last(), Some(Event::Closed(_))),
+        "{events:?}"
+    );
+}

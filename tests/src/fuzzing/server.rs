@@ -1,16 +1,14 @@
 //! A server connection, driven by a script.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use wspulse_core::frame::mask;
 use wspulse_core::handshake::{Accept, Reject};
-use wspulse_core::heartbeat::{Evidence, HeartbeatConfig, Mode};
 use wspulse_core::{
-    ApplicationHeartbeat, CloseCode, Config, Connection, Delivery, Event, Instant, Message, Role,
-    Seed, SendError, Snapshot, State, TimeoutReason,
+    CloseCode, Connection, Event, Instant, Message, Role, Seed, SendError, Snapshot, State,
+    TimeoutReason,
 };
 
+use super::parts::{REQUESTS, binary, config_of, header, heartbeat, masked, text};
 use super::script::{self, Script, Step};
 use super::wire::Wire;
 use super::{Cuts, naive};
@@ -341,6 +339,7 @@ impl<'a> Run<'a> {
 
     fn poll_event(&mut self) -> bool {
         let Some(event) = self.connection.poll_event() else {
+            assert!(self.connection.poll_event().is_none(), "a hidden event");
             return false;
         };
         assert!(self.log.closed.is_none(), "an event after the last");
@@ -678,124 +677,6 @@ impl<'a> Run<'a> {
         }
     }
 }
-
-// ---- what scripts are made of
-
-fn config_of(setup: u16) -> Config {
-    let is = |switch| setup & switch != 0;
-    let which = u8::try_from((setup & script::HEARTBEAT) >> script::HEARTBEAT_SHIFT);
-    let mut config = Config::builder()
-        .heartbeat(heartbeat(which.expect("three bits")))
-        .report_control(is(script::REPORT_CONTROL));
-    if is(script::PARTS) {
-        config = config.delivery(Delivery::Parts);
-    }
-    if is(script::SMALL_LIMITS) {
-        config = config
-            .max_frame_size(1_000)
-            .max_message_size(1_500)
-            .max_fragment_count(4)
-            .max_buffered_amount(2_000)
-            .max_outgoing_frame(Some(100))
-            .max_head_size(300)
-            .max_header_count(6);
-    }
-    if is(script::NO_SPLIT) {
-        config = config.max_outgoing_frame(None);
-    }
-    if is(script::TIMERS) {
-        config = config
-            .idle_timeout(Duration::from_millis(700))
-            .max_age(Duration::from_secs(5));
-    }
-    if is(script::MESSAGE_TIMEOUT) {
-        config = config.message_timeout(Duration::from_millis(400));
-    }
-    if is(script::NO_LINGER) {
-        config = config.linger(Duration::ZERO);
-    }
-    if is(script::ASK_TEXT_PING) {
-        config = config.application_heartbeat(ApplicationHeartbeat::ask("ping", "pong"));
-    } else if is(script::ANSWER_TEXT_PING) {
-        config = config.application_heartbeat(ApplicationHeartbeat::answer("ping", "pong"));
-    }
-    config.build().expect("a legal configuration")
-}
-
-/// Heartbeats of every mode and kind of evidence; from eight on, ones that cannot work.
-fn heartbeat(which: u8) -> HeartbeatConfig {
-    let millis = Duration::from_millis;
-    match which {
-        0 => HeartbeatConfig::DEFAULT,
-        1 => HeartbeatConfig::ping(millis(100), millis(200)).jitter_percent(0),
-        2 => HeartbeatConfig::passive(millis(300)),
-        3 => HeartbeatConfig::off().write_stall_timeout(millis(50)),
-        4 => HeartbeatConfig::ping(millis(1_000), millis(300)).evidence(Evidence::AnyFrame),
-        5 => HeartbeatConfig::ping(millis(300), millis(1_000))
-            .evidence(Evidence::MatchingPong)
-            .max_local_pause(millis(1)),
-        6 => HeartbeatConfig::ping(millis(200), millis(200)).mode(Mode::Periodic),
-        7 => HeartbeatConfig::ping(Duration::MAX, Duration::MAX).write_stall_timeout(millis(50)),
-        8 => HeartbeatConfig::ping(Duration::ZERO, millis(1)),
-        _ => HeartbeatConfig::passive(millis(1)).evidence(Evidence::MatchingPong),
-    }
-}
-
-/// A frame as a client sends it.
-fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = header(first, payload.len() as u64);
-    let body = frame.len();
-    frame.extend_from_slice(payload);
-    mask::apply(&mut frame[body..], MASK);
-    frame
-}
-
-fn header(first: u8, length: u64) -> Vec<u8> {
-    let mut header = vec![first];
-    match length {
-        0..=125 => header.push(0x80 | length as u8),
-        126..=0xFFFF => {
-            header.push(0x80 | 126);
-            header.extend((length as u16).to_be_bytes());
-        }
-        _ => {
-            header.push(0x80 | 127);
-            header.extend(length.to_be_bytes());
-        }
-    }
-    header.extend(MASK);
-    header
-}
-
-/// Text with characters of one to four bytes.
-fn text(length: u16) -> String {
-    const UNIT: &str = "aß水🌊";
-    let length = usize::from(length);
-    let mut text = UNIT.repeat(length / UNIT.len() + 1);
-    let end = (0..=length).rev().find(|&end| text.is_char_boundary(end));
-    text.truncate(end.unwrap_or_default());
-    text
-}
-
-fn binary(length: u16) -> Vec<u8> {
-    let unit: Vec<u8> = (0..=u8::MAX).collect();
-    let mut bytes = unit.repeat(usize::from(length) / unit.len() + 1);
-    bytes.truncate(length.into());
-    bytes
-}
-
-const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
-
-const REQUESTS: [&[u8]; 4] = [
-    b"GET /chat HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
-      Sec-WebSocket-Protocol: chat, superchat\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 8\r\n\r\n",
-    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi",
-];
 
 /// What one script may bring in.
 const MAX_INPUT: usize = 1 << 18;
