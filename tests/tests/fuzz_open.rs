@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{
-    Config, ConfigBuilder, Connection, Delivery, Event, Instant, Role, Seed, State,
+    CloseCode, Config, ConfigBuilder, Connection, Delivery, Event, Instant, Role, Seed, State,
 };
 
 const NOW: Instant = Instant::ZERO;
@@ -80,4 +80,17 @@ fn debug_output_does_not_hold_what_is_queued() {
     server.send(vec![b's'; 10_000]).unwrap();
     let full = format!("{server:?}").len();
     assert!(full < empty + 2_000, "{full} bytes");
+}
+
+/// What was known before an abort is not lost: the peer's Close frame, and why we were failing.
+#[test]
+fn an_abort_keeps_what_came_before() {
+    let mut server = server(Config::builder());
+    server.handle_input(NOW, b"\x88\x82\0\0\0\0\x03\xE8");
+    server.abort(NOW);
+    let last = std::iter::from_fn(|| server.poll_event()).last();
+    let Some(Event::Closed(closed)) = last else {
+        panic!("{last:?}");
+    };
+    assert_eq!(closed.code(), CloseCode::NORMAL);
 }
