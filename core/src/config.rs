@@ -224,7 +224,7 @@ impl ConfigBuilder {
     }
 
     /// Sets how long the Close frame for a dead peer may wait for a blocked transport; 250 ms by
-    /// default.
+    /// default. At zero, only a write within the same instant carries it.
     #[must_use]
     pub fn linger(mut self, linger: Duration) -> Self {
         self.config.linger = linger;

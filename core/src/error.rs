@@ -92,7 +92,7 @@ impl core::error::Error for SendError {}
 pub enum ConfigError {
     /// The heartbeat's interval is zero.
     ZeroInterval,
-    /// The heartbeat's timeout is zero.
+    /// A timeout is zero.
     ZeroTimeout,
     /// Suspicion would come after death: `suspect_after` is zero or above the timeout.
     SuspectAfter,
@@ -114,7 +114,7 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ZeroInterval => "the heartbeat's interval must not be zero",
-            Self::ZeroTimeout => "the heartbeat's timeout must not be zero",
+            Self::ZeroTimeout => "a timeout must not be zero",
             Self::SuspectAfter => "suspect_after must lie between zero and the timeout",
             Self::ZeroDuration => "write_stall_timeout and max_local_pause must not be zero",
             Self::EvidenceWithoutPings => "a passive heartbeat gets no pongs to go by",

@@ -27,21 +27,15 @@ pub enum Event {
     Text(ByteString),
     /// A whole binary message (RFC 6455 §6.2).
     Binary(Bytes),
-    /// A part of a text message, cut between characters. Only with
+    /// The next characters of a text message, never cut inside one. Only with
     /// [`Delivery::Parts`](crate::Delivery::Parts).
-    TextPart {
-        /// The next characters of the message.
-        data: ByteString,
-        /// Whether the message ends here.
-        last: bool,
-    },
-    /// A part of a binary message. Only with [`Delivery::Parts`](crate::Delivery::Parts).
-    BinaryPart {
-        /// The next bytes of the message.
-        data: Bytes,
-        /// Whether the message ends here.
-        last: bool,
-    },
+    TextPart(ByteString),
+    /// The next bytes of a binary message. Only with
+    /// [`Delivery::Parts`](crate::Delivery::Parts).
+    BinaryPart(Bytes),
+    /// The message whose parts came is whole; a message without a byte has one empty part. Only with
+    /// [`Delivery::Parts`](crate::Delivery::Parts).
+    MessageEnd,
     /// The peer sent a ping, which is answered already (RFC 6455 §5.5.2). Only with
     /// [`report_control`](crate::ConfigBuilder::report_control).
     Ping(Bytes),

@@ -27,21 +27,22 @@
 //!     loop {
 //!         let taken = connection.handle_input(now, input.make_contiguous());
 //!         input.drain(..taken);
+//!         if input.is_empty() {
+//!             connection.handle_would_block(now);
+//!         }
+//!         if connection.poll_timeout().is_some_and(|deadline| deadline <= now) {
+//!             connection.handle_timeout(now);
+//!         }
+//!         while let Some(transmit) = connection.poll_transmit() {
+//!             let length = transmit.len();
+//!             output.extend(transmit.chunks().flatten());
+//!             connection.handle_transmitted(now, length);
+//!         }
 //!         let Some(event) = connection.poll_event() else { break };
 //!         if matches!(event, Event::Request(_)) {
 //!             connection.accept(now, &Accept::new()).unwrap();
 //!         }
 //!         events.push(event);
-//!     }
-//!     connection.handle_would_block(now); // the queue has no more
-//!     if connection.poll_timeout().is_some_and(|deadline| deadline <= now) {
-//!         connection.handle_timeout(now);
-//!         events.extend(std::iter::from_fn(|| connection.poll_event()));
-//!     }
-//!     while let Some(transmit) = connection.poll_transmit() {
-//!         let length = transmit.len();
-//!         output.extend(transmit.chunks().flatten());
-//!         connection.handle_transmitted(now, length);
 //!     }
 //!     events
 //! }

@@ -1,3 +1,23 @@
-//! The harness.
+//! The harness that the suites share.
+//!
+//! - [`rng`]: one `u64` decides a trace; the runner prints it when the trace fails.
+//! - [`pipe`], [`host`], [`peer`], [`sim`]: TCP in virtual time, machines that are late, paused,
+//!   suspended or not reading, and the world that joins them.
+//! - [`check`]: the rules that hold after every call.
+//! - [`wire`]: frames, written down a second time.
+//! - [`model`]: the heartbeat, eager and naive.
+//! - [`kit`]: short ways to say what tests say often.
+//! - [`alloc`]: an allocator that counts.
+//! - [`fuzzing`]: the oracles of the fuzz targets.
 
+pub mod alloc;
+pub mod check;
 pub mod fuzzing;
+pub mod host;
+pub mod kit;
+pub mod model;
+pub mod peer;
+pub mod pipe;
+pub mod rng;
+pub mod sim;
+pub mod wire;

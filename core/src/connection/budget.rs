@@ -85,13 +85,10 @@ impl ControlBucket {
         }
     }
 
-    /// A data frame of `bytes` went either way, or a ping of ours that will be answered.
-    pub(super) fn refund(&mut self, bytes: u64) {
-        self.add(
-            u32::try_from(bytes >> 10)
-                .unwrap_or(u32::MAX)
-                .saturating_add(1),
-        );
+    /// `bytes` of data went either way, or a ping of ours that will be answered.
+    pub(super) fn refund(&mut self, bytes: usize) {
+        let kilobytes = u32::try_from(bytes >> 10).unwrap_or(u32::MAX);
+        self.add(kilobytes.saturating_add(1));
     }
 
     fn add(&mut self, tokens: u32) {

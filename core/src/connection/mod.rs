@@ -54,10 +54,12 @@ use crate::time::Instant;
 ///    [`handle_would_block`](Self::handle_would_block);
 /// 2. if [`poll_timeout`](Self::poll_timeout) has passed, call
 ///    [`handle_timeout`](Self::handle_timeout);
-/// 3. take events until there are none, and hand over the input they held back;
-/// 4. write what [`poll_transmit`](Self::poll_transmit) lends and report every attempt with
+/// 3. write what [`poll_transmit`](Self::poll_transmit) lends and report every attempt with
 ///    [`handle_transmitted`](Self::handle_transmitted), until nothing is lent or the transport
 ///    blocks; if [`wants_shutdown`](Self::wants_shutdown), half-close the transport once;
+/// 4. take events until there are none. A write can cause one (the last byte of a Close is the end
+///    of a connection), and an event can cause a write (an answer) or make room for input that it
+///    held back: then begin again;
 /// 5. sleep until it is readable (while [`wants_read`](Self::wants_read)), writable (if output is
 ///    left), or [`poll_timeout`](Self::poll_timeout).
 ///
@@ -85,8 +87,12 @@ pub struct Connection {
     frame_fin: bool,
     /// Whether the application sent pings of its own, and so wants to hear of pongs.
     has_pinged: bool,
+    /// Whether the frame under way may be an application heartbeat, and is delivered whole.
+    frame_is_short_text: bool,
     flood_unreported: bool,
     close_unreported: bool,
+    /// Whether the end of a message in parts waits, behind the slot.
+    end_unreported: bool,
 }
 
 /// Where the connection stands; everything that changes it is in `state.rs`.
@@ -178,8 +184,10 @@ impl Connection {
             frame_opcode: Opcode::Continuation,
             frame_fin: false,
             has_pinged: false,
+            frame_is_short_text: false,
             flood_unreported: false,
             close_unreported: false,
+            end_unreported: false,
         }
     }
 
@@ -192,12 +200,17 @@ impl Connection {
     /// anywhere; it is copied once, and never kept.
     pub fn handle_input(&mut self, now: Instant, input: &[u8]) -> usize {
         let now = self.heartbeat.observe(now);
-        if input.is_empty() || !self.wants_read() {
-            return if matches!(self.phase, Phase::Over(_)) {
-                input.len()
-            } else {
-                0
+        if !self.wants_read() {
+            // What comes behind the end is swallowed.
+            let is_over = match &self.phase {
+                Phase::Ending(ending) => ending.stream_ended && !self.has_event(),
+                Phase::Over(_) => true,
+                Phase::Opening(_) | Phase::Open => false,
             };
+            return if is_over { input.len() } else { 0 };
+        }
+        if input.is_empty() {
+            return 0;
         }
         match &self.phase {
             Phase::Opening(_) => self.receive_head(now, input),
@@ -214,9 +227,11 @@ impl Connection {
     /// [liveness](crate#liveness)): who does not read cannot know.
     pub fn handle_would_block(&mut self, now: Instant) {
         let now = self.heartbeat.observe(now);
-        if matches!(self.phase, Phase::Open) {
+        // While an event waits, nobody knows what is behind it.
+        if matches!(self.phase, Phase::Open) && !self.has_event() {
             self.heartbeat.handle_would_block(now);
             self.handle_verdict(now);
+            self.handle_limits(now);
         }
     }
 
@@ -315,11 +330,7 @@ impl Connection {
     /// [`SendError::Unfinished`] inside a message that is sent in parts. The message comes back,
     /// and nothing changed.
     pub fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-        let message = message.into();
-        if self.has_unfinished_message() {
-            return Err(SendError::Unfinished(message));
-        }
-        self.queue(message, true)
+        self.queue(message.into(), true, false)
     }
 
     /// Queues the next part of a message that is sent in parts (RFC 6455 §5.4); `last` ends it.
@@ -329,7 +340,7 @@ impl Connection {
     /// As [`send`](Self::send); [`SendError::Unfinished`] if the part is of another kind than
     /// those before it.
     pub fn send_part(&mut self, part: impl Into<Message>, last: bool) -> Result<(), SendError> {
-        self.queue(part.into(), last)
+        self.queue(part.into(), last, true)
     }
 
     /// Queues a ping of the application's own (RFC 6455 §5.5.2), apart from the heartbeat's. Its
@@ -407,6 +418,9 @@ impl Connection {
         if let Some(event) = self.slot.take() {
             return Some(event);
         }
+        if core::mem::take(&mut self.end_unreported) {
+            return Some(Event::MessageEnd);
+        }
         if core::mem::take(&mut self.close_unreported) {
             let received = match &self.phase {
                 Phase::Ending(ending) => ending.received.clone(),
@@ -424,7 +438,8 @@ impl Connection {
     }
 
     /// Returns when to call [`handle_timeout`](Self::handle_timeout) at the latest. Received data
-    /// never moves it; any other call may move it earlier, so read it again before sleeping.
+    /// never moves it (with `message_timeout` set, the first byte of a message may move it earlier);
+    /// any other call may move it earlier, so read it again before sleeping.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.next_deadline().map(|(deadline, _)| deadline)
@@ -454,14 +469,20 @@ impl Connection {
     /// it is not over.
     #[must_use]
     pub fn wants_read(&self) -> bool {
-        self.slot.is_none()
+        !self.has_event()
             && match &self.phase {
                 Phase::Opening(opening) => {
                     !matches!(opening.side, OpeningSide::Server { asked: true, .. })
                 }
-                Phase::Open | Phase::Ending(_) => true,
+                Phase::Open => true,
+                Phase::Ending(ending) => !ending.stream_ended,
                 Phase::Over(_) => false,
             }
+    }
+
+    /// Whether an event waits that holds input back.
+    const fn has_event(&self) -> bool {
+        self.slot.is_some() || self.end_unreported
     }
 
     /// Tells whether [`poll_transmit`](Self::poll_transmit) has something to lend.

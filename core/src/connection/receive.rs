@@ -14,7 +14,7 @@ use crate::error::{Cause, Initiator, LimitExceeded, ProtocolError};
 use crate::event::Event;
 use crate::frame::{FrameEvent, FrameHeader, Opcode, PayloadPart, mask};
 use crate::heartbeat::PongMatch;
-use crate::message::{Assembler, Message, whole};
+use crate::message::{Assembler, Message, whole_binary, whole_text};
 use crate::time::Instant;
 use crate::utf8::InvalidUtf8;
 
@@ -93,7 +93,7 @@ impl Connection {
     /// Takes frames until an event waits, the input is used up, or frames no longer count.
     pub(super) fn receive_frames(&mut self, now: Instant, input: &[u8]) -> usize {
         let mut rest = input;
-        while self.slot.is_none() {
+        while !self.has_event() {
             let takes_frames = match &self.phase {
                 Phase::Open => true,
                 Phase::Ending(ending) => ending.takes_frames(),
@@ -103,11 +103,16 @@ impl Connection {
                 // RFC 6455 §7.1.7: after a failure or a Close, input is swallowed.
                 return input.len();
             }
-            let handled = match self.decoder.decode(&mut rest) {
-                Ok(None) => break,
-                Ok(Some(FrameEvent::Header(header))) => self.receive_header(now, &header),
-                Ok(Some(FrameEvent::Payload(part))) => self.receive_payload(now, part),
-                Err(error) => Err(ProtocolError::Frame(error).into()),
+            let handled = if let Some((header, part)) = self.decoder.decode_whole(&mut rest) {
+                self.receive_header(now, &header)
+                    .and_then(|()| self.receive_payload(now, part))
+            } else {
+                match self.decoder.decode(&mut rest) {
+                    Ok(None) => break,
+                    Ok(Some(FrameEvent::Header(header))) => self.receive_header(now, &header),
+                    Ok(Some(FrameEvent::Payload(part))) => self.receive_payload(now, part),
+                    Err(error) => Err(ProtocolError::Frame(error).into()),
+                }
             };
             match handled {
                 Ok(()) => {}
@@ -119,6 +124,7 @@ impl Connection {
     }
 
     /// Judges a frame by its header alone.
+    #[inline]
     fn receive_header(&mut self, now: Instant, header: &FrameHeader) -> Result<(), Fault> {
         self.frame_opcode = header.opcode();
         self.frame_fin = header.fin();
@@ -136,7 +142,10 @@ impl Connection {
             _ => {}
         }
         budget::admit_frame(&self.config, message, header.payload_len())?;
-        self.bucket.refund(header.payload_len().min(1 << 20));
+        self.frame_is_short_text = self.config.application_heartbeat.is_some()
+            && header.opcode() == Opcode::Text
+            && header.fin()
+            && header.payload_len() <= 125;
         if message.is_none()
             && let Some(timers) = self.optional_timers()
         {
@@ -145,6 +154,7 @@ impl Connection {
         Ok(())
     }
 
+    #[inline]
     fn receive_payload(&mut self, now: Instant, part: PayloadPart<'_>) -> Result<(), Fault> {
         if self.frame_opcode.is_control() {
             self.receive_control(now, part)?;
@@ -157,17 +167,23 @@ impl Connection {
         Ok(())
     }
 
+    #[inline]
     fn receive_data(&mut self, now: Instant, part: PayloadPart<'_>) -> Result<(), Fault> {
+        self.bucket.refund(part.data.len());
         let last = part.end && self.frame_fin;
         let is_text = self.frame_opcode == Opcode::Text;
-        let in_parts = self.config.delivery == Delivery::Parts;
+        let in_parts = self.config.delivery == Delivery::Parts && !self.frame_is_short_text;
         let under_way = self
             .incoming
             .as_ref()
             .is_some_and(|incoming| incoming.message.is_some());
         if last && !under_way && !in_parts {
-            let message = whole(is_text, part.data, part.mask)?;
-            self.deliver(now, message);
+            let event = if is_text {
+                Event::Text(whole_text(part.data, part.mask)?)
+            } else {
+                Event::Binary(whole_binary(part.data, part.mask))
+            };
+            self.deliver(now, event);
             return Ok(());
         }
         let rest = if in_parts {
@@ -188,7 +204,7 @@ impl Connection {
         }
         if last && let Some(message) = self.take_assembler() {
             let message = message.finish()?;
-            self.deliver(now, message);
+            self.deliver(now, message.into());
         }
         Ok(())
     }
@@ -199,12 +215,28 @@ impl Connection {
         message
     }
 
-    fn deliver(&mut self, now: Instant, message: Message) {
-        if let Some(timers) = self.optional_timers() {
-            timers.message_ended(now);
+    #[inline]
+    fn deliver(&mut self, now: Instant, event: Event) {
+        // Straight into its place: moving a fresh event about costs more than making it.
+        self.slot = Some(event);
+        if self.extras.is_some() || self.config.application_heartbeat.is_some() {
+            self.handle_delivered(now);
         }
-        if !self.is_application_heartbeat(now, &message) {
-            self.slot = Some(message.into());
+    }
+
+    fn handle_delivered(&mut self, now: Instant) {
+        if let Some(Event::Text(text)) = &self.slot {
+            let text = text.clone();
+            if self.take_application_heartbeat(now, &text) {
+                self.slot = None;
+            } else if self.config.delivery == Delivery::Parts {
+                self.slot = Some(Event::TextPart(text));
+                self.end_unreported = true;
+            }
+        }
+        let is_use = self.slot.is_some();
+        if let Some(timers) = self.optional_timers() {
+            timers.message_ended(now, is_use);
         }
     }
 
@@ -216,27 +248,28 @@ impl Connection {
         if last && !message.is_complete() {
             return Err(InvalidUtf8.into());
         }
+        // A message without a byte has one empty part, which tells its kind.
+        let is_empty = last && message.received() == 0;
         let part = message.take_part();
         if last {
             drop(self.take_assembler());
             if let Some(timers) = self.optional_timers() {
-                timers.message_ended(now);
+                timers.message_ended(now, true);
             }
         }
-        if last || !part.is_empty() {
+        if is_empty || !part.is_empty() {
             self.slot = Some(match part {
-                Message::Text(data) => Event::TextPart { data, last },
-                Message::Binary(data) => Event::BinaryPart { data, last },
+                Message::Text(data) => Event::TextPart(data),
+                Message::Binary(data) => Event::BinaryPart(data),
             });
         }
+        self.end_unreported = last;
         Ok(())
     }
 
     /// Rule 14: the heartbeat of peers that cannot ping stays out of the application's sight.
-    fn is_application_heartbeat(&mut self, now: Instant, message: &Message) -> bool {
-        let config = alloc::sync::Arc::clone(&self.config);
-        let (Some(heartbeat), Some(text)) = (&config.application_heartbeat, message.as_text())
-        else {
+    fn take_application_heartbeat(&mut self, now: Instant, text: &str) -> bool {
+        let Some(heartbeat) = &self.config.application_heartbeat else {
             return false;
         };
         if heartbeat.sends && *text == *heartbeat.response {
@@ -246,7 +279,7 @@ impl Connection {
         }
         if !heartbeat.sends && *text == *heartbeat.request {
             if matches!(self.phase, Phase::Open) {
-                self.queue_text(heartbeat.response.clone().into_bytes());
+                self.queue_answer();
             }
             return true;
         }
@@ -317,11 +350,13 @@ impl Connection {
     }
 
     fn handle_pong(&mut self, now: Instant, payload: &[u8]) -> Result<(), Fault> {
-        if self.heartbeat.handle_pong(now, payload) != PongMatch::Unsolicited {
+        let matched = self.heartbeat.handle_pong(now, payload);
+        if matches!(matched, PongMatch::Matched(_) | PongMatch::Untimed) {
             return Ok(());
         }
         self.count_control(now)?;
-        if self.has_pinged || self.config.report_control {
+        let is_foreign = matched == PongMatch::Unsolicited;
+        if is_foreign && (self.has_pinged || self.config.report_control) {
             self.slot = Some(Event::Pong(Bytes::copy_from_slice(payload)));
         }
         Ok(())

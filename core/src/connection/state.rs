@@ -67,7 +67,7 @@ pub(super) struct Ending {
     initiator: Initiator,
     pub(super) close: CloseStage,
     pub(super) received: Option<CloseFrame>,
-    stream_ended: bool,
+    pub(super) stream_ended: bool,
     pub(super) deadline: Instant,
     silence: Duration,
 }
@@ -136,8 +136,8 @@ impl Ending {
         !self.is_failing() && self.close.is_waiting()
     }
 
-    fn is_over(&self, role: Role, drained: bool) -> bool {
-        let said = drained && self.close.is_done();
+    fn is_over(&self, role: Role, silent: bool) -> bool {
+        let said = silent && self.close.is_done();
         match self.kind {
             // RFC 6455 §7.1.1: the server closes TCP first.
             EndingKind::Graceful if self.received.is_some() => {
@@ -151,8 +151,8 @@ impl Ending {
 
     /// Whether nothing more will be written although the connection goes on: time to half-close,
     /// so that what was written arrives (dropping a socket with unread input destroys it).
-    fn is_mute(&self, drained: bool) -> bool {
-        drained
+    fn is_mute(&self, silent: bool) -> bool {
+        silent
             && self.close.is_done()
             && matches!(self.kind, EndingKind::Failing | EndingKind::Refused)
     }
@@ -369,9 +369,9 @@ impl Connection {
 
     /// Finishes an ending to which nothing is missing any more.
     pub(super) fn settle(&mut self, now: Instant) {
-        let drained = self.is_drained();
+        let silent = self.is_silent();
         let over = match &self.phase {
-            Phase::Ending(ending) => ending.is_over(self.role, drained),
+            Phase::Ending(ending) => ending.is_over(self.role, silent),
             _ => false,
         };
         if over {
@@ -381,20 +381,28 @@ impl Connection {
 
     pub(super) fn is_mute(&self) -> bool {
         match &self.phase {
-            Phase::Ending(ending) => ending.is_mute(self.is_drained()),
+            Phase::Ending(ending) => ending.is_mute(self.is_silent()),
             _ => false,
         }
     }
 
-    /// Ends at once: nothing more is said.
+    /// Ends at once: nothing more is said. What was said before still counts.
     pub(super) fn finish(&mut self, now: Instant, cause: Cause, initiator: Initiator) {
-        if matches!(self.phase, Phase::Over(_)) {
-            return;
-        }
-        self.end(now, cause, CloseCode::ABNORMAL, "");
-        if let Phase::Ending(ending) = &mut self.phase {
-            ending.initiator = initiator;
-            ending.close = CloseStage::None;
+        match &mut self.phase {
+            Phase::Over(_) => return,
+            Phase::Ending(ending) => {
+                let is_done = ending.received.is_some() && ending.close.is_done();
+                if !is_done {
+                    ending.cause = cause;
+                }
+            }
+            Phase::Opening(_) | Phase::Open => {
+                self.end(now, cause, CloseCode::ABNORMAL, "");
+                if let Phase::Ending(ending) = &mut self.phase {
+                    ending.initiator = initiator;
+                    ending.close = CloseStage::None;
+                }
+            }
         }
         self.finish_ending(now);
     }
@@ -422,10 +430,10 @@ impl Connection {
         self.extras = None;
     }
 
-    fn is_drained(&self) -> bool {
+    fn is_silent(&self) -> bool {
         self.outgoing
             .as_ref()
-            .is_none_or(|outgoing| outgoing.is_drained())
+            .is_none_or(|outgoing| outgoing.is_silent())
     }
 }
 

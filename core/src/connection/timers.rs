@@ -47,7 +47,7 @@ impl OptionalTimers {
             idle_timeout: config.idle_timeout,
             message_timeout: config.message_timeout,
         };
-        timers.arm();
+        timers.arm(now);
         timers
     }
 
@@ -56,10 +56,12 @@ impl OptionalTimers {
         self.armed = self.armed.min(self.message_deadline());
     }
 
-    /// A message came to its end, or was sent.
-    pub(super) fn message_ended(&mut self, now: Instant) {
+    /// A message came to its end; heartbeats of the application are no use of the connection.
+    pub(super) fn message_ended(&mut self, now: Instant, is_use: bool) {
         self.message_began = None;
-        self.last_message = now;
+        if is_use {
+            self.last_message = now;
+        }
     }
 
     pub(super) fn message_sent(&mut self, now: Instant) {
@@ -75,24 +77,31 @@ impl OptionalTimers {
         self.last_message.saturating_add(self.idle_timeout)
     }
 
-    fn arm(&mut self) {
-        self.armed = self
-            .message_deadline()
-            .min(self.idle_deadline())
-            .min(self.too_old);
+    /// Arms the earliest deadline after `now`; what is not waits for a read attempt.
+    fn arm(&mut self, now: Instant) {
+        let deadlines = [
+            self.message_deadline(),
+            self.idle_deadline(),
+            self.too_old,
+            // A message that is read late starts the idle time anew, and moves nothing.
+            now.saturating_add(self.idle_timeout),
+        ];
+        let later = deadlines.into_iter().filter(|deadline| *deadline > now);
+        self.armed = later.min().unwrap_or(Instant::MAX);
     }
 
-    fn handle_timeout(&mut self, now: Instant) -> Due {
-        if now < self.armed || self.armed == Instant::MAX {
-            return Due::Nothing;
+    /// Tells what is due, by a read attempt that found nothing at `read` (rule 6: what we have
+    /// not read is not held against the peer).
+    fn due(&mut self, now: Instant, read: Instant) -> Due {
+        if now >= self.armed {
+            self.arm(now);
         }
-        self.arm();
-        let is_due = |deadline: Instant| deadline <= now && deadline != Instant::MAX;
-        if is_due(self.message_deadline()) {
+        let is_due = |deadline: Instant, at: Instant| deadline <= at && deadline != Instant::MAX;
+        if is_due(self.message_deadline(), read) {
             Due::MessageTime
-        } else if is_due(self.too_old) {
+        } else if is_due(self.too_old, now) {
             Due::MaxAge
-        } else if is_due(self.idle_deadline()) {
+        } else if is_due(self.idle_deadline(), read) {
             Due::Idle
         } else {
             Due::Nothing
@@ -152,14 +161,13 @@ impl Connection {
         }
     }
 
-    fn handle_limits(&mut self, now: Instant) {
+    pub(super) fn handle_limits(&mut self, now: Instant) {
         if !matches!(self.phase, Phase::Open) {
             return;
         }
-        match self
-            .optional_timers()
-            .map_or(Due::Nothing, |timers| timers.handle_timeout(now))
-        {
+        let read = self.heartbeat.last_would_block();
+        let timers = self.optional_timers();
+        match timers.map_or(Due::Nothing, |timers| timers.due(now, read)) {
             Due::Nothing => {}
             Due::MessageTime => self.fail_limit(now, LimitExceeded::MessageTime),
             Due::Idle => self.end(now, Cause::IdleTimeout, CloseCode::GOING_AWAY, "idle"),

@@ -21,12 +21,17 @@ use crate::message::Message;
 use crate::seed::SeedRng;
 use crate::time::Instant;
 
-/// No more than this is committed at once, so that no control frame waits for more.
+/// No more payload than this is committed at once, so that no control frame waits for more: only
+/// the headers and control frames beside it, or one frame that is longer.
 const COMMIT: usize = 64 << 10;
 
 /// Payloads above this leave a server as they are, beside the buffer; copying less costs less
 /// than a second slice.
 const GATHER: usize = 16 << 10;
+
+/// Messages up to this length are framed when they are queued, which spares them a place in the
+/// queue; the payload is free again at once.
+const STAGE: usize = 4 << 10;
 
 /// A drained buffer of up to this size, enough for any control frame of a server, waits for the
 /// next one; larger ones are freed at once.
@@ -78,8 +83,6 @@ pub(super) struct Outgoing {
     wire: Vec<u8>,
     taken: usize,
     tail: Bytes,
-    /// Whether it was ever lent: a head is committed before that.
-    is_lent: bool,
     /// Where in `wire` the heartbeat's ping ends.
     ping_end: Option<usize>,
     /// Whether the commit carries the heartbeat's ping, or ends with the Close frame.
@@ -87,6 +90,9 @@ pub(super) struct Outgoing {
     has_close: bool,
     pongs: Pongs,
     pings: VecDeque<Bytes>,
+    /// Complete and not committed yet: a head of the opening handshake, or short messages, framed
+    /// when they were queued. Comes before all of `parts`.
+    staged: Vec<u8>,
     parts: VecDeque<Part>,
     /// Whether the last data frame committed was not the last of its message.
     inside_message: bool,
@@ -94,6 +100,8 @@ pub(super) struct Outgoing {
     unframed: usize,
     /// The kind of the message that the application is sending in parts.
     unfinished: Option<Opcode>,
+    /// Whether an application heartbeat is to be answered behind that message.
+    owes_answer: bool,
 }
 
 /// Payloads of pongs we owe, each behind a byte with its length. Kept in one buffer, so that
@@ -149,7 +157,7 @@ impl Outgoing {
     /// Starts with bytes that are no frame: a head of the opening handshake.
     pub(super) fn from_head(head: Vec<u8>) -> Self {
         Self {
-            wire: head,
+            staged: head,
             ..Self::default()
         }
     }
@@ -161,8 +169,17 @@ impl Outgoing {
             .saturating_add(self.tail.len())
     }
 
-    pub(super) fn is_drained(&self) -> bool {
+    fn is_drained(&self) -> bool {
         self.committed() == 0
+    }
+
+    fn first_chunk(&self) -> usize {
+        self.lend().map_or(0, |transmit| transmit.first.len())
+    }
+
+    /// Whether nothing that will be written is left.
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_drained() && self.staged.is_empty()
     }
 
     fn is_empty(&self) -> bool {
@@ -170,15 +187,25 @@ impl Outgoing {
     }
 
     fn has_frames(&self) -> bool {
-        self.pongs.count > 0 || !self.pings.is_empty() || !self.parts.is_empty()
+        self.pongs.count > 0
+            || !self.pings.is_empty()
+            || !self.staged.is_empty()
+            || !self.parts.is_empty()
     }
 
     pub(super) fn buffered_amount(&self) -> usize {
-        self.committed().saturating_add(self.unframed)
+        self.committed()
+            .saturating_add(self.staged.len())
+            .saturating_add(self.unframed)
     }
 
-    fn lend(&mut self) -> Option<Transmit<'_>> {
-        self.is_lent = true;
+    /// What the queue costs: a place in it counts too, or empty messages would be free.
+    fn held(&self) -> usize {
+        let places = self.parts.len().saturating_mul(size_of::<Part>());
+        self.buffered_amount().saturating_add(places)
+    }
+
+    fn lend(&self) -> Option<Transmit<'_>> {
         let wire = self.wire.get(self.taken..).unwrap_or_default();
         match (wire, &*self.tail) {
             ([], []) => None,
@@ -216,10 +243,31 @@ impl Outgoing {
         self.parts.push_back(part);
     }
 
+    /// Whether a message of `len` bytes can be framed at once: it is short, no longer one waits
+    /// before it, and what is framed stays within a commit.
+    fn can_stage(&self, len: usize, max_frame: usize) -> bool {
+        let staged = self.staged.len().saturating_add(len);
+        len <= STAGE.min(max_frame) && self.parts.is_empty() && staged <= COMMIT
+    }
+
+    fn stage(&mut self, opcode: Opcode, payload: &[u8], keys: Option<&mut SeedRng>) {
+        push_frame(&mut self.staged, opcode, payload, keys);
+    }
+
+    /// Commits what is staged, without a copy where nothing goes before it.
+    fn commit_staged(&mut self) {
+        if self.wire.is_empty() {
+            core::mem::swap(&mut self.wire, &mut self.staged);
+        } else {
+            self.wire.append(&mut self.staged);
+        }
+    }
+
     /// Forgets all that is not committed; a frame that is committed in part is finished.
     pub(super) fn drop_uncommitted(&mut self) {
         self.pongs.clear();
         self.pings.clear();
+        self.staged.clear();
         self.parts.truncate(1);
         self.unfinished = None;
         self.unframed = 0;
@@ -245,24 +293,53 @@ impl Outgoing {
 
     /// Commits the next frames of messages, as far as there is room.
     fn frame_data(&mut self, max_frame: usize, mut keys: Option<&mut SeedRng>) {
-        while self.has_room() {
-            let Some(part) = self.parts.front_mut() else {
+        if let Some(part) = self.parts.front()
+            && (keys.is_some() || part.is_gathered())
+        {
+            let expected = self.unframed.min(COMMIT);
+            self.wire
+                .reserve(expected.saturating_add(FrameHeader::MAX_LEN));
+        }
+        while self.tail.is_empty()
+            && let Some(part) = self.parts.front_mut()
+        {
+            let length = self.wire.len().saturating_add(part.next_length(max_frame));
+            if length > COMMIT && !self.wire.is_empty() {
                 return;
-            };
-            if part.frame_left == 0 {
-                let fin = part.begin_frame(&mut self.wire, max_frame, keys.as_deref_mut());
-                self.inside_message = !fin;
             }
-            let length = part.commit_payload(&mut self.wire, &mut self.tail);
-            self.unframed = self.unframed.saturating_sub(length);
-            if part.frame_left == 0 && part.framed == part.payload.len() {
-                self.parts.pop_front();
-            }
+            let fin = part.begin_frame(&mut self.wire, max_frame, keys.as_deref_mut());
+            self.inside_message = !fin;
+            self.commit_payload();
+        }
+    }
+
+    /// Commits payload of the frame in progress, as far as there is room.
+    fn commit_payload(&mut self) {
+        let Some(part) = self.parts.front_mut() else {
+            return;
+        };
+        let length = part.commit_payload(&mut self.wire, &mut self.tail);
+        self.unframed = self.unframed.saturating_sub(length);
+        if part.frame_left == 0 && part.framed == part.payload.len() {
+            self.parts.pop_front();
         }
     }
 }
 
 impl Part {
+    /// The length of the next frame.
+    fn next_length(&self, max_frame: usize) -> usize {
+        self.payload
+            .len()
+            .saturating_sub(self.framed)
+            .min(max_frame)
+    }
+
+    /// Whether an unmasked payload is copied into the buffer.
+    fn is_gathered(&self) -> bool {
+        self.payload.len().saturating_sub(self.framed) <= GATHER
+    }
+
     /// Commits the header of the next frame; tells whether it ends the message.
     fn begin_frame(
         &mut self,
@@ -270,9 +347,8 @@ impl Part {
         max_frame: usize,
         keys: Option<&mut SeedRng>,
     ) -> bool {
-        let waiting = self.payload.len().saturating_sub(self.framed);
-        let length = waiting.min(max_frame);
-        let fin = self.last && length == waiting;
+        let length = self.next_length(max_frame);
+        let fin = self.last && self.framed.saturating_add(length) == self.payload.len();
         self.mask = keys.map(SeedRng::next_mask);
         push_header(wire, self.opcode, fin, length, self.mask);
         self.opcode = Opcode::Continuation;
@@ -302,40 +378,46 @@ impl Part {
 
 impl Connection {
     /// Queues a data message or a part of one.
-    pub(super) fn queue(&mut self, message: Message, last: bool) -> Result<(), SendError> {
+    pub(super) fn queue(
+        &mut self,
+        message: Message,
+        last: bool,
+        is_part: bool,
+    ) -> Result<(), SendError> {
         if !matches!(self.phase, Phase::Open) {
             return Err(SendError::NotOpen(message));
         }
+        let max_frame = self.config.max_outgoing_frame;
         let opcode = if message.is_text() {
             Opcode::Text
         } else {
             Opcode::Binary
         };
         let outgoing = self.outgoing.get_or_insert_default();
-        if outgoing.buffered_amount() >= self.config.max_buffered_amount {
+        if outgoing.held() >= self.config.max_buffered_amount {
             return Err(SendError::Full(message));
         }
         let first = match outgoing.unfinished {
             None => opcode,
-            Some(kind) if kind == opcode => Opcode::Continuation,
+            Some(kind) if is_part && kind == opcode => Opcode::Continuation,
             Some(_) => return Err(SendError::Unfinished(message)),
         };
         outgoing.unfinished = (!last).then_some(opcode);
-        let payload = message.into_bytes();
-        self.bucket
-            .refund(u64::try_from(payload.len()).unwrap_or(u64::MAX));
-        outgoing.push(payload, first, last);
-        let now = self.heartbeat.observe(Instant::ZERO);
+        self.bucket.refund(message.len());
+        if last && first == opcode && outgoing.can_stage(message.len(), max_frame) {
+            let keys = self.extras.as_mut().and_then(|extras| extras.keys.as_mut());
+            outgoing.stage(opcode, message.as_bytes(), keys);
+        } else {
+            outgoing.push(message.into_bytes(), first, last);
+        }
+        if last && core::mem::take(&mut outgoing.owes_answer) {
+            self.queue_answer();
+        }
+        let now = self.heartbeat.now();
         if let Some(timers) = self.optional_timers() {
             timers.message_sent(now);
         }
         Ok(())
-    }
-
-    pub(super) fn has_unfinished_message(&self) -> bool {
-        self.outgoing
-            .as_ref()
-            .is_some_and(|outgoing| outgoing.unfinished.is_some())
     }
 
     pub(super) fn queue_ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
@@ -359,41 +441,37 @@ impl Connection {
         self.outgoing.get_or_insert_default().pongs.push(payload);
     }
 
-    /// Queues an answer to an application heartbeat; small, and not subject to the limit, but to
-    /// the same bound as pongs.
-    pub(super) fn queue_text(&mut self, text: Bytes) {
+    /// Queues an answer to an application heartbeat: never between the parts of a message, and
+    /// only while the queue has room; where it has none, there is data to show life.
+    pub(super) fn queue_answer(&mut self) {
+        let Some(heartbeat) = &self.config.application_heartbeat else {
+            return;
+        };
         let outgoing = self.outgoing.get_or_insert_default();
-        let waiting = outgoing
-            .parts
-            .iter()
-            .filter(|part| part.payload == text)
-            .count();
-        if waiting < MAX_PONGS && outgoing.unfinished.is_none() {
-            outgoing.push(text, Opcode::Text, true);
+        if outgoing.unfinished.is_some() {
+            outgoing.owes_answer = true;
+        } else if outgoing.can_stage(heartbeat.response.len(), self.config.max_outgoing_frame) {
+            let keys = self.extras.as_mut().and_then(|extras| extras.keys.as_mut());
+            outgoing.stage(Opcode::Text, heartbeat.response.as_bytes(), keys);
+        } else if outgoing.held() < self.config.max_buffered_amount {
+            outgoing.push(heartbeat.response.clone().into_bytes(), Opcode::Text, true);
         }
     }
 
     pub(super) fn wants_transmit(&self) -> bool {
-        let committed = self
-            .outgoing
-            .as_ref()
-            .is_some_and(|outgoing| !outgoing.is_drained());
-        committed
-            || match &self.phase {
-                Phase::Open => {
-                    self.heartbeat.wants_ping()
-                        || self
-                            .outgoing
-                            .as_ref()
-                            .is_some_and(|outgoing| outgoing.has_frames())
-                }
-                Phase::Ending(ending) => ending.close.is_waiting(),
-                Phase::Opening(_) | Phase::Over(_) => false,
+        let left = |what: fn(&Outgoing) -> bool| self.outgoing.as_deref().is_some_and(what);
+        match &self.phase {
+            Phase::Open => {
+                self.heartbeat.wants_ping() || left(|out| !out.is_drained() || out.has_frames())
             }
+            Phase::Opening(_) => left(|out| !out.is_silent()),
+            Phase::Ending(ending) => ending.close.is_waiting() || left(|out| !out.is_silent()),
+            Phase::Over(_) => false,
+        }
     }
 
     pub(super) fn lend(&mut self) -> Option<Transmit<'_>> {
-        if matches!(self.phase, Phase::Over(_)) || !self.wants_transmit() {
+        if !self.wants_transmit() {
             return None;
         }
         if self
@@ -403,7 +481,7 @@ impl Connection {
         {
             self.refill();
         }
-        self.outgoing.as_mut()?.lend()
+        self.outgoing.as_ref()?.lend()
     }
 
     /// Commits what comes next. Only when everything committed was taken.
@@ -414,7 +492,7 @@ impl Connection {
         outgoing.wire.clear();
         outgoing.taken = 0;
         if outgoing.is_inside_frame() {
-            outgoing.frame_data(max_frame, keys.as_deref_mut());
+            outgoing.commit_payload();
         }
         if outgoing.is_inside_frame() || !outgoing.has_room() {
             return;
@@ -422,10 +500,11 @@ impl Connection {
         if let Phase::Ending(ending) = &mut self.phase
             && ending.is_failing()
         {
+            outgoing.commit_staged();
             return commit_close(outgoing, ending, keys);
         }
         for payload in outgoing.pongs.iter() {
-            push_control(
+            push_frame(
                 &mut outgoing.wire,
                 Opcode::Pong,
                 payload,
@@ -441,7 +520,7 @@ impl Connection {
                 keys.as_deref_mut(),
             );
             while let Some(payload) = outgoing.pings.pop_front() {
-                push_control(
+                push_frame(
                     &mut outgoing.wire,
                     Opcode::Ping,
                     &payload,
@@ -449,6 +528,7 @@ impl Connection {
                 );
             }
         }
+        outgoing.commit_staged();
         outgoing.frame_data(max_frame, keys.as_deref_mut());
         if let Phase::Ending(ending) = &mut self.phase
             && outgoing.parts.is_empty()
@@ -465,9 +545,11 @@ impl Connection {
         };
         let committed = outgoing.committed();
         let written = written.min(committed);
-        if committed == 0 || !outgoing.is_lent {
+        if committed == 0 {
             return;
         }
+        // Who writes without vectors writes the first chunk, and is not blocked by its end.
+        let blocked = written < committed && written != outgoing.first_chunk();
         outgoing.take(written);
         let ping_sent = outgoing
             .ping_end
@@ -476,8 +558,7 @@ impl Connection {
         let drained = outgoing.is_drained();
         let close_sent = drained && core::mem::take(&mut outgoing.has_close);
         if matches!(self.phase, Phase::Open) {
-            self.heartbeat
-                .handle_transmitted(now, written, written < committed);
+            self.heartbeat.handle_transmitted(now, written, blocked);
             if ping_sent {
                 self.heartbeat.handle_ping_sent(now);
             }
@@ -500,12 +581,17 @@ impl Connection {
             return;
         };
         let had_ping = core::mem::take(&mut outgoing.has_ping);
+        if outgoing.has_frames() || !outgoing.is_drained() {
+            return;
+        }
+        let held = outgoing.wire.capacity().max(outgoing.staged.capacity());
         if !outgoing.is_empty() {
-            if outgoing.is_drained() && outgoing.wire.capacity() > RETAIN {
+            if held > RETAIN {
                 outgoing.wire = Vec::new();
+                outgoing.staged = Vec::new();
                 outgoing.taken = 0;
             }
-        } else if quiet || had_ping || outgoing.wire.capacity() > RETAIN {
+        } else if quiet || had_ping || held > RETAIN {
             self.outgoing = None;
         }
     }
@@ -525,12 +611,10 @@ fn commit_ping(
         // Rule 14. Nothing may come between the fragments of a message but control frames
         // (RFC 6455 §5.4): there a ping frame takes the request's place.
         Some(application) if application.sends && !outgoing.inside_message => {
-            let mask = keys.map(SeedRng::next_mask);
             let request = application.request.as_bytes();
-            push_header(&mut outgoing.wire, Opcode::Text, true, request.len(), mask);
-            extend(&mut outgoing.wire, request, mask);
+            push_frame(&mut outgoing.wire, Opcode::Text, request, keys);
         }
-        _ => push_control(&mut outgoing.wire, Opcode::Ping, &payload, keys),
+        _ => push_frame(&mut outgoing.wire, Opcode::Ping, &payload, keys),
     }
     outgoing.ping_end = Some(outgoing.wire.len());
     outgoing.has_ping = true;
@@ -545,12 +629,12 @@ fn commit_close(outgoing: &mut Outgoing, ending: &mut Ending, keys: Option<&mut 
     let mut buffer = [0; CloseFrame::MAX_PAYLOAD];
     // An unsendable code stands for a Close frame without one.
     let payload = CloseFrame::encode(code, reason, &mut buffer).unwrap_or_default();
-    push_control(&mut outgoing.wire, Opcode::Close, payload, keys);
+    push_frame(&mut outgoing.wire, Opcode::Close, payload, keys);
     outgoing.has_close = true;
     ending.close = CloseStage::Committed(code);
 }
 
-fn push_control(wire: &mut Vec<u8>, opcode: Opcode, payload: &[u8], keys: Option<&mut SeedRng>) {
+fn push_frame(wire: &mut Vec<u8>, opcode: Opcode, payload: &[u8], keys: Option<&mut SeedRng>) {
     let mask = keys.map(SeedRng::next_mask);
     push_header(wire, opcode, true, payload.len(), mask);
     extend(wire, payload, mask);

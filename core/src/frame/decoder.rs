@@ -84,6 +84,28 @@ impl FrameDecoder {
         }
     }
 
+    /// Takes a frame that is at the front of `input` whole and keeps to the rules: what two calls of
+    /// [`decode`](Self::decode) would give. Otherwise changes nothing, and `decode` says more.
+    #[inline]
+    pub fn decode_whole<'a>(
+        &mut self,
+        input: &mut &'a [u8],
+    ) -> Option<(FrameHeader, PayloadPart<'a>)> {
+        if !self.is_between_frames() {
+            return None;
+        }
+        let (header, rest) = FrameHeader::split(input, self.rules).ok()??;
+        let len = usize::try_from(header.payload_len()).ok()?;
+        let (data, rest) = rest.split_at_checked(len)?;
+        *input = rest;
+        let part = PayloadPart {
+            data,
+            mask: header.mask(),
+            end: true,
+        };
+        Some((header, part))
+    }
+
     /// Tells whether the stream could end here without cutting a frame.
     #[must_use]
     #[inline]

@@ -218,7 +218,8 @@ impl FrameHeader {
     }
 
     /// Reads the header at the start of `input` and returns what follows it.
-    #[inline]
+    // Kept in registers: through memory, its byte-wise stores would stall the word-wise loads.
+    #[inline(always)]
     pub(super) fn split(
         input: &[u8],
         rules: FrameRules,

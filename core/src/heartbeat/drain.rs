@@ -11,7 +11,8 @@ use crate::time::Instant;
 /// takes is what drains: that is the rate. What it took before is what it holds.
 #[derive(Debug)]
 pub(super) struct Drain {
-    blocked: bool,
+    /// Since when it takes all it is offered; `None` while it is blocked.
+    open_since: Option<Instant>,
     /// The last report of a write attempt.
     attempted_at: Instant,
     /// The last byte taken, or the moment the transport blocked.
@@ -20,8 +21,13 @@ pub(super) struct Drain {
     window_bytes: u64,
     /// Bytes per second over the last whole window.
     rate: Option<u64>,
-    /// Bytes the transport holds, estimated.
+    /// Bytes the transport holds, estimated, and when.
     backlog: u64,
+    estimated_at: Instant,
+    /// Whether the backlog is what an answer told, and the room it tells of is not refilled yet.
+    answered: bool,
+    /// The longest time between two bytes taken while it was blocked: it drains in lumps.
+    longest_gap: Duration,
     /// Bytes in front of the outstanding ping when the transport took it.
     ahead: u64,
 }
@@ -35,45 +41,64 @@ impl Drain {
     /// answer, of which `ahead` stand in front of an outstanding ping.
     pub(super) fn new(now: Instant, backlog: u64, ahead: u64) -> Self {
         Self {
-            blocked: true,
+            open_since: None,
             attempted_at: now,
             progress_at: now,
             window_start: now,
             window_bytes: 0,
             rate: None,
             backlog: backlog.min(MAX_BACKLOG),
+            estimated_at: now,
+            answered: false,
+            longest_gap: Duration::ZERO,
             ahead: ahead.min(MAX_BACKLOG),
         }
     }
 
     /// The transport took `taken` bytes, and no more if it is `blocked`.
     pub(super) fn report(&mut self, now: Instant, taken: u64, blocked: bool, window: Duration) {
-        let elapsed = now.saturating_duration_since(self.attempted_at);
-        if self.blocked {
+        let is_full = self.open_since.is_none_or(|since| {
+            // Between two writes of one batch, or before the next wake, full buffers look open.
+            let open = now.saturating_duration_since(since);
+            open <= window.checked_div(8).unwrap_or_default()
+        });
+        if is_full {
+            if now > self.attempted_at
+                && let Some(rate) = self.window_rate(window)
+            {
+                self.rate = Some(rate);
+                self.restart_window(self.attempted_at);
+            }
             self.window_bytes = self.window_bytes.saturating_add(taken);
-            if self.rate.is_none() {
-                // Buffers that grow at the start take bytes without draining any.
-                self.backlog = self.backlog.saturating_add(taken).min(MAX_BACKLOG);
+            if taken > 0 {
+                let gap = now.saturating_duration_since(self.progress_at);
+                self.longest_gap = self.longest_gap.max(gap);
             }
-            let open = now.saturating_duration_since(self.window_start);
-            if open >= window {
-                self.rate = Some(per_second(self.window_bytes, open));
-                self.restart_window(now);
-            }
-        } else {
+        } else if blocked {
+            self.restart_window(now);
+        }
+        // While the buffers are full, what they take is what drains. Before a rate is known they
+        // may take bytes by growing, and after an answer they fill up again.
+        let is_steady = is_full && self.rate.is_some() && !self.answered;
+        if !is_steady {
+            let elapsed = now.saturating_duration_since(self.estimated_at);
             let drained = bytes_in(self.rate.unwrap_or(0), elapsed);
             let held = self.backlog.saturating_add(taken).saturating_sub(drained);
             self.backlog = held.min(MAX_BACKLOG);
-            if blocked {
-                self.restart_window(now);
-                self.progress_at = now;
-            }
         }
-        if taken > 0 {
+        if blocked && taken > 0 {
+            self.answered = false;
+        }
+        if taken > 0 || (blocked && self.open_since.is_some()) {
             self.progress_at = now;
         }
-        self.blocked = blocked;
+        self.open_since = if blocked {
+            None
+        } else {
+            self.open_since.or(Some(now))
+        };
         self.attempted_at = now;
+        self.estimated_at = now;
     }
 
     /// The last byte of a ping was taken.
@@ -83,28 +108,31 @@ impl Drain {
 
     /// The outstanding ping was answered: what stood in front of it is gone, `after` was taken
     /// since. Tells whether there is nothing left to know.
-    pub(super) fn answered(&mut self, after: u64) -> bool {
+    pub(super) fn answered(&mut self, now: Instant, after: u64) -> bool {
         self.backlog = after.min(MAX_BACKLOG);
+        self.estimated_at = now;
+        self.answered = true;
         self.ahead = 0;
-        !self.blocked
+        after == 0 && self.open_since.is_some()
     }
 
     /// By how much the outstanding ping's clock is extended.
     pub(super) fn extension(&self, window: Duration) -> Duration {
-        match self.rate {
+        match (self.window_rate(window).or(self.rate), self.open_since) {
             _ if self.ahead == 0 => Duration::ZERO,
-            Some(rate) => time_for(self.ahead, rate),
-            // Too early to tell; the first window will.
-            None => window,
+            (Some(rate @ 1..), _) => time_for(self.ahead, rate).saturating_add(self.longest_gap),
+            // Nothing drains: that is for the stall deadline to judge.
+            (_, None) => Duration::MAX,
+            // Too early to tell; the next window will.
+            (_, Some(_)) => window,
         }
     }
 
     /// When no progress becomes a death of its own.
     pub(super) fn stall_deadline(&self, timeout: Duration) -> Instant {
-        if self.blocked {
-            self.progress_at.saturating_add(timeout)
-        } else {
-            Instant::MAX
+        match self.open_since {
+            None => self.progress_at.saturating_add(timeout),
+            Some(_) => Instant::MAX,
         }
     }
 
@@ -120,7 +148,20 @@ impl Drain {
 
     /// Tells whether the transport has been open for so long that the rate says nothing any more.
     pub(super) fn is_stale(&self, now: Instant, age: Duration) -> bool {
-        !self.blocked && now.saturating_duration_since(self.attempted_at) > age
+        let open = self
+            .open_since
+            .map(|since| now.saturating_duration_since(since));
+        open.is_some_and(|open| open > age)
+    }
+
+    /// The rate over the window, once it is long enough. Kernels wake a writer when much of a
+    /// buffer is free, so bytes come in bursts of several reports at one instant; what was taken
+    /// then was drained before, and a window ends with the last of them.
+    fn window_rate(&self, window: Duration) -> Option<u64> {
+        let length = self
+            .attempted_at
+            .saturating_duration_since(self.window_start);
+        (length >= window).then(|| per_second(self.window_bytes, length))
     }
 
     fn restart_window(&mut self, now: Instant) {

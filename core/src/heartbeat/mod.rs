@@ -103,6 +103,8 @@ pub struct Heartbeat {
     suspect_reported: bool,
     dead_reported: bool,
     latest_is_answered: bool,
+    /// Whether `awaiting_since` is no longer the time at which the latest ping left.
+    is_spoiled: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +159,9 @@ pub enum HeartbeatEvent {
 pub enum PongMatch {
     /// It answers the latest ping, for the first time; here is the sample.
     Matched(Duration),
+    /// It answers the latest ping, for the first time, but how long that took is not known: the
+    /// transport has yet to report that the ping left, or a local pause lies between.
+    Untimed,
     /// It answers an earlier ping, or the latest one again: no sample.
     Late,
     /// It is no answer to a ping of this heartbeat.
@@ -236,6 +241,7 @@ impl Heartbeat {
             suspect_reported: false,
             dead_reported: false,
             latest_is_answered: true,
+            is_spoiled: false,
         };
         heartbeat.nonce = heartbeat.draw();
         if heartbeat.config.mode == Mode::Passive {
@@ -250,7 +256,7 @@ impl Heartbeat {
     /// Bytes came. Stores a stamp; never moves the deadline.
     #[inline]
     pub fn handle_received(&mut self, now: Instant) {
-        let now = self.drive(now);
+        let now = self.observe(now);
         if self.config.evidence == Evidence::AnyByte {
             self.last_received = now;
             self.handle_life(now);
@@ -263,7 +269,7 @@ impl Heartbeat {
     /// A frame, or whatever the protocol's unit is, came to its end.
     #[inline]
     pub fn handle_frame(&mut self, now: Instant) {
-        let now = self.drive(now);
+        let now = self.observe(now);
         if self.config.evidence == Evidence::AnyFrame {
             self.handle_life(now);
         }
@@ -271,45 +277,53 @@ impl Heartbeat {
 
     /// A pong came. Call [`handle_received`](Self::handle_received) for its bytes first.
     pub fn handle_pong(&mut self, now: Instant, payload: &[u8]) -> PongMatch {
-        let now = self.drive(now);
+        let now = self.observe(now);
         let Some(sequence) = self.sequence_of(payload) else {
             return PongMatch::Unsolicited;
         };
         // Rule 3: a pong for ping k answers every j <= k, and k once.
-        let is_latest = sequence == self.sequence
-            && !self.latest_is_answered
-            && !matches!(self.phase, Phase::Due | Phase::Queued);
-        if !is_latest {
+        let is_latest = sequence == self.sequence && !self.latest_is_answered;
+        if !is_latest || self.phase == Phase::Due || !self.is_alive() {
             return PongMatch::Late;
         }
-        let rtt = now.saturating_duration_since(self.awaiting_since);
         self.latest_is_answered = true;
+        let is_early = self.phase == Phase::Queued;
+        if is_early {
+            // It left, though the transport has yet to say so.
+            self.phase = Phase::Quiet;
+        }
+        self.handle_life(now);
+        if is_early || self.is_spoiled || self.is_late(now) {
+            return PongMatch::Untimed;
+        }
+        let rtt = now.saturating_duration_since(self.awaiting_since);
         self.rtt = Some(Rtt::sample(self.rtt, rtt));
         self.unanswered_bytes = self.bytes_after_ping;
         let after = u64::from(self.bytes_after_ping);
-        if self
-            .drain
-            .as_mut()
-            .is_some_and(|drain| drain.answered(after))
+        if let Some(drain) = &mut self.drain
+            && drain.answered(now, after)
         {
             self.drain = None;
         }
-        self.handle_life(now);
         PongMatch::Matched(rtt)
     }
 
     /// A read attempt found nothing. Only this can turn silence into death (rule 6): who does not
     /// read cannot judge.
     pub fn handle_would_block(&mut self, now: Instant) {
-        let now = self.drive(now);
+        let now = self.observe(now);
         self.last_would_block = now;
+        self.face_lateness(now);
         self.judge(now);
     }
 
     /// The transport took `taken` bytes of the output. `blocked` tells that it would take no more
     /// for now; report that also when it took none.
     pub fn handle_transmitted(&mut self, now: Instant, taken: usize, blocked: bool) {
-        let now = self.drive(now);
+        let now = self.observe(now);
+        if !self.is_alive() {
+            return;
+        }
         let bytes = u32::try_from(taken).unwrap_or(u32::MAX);
         if taken > 0 {
             self.last_sent = now;
@@ -326,10 +340,11 @@ impl Heartbeat {
             }
             None => return,
         }
+        self.face_lateness(now);
         let stall = self.stall_deadline();
         if blocked && taken == 0 && stall <= now {
             self.die(DeadReason::WriteStalled);
-        } else if self.is_alive() {
+        } else {
             self.deadline = self.deadline.min(stall);
         }
     }
@@ -337,12 +352,17 @@ impl Heartbeat {
     /// The last byte of the ping was taken by the transport: its clock starts (rule 4). Call
     /// [`handle_transmitted`](Self::handle_transmitted) first.
     pub fn handle_ping_sent(&mut self, now: Instant) {
-        let now = self.drive(now);
-        if self.phase != Phase::Queued {
+        let now = self.observe(now);
+        let is_active = matches!(self.config.mode, Mode::Idle | Mode::Periodic);
+        if !is_active || matches!(self.phase, Phase::Due | Phase::Dead(_)) {
             return;
         }
-        self.phase = Phase::Awaiting;
+        // Unless its pong came first.
+        if self.phase == Phase::Queued {
+            self.phase = Phase::Awaiting;
+        }
         self.awaiting_since = now;
+        self.is_spoiled = false;
         self.last_sent = now;
         self.bytes_after_ping = 0;
         if let Some(drain) = &mut self.drain {
@@ -354,19 +374,18 @@ impl Heartbeat {
 
     /// A deadline may have passed. Early and repeated calls do nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let now = self.drive(now);
+        let now = self.observe(now);
         if now < self.deadline || self.deadline == Instant::MAX {
             return;
         }
+        if self.is_late(now) {
+            self.local_pauses = self.local_pauses.saturating_add(1);
+        }
+        self.face_lateness(now);
         self.judge(now);
         self.judge_stall(now);
-        if self.phase == Phase::Quiet && self.ping_due() <= now {
-            self.make_ping();
-        }
-        if self
-            .drain
-            .as_ref()
-            .is_some_and(|d| d.is_stale(now, self.config.write_stall_timeout))
+        if let Some(drain) = &self.drain
+            && drain.is_stale(now, self.config.write_stall_timeout)
         {
             self.drain = None;
         }
@@ -376,27 +395,44 @@ impl Heartbeat {
     /// This side was paused in a way the caller's clock did not show, such as a suspend: nothing
     /// that fell due meanwhile is held against the peer. One fresh ping, and the full timeout.
     pub fn handle_resumed(&mut self, now: Instant) {
-        let now = now.max(self.now);
-        self.now = now;
+        let now = self.observe(now);
+        self.local_pauses = self.local_pauses.saturating_add(1);
+        if let Some(drain) = &mut self.drain {
+            drain.pardon(now);
+        }
+        if self.phase == Phase::Quiet && self.config.mode != Mode::Off {
+            self.make_ping();
+        }
         self.pardon(now);
     }
 
-    /// Changes the policy (rule 15). Numbers and the outstanding ping stay.
+    /// Changes the policy (rule 15). The same policy again changes nothing; between policies that
+    /// ping, an outstanding ping stays outstanding.
     ///
     /// # Errors
     /// [`ConfigError`] if the configuration cannot work; the one before stays.
     pub fn set_config(&mut self, now: Instant, config: HeartbeatConfig) -> Result<(), ConfigError> {
         config.validate()?;
-        let now = self.drive(now);
+        let now = self.observe(now);
+        let before = self.config.mode;
+        if config == *self.config || !self.is_alive() {
+            return Ok(());
+        }
         self.config = Arc::new(config);
-        match (config.mode, self.phase) {
-            (_, Phase::Dead(_)) => return Ok(()),
-            // A ping on its way out stays on its way; one that is out no longer holds a clock.
-            (Mode::Idle | Mode::Periodic, Phase::Due | Phase::Queued) => {}
-            (Mode::Idle | Mode::Periodic | Mode::Off, _) => self.phase = Phase::Quiet,
-            (Mode::Passive, _) => {
-                self.phase = Phase::Awaiting;
+        match (before, config.mode) {
+            (Mode::Idle | Mode::Periodic, Mode::Idle | Mode::Periodic)
+            | (Mode::Passive, Mode::Passive) => {}
+            (_, after) => {
+                // A ping that lost its clock is not waited for.
+                if !self.latest_is_answered {
+                    self.latest_is_answered = true;
+                    self.lost = self.lost.saturating_add(1);
+                }
                 self.awaiting_since = now;
+                self.phase = match after {
+                    Mode::Passive => Phase::Awaiting,
+                    _ => Phase::Quiet,
+                };
             }
         }
         self.begin();
@@ -512,6 +548,16 @@ impl Heartbeat {
         self.config.local_pause()
     }
 
+    /// The last read attempt that found nothing.
+    pub(crate) const fn last_would_block(&self) -> Instant {
+        self.last_would_block
+    }
+
+    /// The largest time seen.
+    pub(crate) const fn now(&self) -> Instant {
+        self.now
+    }
+
     /// Notes the time and nothing else; returns the largest seen.
     #[inline]
     pub(crate) fn observe(&mut self, now: Instant) -> Instant {
@@ -525,53 +571,63 @@ impl Heartbeat {
 
     // ---- the rules
 
-    /// Notes the time, and whether this side has been asleep for longer than it asked for.
-    #[inline]
-    fn drive(&mut self, now: Instant) -> Instant {
-        let now = now.max(self.now);
-        self.now = now;
-        if now > self.deadline && self.is_late(now) {
-            self.pardon(now);
-        }
-        now
-    }
-
-    /// Rule 6. Sleeping until the deadline is no pause; sleeping through it is.
+    /// Whether this side slept for much longer than it asked to.
     fn is_late(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.deadline) > self.config.local_pause()
     }
 
-    /// Rule 6: nothing that fell due before `now` kills; one fresh ping, the full timeout.
-    fn pardon(&mut self, now: Instant) {
-        if !self.is_alive() {
+    /// Rule 6, before anything is judged. Sleeping until the deadline is no pause; sleeping
+    /// through it is, and then nothing that fell due meanwhile kills. What has yet to fall due
+    /// waits for at least as long again as this side was late.
+    fn face_lateness(&mut self, now: Instant) {
+        let late = now.saturating_duration_since(self.deadline);
+        if late.is_zero() || !self.is_alive() {
             return;
         }
-        self.local_pauses = self.local_pauses.saturating_add(1);
-        if let Some(drain) = &mut self.drain {
+        let is_pause = late > self.config.local_pause();
+        if is_pause
+            && self.stall_deadline() <= now
+            && let Some(drain) = &mut self.drain
+        {
             drain.pardon(now);
         }
-        match self.config.mode {
-            Mode::Idle | Mode::Periodic => {
-                if matches!(self.phase, Phase::Quiet | Phase::Awaiting) {
-                    self.make_ping();
-                }
-            }
-            Mode::Passive => self.awaiting_since = now,
-            Mode::Off => {}
+        if self.phase != Phase::Awaiting {
+            return;
         }
-        self.arm(now);
+        let death = self.death_deadline();
+        let grace = now.saturating_add(late);
+        if death > now {
+            let missing = grace.saturating_duration_since(death);
+            self.awaiting_since = self.awaiting_since.saturating_add(missing);
+            self.is_spoiled |= !missing.is_zero();
+        } else if is_pause {
+            self.pardon(now);
+        }
     }
 
-    /// Rule 6 for evidence above the byte: a reader that comes back after the deadline to bytes
-    /// that do not count gets one more round, for the evidence may stand behind them.
+    /// One fresh ping, the full timeout.
+    fn pardon(&mut self, now: Instant) {
+        if self.phase == Phase::Awaiting {
+            match self.config.mode {
+                Mode::Passive => self.awaiting_since = now,
+                _ => self.make_ping(),
+            }
+        }
+        if self.is_alive() {
+            self.arm(now);
+        }
+    }
+
+    /// Rule 6 for evidence above the byte: a reader that was away when the deadline passed, and
+    /// comes back to bytes that do not count, gets one more round: what counts may stand behind
+    /// them.
     fn pardon_unread(&mut self, now: Instant) {
         let read = self.last_would_block.max(self.last_received);
-        let due = self.death_deadline();
-        let unread = self.phase == Phase::Awaiting
-            && read < due
-            && now > due
-            && now.saturating_duration_since(due) > self.config.local_pause();
-        if unread {
+        let away = now.saturating_duration_since(read);
+        if self.phase == Phase::Awaiting
+            && (read..now).contains(&self.death_deadline())
+            && away > self.config.local_pause()
+        {
             self.pardon(now);
         }
     }
@@ -579,6 +635,9 @@ impl Heartbeat {
     /// A sign of life, as the policy counts them.
     #[inline]
     fn handle_life(&mut self, now: Instant) {
+        if !self.is_alive() {
+            return;
+        }
         self.suspect = false;
         if self.phase == Phase::Awaiting {
             if self.config.mode == Mode::Passive {
@@ -632,6 +691,7 @@ impl Heartbeat {
             self.lost = self.lost.saturating_add(1);
         }
         self.latest_is_answered = false;
+        self.is_spoiled = false;
         self.sequence = self.sequence.wrapping_add(1);
         self.phase = Phase::Due;
     }
@@ -648,20 +708,25 @@ impl Heartbeat {
         self.arm(self.now);
     }
 
-    /// Arms the earliest deadline after `now` that the facts imply, or could come to imply by
-    /// received data alone.
+    /// Makes a ping if one is due, and arms the earliest deadline after `now` that the facts
+    /// imply, or could come to imply by received data alone.
     fn arm(&mut self, now: Instant) {
+        if self.phase == Phase::Quiet && self.ping_due() <= now {
+            self.make_ping();
+        }
         let silence = match self.phase {
             Phase::Quiet => [self.ping_due(), Instant::MAX, Instant::MAX],
             Phase::Due | Phase::Queued | Phase::Dead(_) => [Instant::MAX; 3],
             Phase::Awaiting => [
-                self.earliest_next_ping(),
+                self.after_life(now),
                 self.suspect_deadline(),
                 self.death_deadline(),
             ],
         };
         let stall = self.stall_deadline();
-        let last_chance = stall.saturating_add(self.config.local_pause());
+        let last_chance = stall
+            .saturating_add(self.config.local_pause())
+            .max(now.saturating_add(MIN_WAIT));
         let mut deadline = Instant::MAX;
         // What is not after `now` waits for a read or a write attempt, not for time.
         for candidate in silence.into_iter().chain([stall, last_chance]) {
@@ -684,11 +749,19 @@ impl Heartbeat {
         }
     }
 
-    /// When the next ping is due if the outstanding one is answered at once.
-    fn earliest_next_ping(&self) -> Instant {
+    /// The earliest time to look again if a sign of life comes: life does not move the deadline.
+    fn after_life(&self, now: Instant) -> Instant {
         match self.config.mode {
-            Mode::Idle | Mode::Periodic => self.awaiting_since.saturating_add(self.interval()),
-            Mode::Passive | Mode::Off => Instant::MAX,
+            Mode::Idle | Mode::Periodic => {
+                let due = self.awaiting_since.saturating_add(self.interval());
+                if due > now {
+                    due
+                } else {
+                    now.saturating_add(self.interval().max(MIN_WAIT))
+                }
+            }
+            Mode::Passive => now.saturating_add(self.config.suspicion().max(MIN_WAIT)),
+            Mode::Off => Instant::MAX,
         }
     }
 
@@ -707,8 +780,15 @@ impl Heartbeat {
         match &self.drain {
             Some(drain) if self.config.mode != Mode::Passive => drain
                 .extension(self.drain_window())
-                .min(self.config.write_stall_timeout),
+                .min(self.longest_extension()),
             _ => Duration::ZERO,
+        }
+    }
+
+    fn longest_extension(&self) -> Duration {
+        match self.config.write_stall_timeout {
+            Duration::MAX => self.config.timeout.saturating_mul(4),
+            timeout => timeout,
         }
     }
 
@@ -762,5 +842,8 @@ impl Heartbeat {
         (ours && (1..=self.sequence).contains(&sequence)).then_some(sequence)
     }
 }
+
+/// No wait for what may come of life is shorter, whatever the configuration.
+const MIN_WAIT: Duration = Duration::from_millis(1);
 
 const _: () = assert!(size_of::<Heartbeat>() <= 128);

@@ -124,24 +124,28 @@ impl Assembler {
     }
 }
 
-/// Makes a message of one frame that is there whole: one exact allocation.
-pub(crate) fn whole(
-    is_text: bool,
-    data: &[u8],
-    mask: Option<[u8; 4]>,
-) -> Result<Message, InvalidUtf8> {
-    if data.len() > BLOCK && is_text {
-        let mut assembler = Assembler::new(true);
-        assembler.push(data, mask, 0)?;
-        return assembler.finish();
-    }
+/// Makes a binary message of one frame that is there whole: one exact allocation.
+#[inline]
+pub(crate) fn whole_binary(data: &[u8], mask: Option<[u8; 4]>) -> Bytes {
     let mut buffer = Vec::with_capacity(data.len());
     extend(&mut buffer, data, mask);
-    if is_text {
-        let text = ByteString::try_from(Bytes::from(buffer)).map_err(|_| InvalidUtf8)?;
-        return Ok(Message::Text(text));
+    buffer.into()
+}
+
+/// Makes a text message of one frame that is there whole: one exact allocation.
+#[inline]
+pub(crate) fn whole_text(data: &[u8], mask: Option<[u8; 4]>) -> Result<ByteString, InvalidUtf8> {
+    if data.len() <= BLOCK {
+        return ByteString::try_from(whole_binary(data, mask)).map_err(|_| InvalidUtf8);
     }
-    Ok(Message::Binary(buffer.into()))
+    let mut text = String::with_capacity(data.len());
+    let mut partial = Utf8Validator::new();
+    push_text(&mut text, &mut partial, data, mask)?;
+    if partial.is_complete() {
+        Ok(text.into())
+    } else {
+        Err(InvalidUtf8)
+    }
 }
 
 /// How much to reserve beyond `len` for `data` bytes, of a frame with `rest` more to come: by what

@@ -9,7 +9,7 @@ use core::fmt;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-pub(crate) use assembler::{Assembler, whole};
+pub(crate) use assembler::{Assembler, whole_binary, whole_text};
 
 /// A whole message, or one part of a message that is sent in parts (RFC 6455 §5.6).
 ///

@@ -1,0 +1,5 @@
+//! The rules of liveness, one by one. Each test fails when its rule is taken out.
+
+mod judging;
+mod pinging;
+mod timers;
