@@ -82,3 +82,20 @@ fn an_abort_after_a_close_frame_hides_no_event() {
         "{events:?}"
     );
 }
+
+/// A Close follows the head of the handshake, however early it is due.
+#[test]
+fn a_connection_that_fails_at_once_still_answers_the_request() {
+    let config = Arc::new(Config::default());
+    let request = ClientRequest::new("example.com", "/").unwrap();
+    let [one, two] = [1, 2].map(Seed::predictable_for_tests);
+    let mut client = Connection::client(config.clone(), &request, one, NOW);
+    let mut server = Connection::server(config, two, NOW);
+    let head = client.poll_transmit().unwrap().first().to_vec();
+    server.handle_input(NOW, &head);
+    assert!(matches!(server.poll_event(), Some(Event::Request(_))));
+    server.accept(NOW, &Accept::new()).unwrap();
+    server.handle_input(NOW, b"\x83\x80\0\0\0\0");
+    let first = server.poll_transmit().unwrap().first().to_vec();
+    assert!(first.starts_with(b"HTTP/1.1 101 "), "{}", first.escape_ascii());
+}

@@ -62,7 +62,7 @@ fn parts_before_a_bad_byte_do_not_depend_on_the_cut() {
         for mut piece in [one, other] {
             while !piece.is_empty() {
                 piece = &piece[server.handle_input(NOW, piece)..];
-                if let Some(Event::TextPart { data, .. }) = server.poll_event() {
+                if let Some(Event::TextPart(data)) = server.poll_event() {
                     text.push_str(&data);
                 }
             }
