@@ -209,7 +209,7 @@ impl ConfigBuilder {
     }
 
     /// Sets how long the opening handshake may take, from the creation of the connection; 10 s by
-    /// default. No traffic extends it.
+    /// default. No traffic extends it, and a server's own time to accept or reject is part of it.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.config.handshake_timeout = timeout;
@@ -281,7 +281,9 @@ impl ConfigBuilder {
         }
         if let Some(heartbeat) = &config.application_heartbeat {
             let longest = heartbeat.request.len().max(heartbeat.response.len());
-            if heartbeat.request == heartbeat.response || longest > 125 {
+            let is_empty = heartbeat.request.is_empty() || heartbeat.response.is_empty();
+            let is_mute = heartbeat.sends && !self.heartbeat.pings();
+            if heartbeat.request == heartbeat.response || longest > 125 || is_empty || is_mute {
                 return Err(ConfigError::ApplicationHeartbeat);
             }
         }

@@ -106,7 +106,8 @@ pub enum ConfigError {
     ZeroLimit,
     /// The close code for a dead peer must not be sent.
     CloseCode,
-    /// An application heartbeat that answers itself, or with a payload above 125 bytes.
+    /// An application heartbeat that answers itself, has a payload that is empty or above 125
+    /// bytes, or asks while the heartbeat sends no pings.
     ApplicationHeartbeat,
 }
 
@@ -122,7 +123,7 @@ impl fmt::Display for ConfigError {
             Self::ZeroLimit => "a limit must not be zero",
             Self::CloseCode => "the close code for a dead peer must not be sent",
             Self::ApplicationHeartbeat => {
-                "an application heartbeat needs two different payloads of at most 125 bytes"
+                "an application heartbeat needs pings, and two different payloads of 1 to 125 bytes"
             }
         })
     }

@@ -91,6 +91,11 @@ impl ControlBucket {
         self.add(kilobytes.saturating_add(1));
     }
 
+    /// Control frames whose answers the transport took.
+    pub(super) fn give_back(&mut self, count: usize) {
+        self.add(u32::try_from(count).unwrap_or(u32::MAX));
+    }
+
     fn add(&mut self, tokens: u32) {
         let tokens = i32::try_from(tokens).unwrap_or(i32::MAX);
         self.tokens = self.tokens.saturating_add(tokens).min(BURST);

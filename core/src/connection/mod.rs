@@ -198,6 +198,7 @@ impl Connection {
     ///
     /// Whenever [`wants_read`](Self::wants_read), at least one byte is taken. Cut the input
     /// anywhere; it is copied once, and never kept.
+    #[must_use = "what was not taken is to be handed over again, after the events"]
     pub fn handle_input(&mut self, now: Instant, input: &[u8]) -> usize {
         let now = self.heartbeat.observe(now);
         if !self.wants_read() {
@@ -236,7 +237,8 @@ impl Connection {
     }
 
     /// The peer's stream ended, in order or not. Without a Close frame that is
-    /// [`Cause::Eof`] (1006, RFC 6455 §7.1.5).
+    /// [`Cause::Eof`] (1006, RFC 6455 §7.1.5). Say so after all input was taken: what comes
+    /// behind the end is swallowed.
     pub fn handle_eof(&mut self, now: Instant) {
         let now = self.heartbeat.observe(now);
         self.handle_end_of_stream(now);
@@ -399,11 +401,13 @@ impl Connection {
     /// Lends the bytes to write next. They stay the same until
     /// [`handle_transmitted`](Self::handle_transmitted) says that they were taken; later output
     /// follows them.
+    #[must_use = "what is lent is to be written and reported"]
     pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
         self.lend()
     }
 
     /// Returns the next thing the application should know.
+    #[must_use = "an event is told once"]
     pub fn poll_event(&mut self) -> Option<Event> {
         if !matches!(self.phase, Phase::Opening(_)) {
             match self.heartbeat.poll_event() {

@@ -62,7 +62,7 @@ impl Connection {
                 match handshake.poll_response() {
                     None => {}
                     Some(Err(error)) => {
-                        self.finish(now, Cause::Handshake(error), Initiator::Peer);
+                        self.finish(now, Cause::Handshake(error), Initiator::Local);
                     }
                     Some(Ok(response)) => {
                         self.open(now);
@@ -186,6 +186,9 @@ impl Connection {
             self.deliver(now, event);
             return Ok(());
         }
+        if let Some(timers) = self.optional_timers() {
+            timers.message_goes_on(now);
+        }
         let rest = if in_parts {
             0
         } else {
@@ -307,6 +310,7 @@ impl Connection {
                 payload.clear();
                 incoming.control = payload;
             }
+            self.release_incoming(false);
             return handled;
         }
         let mut payload = [0; CloseFrame::MAX_PAYLOAD];
@@ -377,6 +381,7 @@ impl Connection {
     /// Frees what is not in use: at once, but for the buffer of small control frames, which goes
     /// when the line is `quiet`.
     pub(super) fn release_incoming(&mut self, quiet: bool) {
+        let quiet = quiet || self.next_deadline().is_none();
         let unused = self.incoming.as_ref().is_some_and(|incoming| {
             let control = &incoming.control;
             incoming.message.is_none() && control.is_empty() && (quiet || control.capacity() == 0)

@@ -33,7 +33,7 @@ use super::transmit::Outgoing;
 use super::{Connection, Extras, Phase, Snapshot, State};
 use crate::close::{CloseCode, CloseFrame};
 use crate::error::{Cause, Closed, Initiator, LimitExceeded, ProtocolError};
-use crate::handshake::{ClientHandshake, HandshakeError, ServerHandshake};
+use crate::handshake::{ClientHandshake, HandshakeError, Reject, ServerHandshake};
 use crate::heartbeat::{DeadReason, Heartbeat};
 use crate::role::Role;
 use crate::seed::SeedRng;
@@ -342,6 +342,16 @@ impl Connection {
             return;
         }
         let mut cause = Cause::HandshakeTimeout;
+        if let OpeningSide::Server {
+            handshake,
+            asked: true,
+        } = &mut opening.side
+            && let Ok(unavailable) = Reject::new(503)
+            && let Ok(response) = handshake.reject(&unavailable)
+        {
+            // The request is whole, and it is our application that did not answer in time.
+            return self.refuse(now, cause, response);
+        }
         if let OpeningSide::Client(handshake) = &mut opening.side {
             // A status whose body is late is worth more than a timeout.
             handshake.give_up();

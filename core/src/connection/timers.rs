@@ -19,6 +19,8 @@ pub(super) struct OptionalTimers {
     armed: Instant,
     /// The last message in either direction.
     last_message: Instant,
+    /// Whether a message is on its way out.
+    is_sending: bool,
     /// When the message under way began.
     message_began: Option<Instant>,
     too_old: Instant,
@@ -42,6 +44,7 @@ impl OptionalTimers {
         let mut timers = Self {
             armed: Instant::MAX,
             last_message: now,
+            is_sending: false,
             message_began: None,
             too_old: now.saturating_add(config.max_age.saturating_sub(early)),
             idle_timeout: config.idle_timeout,
@@ -64,7 +67,20 @@ impl OptionalTimers {
         }
     }
 
-    pub(super) fn message_sent(&mut self, now: Instant) {
+    pub(super) fn message_queued(&mut self) {
+        self.is_sending = true;
+    }
+
+    /// The transport took output. Messages are in use until their last byte is taken.
+    pub(super) fn output_taken(&mut self, now: Instant, more: bool) {
+        if self.is_sending {
+            self.last_message = now;
+            self.is_sending = more;
+        }
+    }
+
+    /// A part of a message came.
+    pub(super) fn message_goes_on(&mut self, now: Instant) {
         self.last_message = now;
     }
 
@@ -79,19 +95,13 @@ impl OptionalTimers {
 
     /// Arms the earliest deadline after `now`; what is not waits for a read attempt.
     fn arm(&mut self, now: Instant) {
-        let deadlines = [
-            self.message_deadline(),
-            self.idle_deadline(),
-            self.too_old,
-            // A message that is read late starts the idle time anew, and moves nothing.
-            now.saturating_add(self.idle_timeout),
-        ];
+        let deadlines = [self.message_deadline(), self.idle_deadline(), self.too_old];
         let later = deadlines.into_iter().filter(|deadline| *deadline > now);
         self.armed = later.min().unwrap_or(Instant::MAX);
     }
 
-    /// Tells what is due, by a read attempt that found nothing at `read` (rule 6: what we have
-    /// not read is not held against the peer).
+    /// Tells what is due. A message is late only if a read attempt found no more of it, the last
+    /// one at `read` (rule 6: what we have not read is not held against the peer).
     fn due(&mut self, now: Instant, read: Instant) -> Due {
         if now >= self.armed {
             self.arm(now);
@@ -101,7 +111,7 @@ impl OptionalTimers {
             Due::MessageTime
         } else if is_due(self.too_old, now) {
             Due::MaxAge
-        } else if is_due(self.idle_deadline(), read) {
+        } else if is_due(self.idle_deadline(), now) {
             Due::Idle
         } else {
             Due::Nothing

@@ -79,6 +79,8 @@ impl<'a> Transmit<'a> {
 /// Everything on its way out. Exists only while there is something.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
+    /// A head of the opening handshake, before everything else.
+    head: Vec<u8>,
     /// Committed bytes, of which the transport took `taken`; then those of `tail`.
     wire: Vec<u8>,
     taken: usize,
@@ -89,9 +91,10 @@ pub(super) struct Outgoing {
     has_ping: bool,
     has_close: bool,
     pongs: Pongs,
+    pongs_committed: usize,
     pings: VecDeque<Bytes>,
-    /// Complete and not committed yet: a head of the opening handshake, or short messages, framed
-    /// when they were queued. Comes before all of `parts`.
+    /// Short whole messages, framed when they were queued and not committed yet. They come before
+    /// all of `parts`.
     staged: Vec<u8>,
     parts: VecDeque<Part>,
     /// Whether the last data frame committed was not the last of its message.
@@ -157,7 +160,7 @@ impl Outgoing {
     /// Starts with bytes that are no frame: a head of the opening handshake.
     pub(super) fn from_head(head: Vec<u8>) -> Self {
         Self {
-            staged: head,
+            head,
             ..Self::default()
         }
     }
@@ -173,13 +176,17 @@ impl Outgoing {
         self.committed() == 0
     }
 
+    fn has_data(&self) -> bool {
+        !self.is_drained() || !self.staged.is_empty() || !self.parts.is_empty()
+    }
+
     fn first_chunk(&self) -> usize {
         self.lend().map_or(0, |transmit| transmit.first.len())
     }
 
     /// Whether nothing that will be written is left.
     pub(super) fn is_silent(&self) -> bool {
-        self.is_drained() && self.staged.is_empty()
+        self.is_drained() && self.head.is_empty()
     }
 
     fn is_empty(&self) -> bool {
@@ -187,7 +194,8 @@ impl Outgoing {
     }
 
     fn has_frames(&self) -> bool {
-        self.pongs.count > 0
+        !self.head.is_empty()
+            || self.pongs.count > 0
             || !self.pings.is_empty()
             || !self.staged.is_empty()
             || !self.parts.is_empty()
@@ -195,6 +203,7 @@ impl Outgoing {
 
     pub(super) fn buffered_amount(&self) -> usize {
         self.committed()
+            .saturating_add(self.head.len())
             .saturating_add(self.staged.len())
             .saturating_add(self.unframed)
     }
@@ -413,9 +422,8 @@ impl Connection {
         if last && core::mem::take(&mut outgoing.owes_answer) {
             self.queue_answer();
         }
-        let now = self.heartbeat.now();
         if let Some(timers) = self.optional_timers() {
-            timers.message_sent(now);
+            timers.message_queued();
         }
         Ok(())
     }
@@ -491,6 +499,10 @@ impl Connection {
         let outgoing = self.outgoing.get_or_insert_default();
         outgoing.wire.clear();
         outgoing.taken = 0;
+        if !outgoing.head.is_empty() {
+            outgoing.wire = core::mem::take(&mut outgoing.head);
+            return;
+        }
         if outgoing.is_inside_frame() {
             outgoing.commit_payload();
         }
@@ -500,7 +512,6 @@ impl Connection {
         if let Phase::Ending(ending) = &mut self.phase
             && ending.is_failing()
         {
-            outgoing.commit_staged();
             return commit_close(outgoing, ending, keys);
         }
         for payload in outgoing.pongs.iter() {
@@ -511,6 +522,7 @@ impl Connection {
                 keys.as_deref_mut(),
             );
         }
+        outgoing.pongs_committed = outgoing.pongs.count;
         outgoing.pongs.clear();
         if matches!(self.phase, Phase::Open) {
             commit_ping(
@@ -557,14 +569,25 @@ impl Connection {
             .is_some();
         let drained = outgoing.is_drained();
         let close_sent = drained && core::mem::take(&mut outgoing.has_close);
+        if drained {
+            // Whoever waits for our pongs pings no faster than the path allows.
+            self.bucket
+                .give_back(core::mem::take(&mut outgoing.pongs_committed));
+        }
         if matches!(self.phase, Phase::Open) {
             self.heartbeat.handle_transmitted(now, written, blocked);
             if ping_sent {
                 self.heartbeat.handle_ping_sent(now);
             }
         }
+        let more = outgoing.has_data();
         if drained {
             self.release_outgoing(false);
+        }
+        if written > 0
+            && let Some(timers) = self.optional_timers()
+        {
+            timers.output_taken(now, more);
         }
         if let Phase::Ending(ending) = &mut self.phase {
             if close_sent {
@@ -575,8 +598,10 @@ impl Connection {
     }
 
     /// Frees the output's storage if nothing waits: at once if it is large or carried the
-    /// heartbeat's ping, which does not come again soon; else when the line is `quiet`.
+    /// heartbeat's ping, which does not come again soon; else when the line is `quiet`, and now if
+    /// no timeout will come to find it so.
     pub(super) fn release_outgoing(&mut self, quiet: bool) {
+        let quiet = quiet || self.next_deadline().is_none();
         let Some(outgoing) = &mut self.outgoing else {
             return;
         };

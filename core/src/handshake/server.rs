@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use bytestring::ByteString;
 
 use super::head::{HeadReader, Headers, Kind, RawHead, RequestHead};
@@ -274,15 +275,22 @@ fn is_target_for(target: &str, host: &str) -> bool {
     list::contains(&["http", "https"], scheme) && authority.eq_ignore_ascii_case(host)
 }
 
-/// RFC 6455 §4.2.1 item 5: one key, the base64 form of 16 bytes, in the one spelling it has.
+/// RFC 6455 §4.2.1 item 5: one key, a base64 form of 16 bytes. Bits that its last digit has too
+/// many may be anything: the RFC's own example in §4.1 has some, and the answer is made of the
+/// text.
 fn check_key(headers: &Headers) -> Result<AcceptKey, HandshakeError> {
     let key = headers.get_single("sec-websocket-key")?.unwrap_or_default();
     let mut nonce = [0; 16];
-    match STANDARD.decode_slice(key, &mut nonce) {
+    match KEY.decode_slice(key, &mut nonce) {
         Ok(16) => AcceptKey::of(key).ok_or(HandshakeError::Key),
         _ => Err(HandshakeError::Key),
     }
 }
+
+const KEY: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 /// RFC 6455 §11.3.4, §4.1 item 10: tokens, at least one, and all different.
 fn check_subprotocols(headers: &Headers) -> Result<Vec<ByteString>, HandshakeError> {

@@ -184,8 +184,7 @@ impl HeartbeatConfig {
     /// # Errors
     /// [`ConfigError`] names the value that cannot.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let active = matches!(self.mode, Mode::Idle | Mode::Periodic);
-        if active && self.interval.is_zero() {
+        if self.pings() && self.interval.is_zero() {
             return Err(ConfigError::ZeroInterval);
         }
         if self.mode == Mode::Passive && self.evidence == Evidence::MatchingPong {
@@ -207,6 +206,11 @@ impl HeartbeatConfig {
             return Err(ConfigError::Jitter);
         }
         Ok(())
+    }
+
+    /// Whether pings are sent at all.
+    pub(crate) const fn pings(&self) -> bool {
+        matches!(self.mode, Mode::Idle | Mode::Periodic)
     }
 
     pub(super) fn suspicion(&self) -> Duration {

@@ -118,7 +118,17 @@ impl Drain {
 
     /// By how much the outstanding ping's clock is extended.
     pub(super) fn extension(&self, window: Duration) -> Duration {
-        match (self.window_rate(window).or(self.rate), self.open_since) {
+        let open = self
+            .open_since
+            .map(|since| self.attempted_at.saturating_duration_since(since));
+        // A window in which it was open for long tells nothing.
+        let is_full = open.is_none_or(|open| open <= window.checked_div(8).unwrap_or_default());
+        let latest = if is_full {
+            self.window_rate(window)
+        } else {
+            None
+        };
+        match (latest.or(self.rate), self.open_since) {
             _ if self.ahead == 0 => Duration::ZERO,
             (Some(rate @ 1..), _) => time_for(self.ahead, rate).saturating_add(self.longest_gap),
             // Nothing drains: that is for the stall deadline to judge.
@@ -146,12 +156,18 @@ impl Drain {
         self.restart_window(now);
     }
 
-    /// Tells whether the transport has been open for so long that the rate says nothing any more.
-    pub(super) fn is_stale(&self, now: Instant, age: Duration) -> bool {
-        let open = self
-            .open_since
-            .map(|since| now.saturating_duration_since(since));
-        open.is_some_and(|open| open > age)
+    /// Tells whether the transport has been open for so long that there is nothing left to know:
+    /// for `age` at all events, for `interval` if what it held has drained or no rate is known.
+    pub(super) fn is_spent(&self, now: Instant, age: Duration, interval: Duration) -> bool {
+        let Some(since) = self.open_since else {
+            return false;
+        };
+        let open = now.saturating_duration_since(since);
+        let elapsed = now.saturating_duration_since(self.estimated_at);
+        let is_drained = self
+            .rate
+            .is_none_or(|rate| self.backlog <= bytes_in(rate, elapsed));
+        open >= age || (open >= interval && is_drained)
     }
 
     /// The rate over the window, once it is long enough. Kernels wake a writer when much of a

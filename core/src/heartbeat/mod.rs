@@ -331,6 +331,10 @@ impl Heartbeat {
             self.bytes_after_ping = self.bytes_after_ping.saturating_add(bytes);
         }
         let window = self.drain_window();
+        if self.config.mode == Mode::Off && !blocked {
+            // No ping will ever ask for a rate.
+            self.drain = None;
+        }
         match &mut self.drain {
             Some(drain) => drain.report(now, u64::from(bytes), blocked, window),
             None if blocked => {
@@ -345,7 +349,8 @@ impl Heartbeat {
         if blocked && taken == 0 && stall <= now {
             self.die(DeadReason::WriteStalled);
         } else {
-            self.deadline = self.deadline.min(stall);
+            // A rate that rises brings the verdict forward.
+            self.deadline = self.deadline.min(self.earliest_deadline(now));
         }
     }
 
@@ -353,8 +358,7 @@ impl Heartbeat {
     /// [`handle_transmitted`](Self::handle_transmitted) first.
     pub fn handle_ping_sent(&mut self, now: Instant) {
         let now = self.observe(now);
-        let is_active = matches!(self.config.mode, Mode::Idle | Mode::Periodic);
-        if !is_active || matches!(self.phase, Phase::Due | Phase::Dead(_)) {
+        if !self.config.pings() || matches!(self.phase, Phase::Due | Phase::Dead(_)) {
             return;
         }
         // Unless its pong came first.
@@ -382,13 +386,14 @@ impl Heartbeat {
             self.local_pauses = self.local_pauses.saturating_add(1);
         }
         self.face_lateness(now);
-        self.judge(now);
-        self.judge_stall(now);
+        let interval = self.interval();
         if let Some(drain) = &self.drain
-            && drain.is_stale(now, self.config.write_stall_timeout)
+            && drain.is_spent(now, self.config.write_stall_timeout, interval)
         {
             self.drain = None;
         }
+        self.judge(now);
+        self.judge_stall(now);
         self.arm(now);
     }
 
@@ -553,11 +558,6 @@ impl Heartbeat {
         self.last_would_block
     }
 
-    /// The largest time seen.
-    pub(crate) const fn now(&self) -> Instant {
-        self.now
-    }
-
     /// Notes the time and nothing else; returns the largest seen.
     #[inline]
     pub(crate) fn observe(&mut self, now: Instant) -> Instant {
@@ -598,7 +598,8 @@ impl Heartbeat {
         let grace = now.saturating_add(late);
         if death > now {
             let missing = grace.saturating_duration_since(death);
-            self.awaiting_since = self.awaiting_since.saturating_add(missing);
+            // The full timeout is the most that anybody gets.
+            self.awaiting_since = self.awaiting_since.saturating_add(missing).min(now);
             self.is_spoiled |= !missing.is_zero();
         } else if is_pause {
             self.pardon(now);
@@ -673,8 +674,7 @@ impl Heartbeat {
         if due == Instant::MAX || due > now {
             return;
         }
-        let last_chance = due.saturating_add(self.config.local_pause());
-        if drain.attempted_at() >= due || now >= last_chance {
+        if drain.attempted_at() >= due || now >= self.last_chance(due) {
             self.die(DeadReason::WriteStalled);
         }
     }
@@ -714,6 +714,10 @@ impl Heartbeat {
         if self.phase == Phase::Quiet && self.ping_due() <= now {
             self.make_ping();
         }
+        self.deadline = self.earliest_deadline(now);
+    }
+
+    fn earliest_deadline(&self, now: Instant) -> Instant {
         let silence = match self.phase {
             Phase::Quiet => [self.ping_due(), Instant::MAX, Instant::MAX],
             Phase::Due | Phase::Queued | Phase::Dead(_) => [Instant::MAX; 3],
@@ -724,29 +728,27 @@ impl Heartbeat {
             ],
         };
         let stall = self.stall_deadline();
-        let last_chance = stall
-            .saturating_add(self.config.local_pause())
-            .max(now.saturating_add(MIN_WAIT));
-        let mut deadline = Instant::MAX;
+        let last_chance = self.last_chance(stall).max(now.saturating_add(MIN_WAIT));
         // What is not after `now` waits for a read or a write attempt, not for time.
-        for candidate in silence.into_iter().chain([stall, last_chance]) {
-            if candidate > now {
-                deadline = deadline.min(candidate);
-            }
-        }
-        self.deadline = deadline;
+        let deadlines = silence.into_iter().chain([stall, last_chance]);
+        let later = deadlines.filter(|deadline| *deadline > now);
+        later.min().unwrap_or(Instant::MAX)
+    }
+
+    /// Until when a write attempt is waited for before a stall is judged without one.
+    fn last_chance(&self, stall: Instant) -> Instant {
+        let pause = self.config.local_pause().min(Duration::from_secs(5));
+        stall.saturating_add(pause)
     }
 
     /// Rule 2: nothing came in for the interval, or nothing went out.
     fn ping_due(&self) -> Instant {
-        match self.config.mode {
-            Mode::Idle => self
-                .last_received
-                .min(self.last_sent)
-                .saturating_add(self.interval()),
-            Mode::Periodic => self.awaiting_since.saturating_add(self.interval()),
-            Mode::Passive | Mode::Off => Instant::MAX,
-        }
+        let since = match self.config.mode {
+            Mode::Idle => self.last_received.min(self.last_sent),
+            Mode::Periodic => self.awaiting_since,
+            Mode::Passive | Mode::Off => return Instant::MAX,
+        };
+        since.saturating_add(self.interval())
     }
 
     /// The earliest time to look again if a sign of life comes: life does not move the deadline.

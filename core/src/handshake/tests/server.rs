@@ -239,7 +239,7 @@ fn h5_single_headers_come_once() {
 }
 
 #[test]
-fn h6_cve_2026_5067_key_is_canonical_base64_of_16_bytes() {
+fn h6_cve_2026_5067_key_is_base64_of_16_bytes() {
     let long = "A".repeat(64 * 1024);
     for key in [
         "",
@@ -248,7 +248,6 @@ fn h6_cve_2026_5067_key_is_canonical_base64_of_16_bytes() {
         "dGhlIHNhbXBsZSBub25jZQAA", // 18 bytes
         "dGhlIHNhbXBsZSBub25jZXg=", // 17 bytes
         "dGhlIHNhbXBsZSBub25j",     // 15 bytes
-        "dGhlIHNhbXBsZSBub25jZR==", // set bits behind the last byte
         "dGhlIHNhbXBsZSBub25jZ===",
         "dGhlIHNhbXBsZSBub25jZQ===",
         "dGhlIHNhbXBsZSBub25j Q==",
@@ -259,6 +258,10 @@ fn h6_cve_2026_5067_key_is_canonical_base64_of_16_bytes() {
         let head = request_with("Sec-WebSocket-Key", &format!("Sec-WebSocket-Key: {key}"));
         assert_request_fails(&head, E::Key);
     }
+    // RFC 6455 §4.1 has this one, with bits behind the last byte.
+    let key = "AQIDBAUGBwgJCgsMDQ4PEC==";
+    let head = request_with("Sec-WebSocket-Key", &format!("Sec-WebSocket-Key: {key}"));
+    assert!(serve(&head).is_ok());
     assert_request_fails(&request_with("Sec-WebSocket-Key", ""), E::Key);
 }
 
