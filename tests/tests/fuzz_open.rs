@@ -21,7 +21,7 @@ fn server(config: ConfigBuilder) -> Connection {
 fn a_message_that_begins_moves_no_deadline() {
     let mut server = server(Config::builder().message_timeout(Duration::from_secs(1)));
     let deadline = server.poll_timeout();
-    server.handle_input(NOW, b"\x01\x81\0\0\0\0a");
+    let _ = server.handle_input(NOW, b"\x01\x81\0\0\0\0a");
     assert_eq!(server.poll_timeout(), deadline);
 }
 
@@ -34,7 +34,7 @@ fn a_message_timeout_that_was_slept_through_does_not_kill() {
         .heartbeat(heartbeat)
         .message_timeout(Duration::from_secs(2));
     let mut server = server(config);
-    server.handle_input(NOW, b"\x01\x81\0\0\0\0a");
+    let _ = server.handle_input(NOW, b"\x01\x81\0\0\0\0a");
     server.handle_timeout(Instant::from_secs(100));
     assert_eq!(server.state(), State::Open);
 }
@@ -86,11 +86,30 @@ fn debug_output_does_not_hold_what_is_queued() {
 #[test]
 fn an_abort_keeps_what_came_before() {
     let mut server = server(Config::builder());
-    server.handle_input(NOW, b"\x88\x82\0\0\0\0\x03\xE8");
+    let _ = server.handle_input(NOW, b"\x88\x82\0\0\0\0\x03\xE8");
     server.abort(NOW);
     let last = std::iter::from_fn(|| server.poll_event()).last();
     let Some(Event::Closed(closed)) = last else {
         panic!("{last:?}");
     };
     assert_eq!(closed.code(), CloseCode::NORMAL);
+}
+
+/// What a data frame earns its sender does not depend on how the transport cut it.
+#[test]
+fn a_frame_in_pieces_earns_no_more_than_a_whole_one() {
+    let end = |piece: usize| {
+        let mut server = server(Config::builder());
+        let pings = b"\x89\x80\0\0\0\0".repeat(1_500);
+        let data = [&b"\x82\xFE\x03\xE8\0\0\0\0"[..], &[0; 1_000]].concat();
+        let input = [&pings[..], &data, &pings].concat();
+        let mut rest = &input[..];
+        while !rest.is_empty() {
+            let (piece, _) = rest.split_at(piece.min(rest.len()));
+            rest = &rest[server.handle_input(NOW, piece)..];
+            while server.poll_event().is_some() {}
+        }
+        server.state()
+    };
+    assert_eq!(end(1), end(usize::MAX));
 }

@@ -42,12 +42,18 @@ pub(super) fn config_of(setup: u16) -> Config {
     if is(script::NO_LINGER) {
         config = config.linger(Duration::ZERO);
     }
-    if is(script::ASK_TEXT_PING) {
+    if asks_text_ping(setup) {
         config = config.application_heartbeat(ApplicationHeartbeat::ask("ping", "pong"));
     } else if is(script::ANSWER_TEXT_PING) {
         config = config.application_heartbeat(ApplicationHeartbeat::answer("ping", "pong"));
     }
     config.build().expect("a legal configuration")
+}
+
+/// Only a heartbeat that pings can ask.
+pub(super) fn asks_text_ping(setup: u16) -> bool {
+    let which = (setup & script::HEARTBEAT) >> script::HEARTBEAT_SHIFT;
+    setup & script::ASK_TEXT_PING != 0 && !matches!(which, 2 | 3)
 }
 
 /// Heartbeats of every mode and kind of evidence; from eight on, ones that cannot work.
