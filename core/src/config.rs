@@ -317,7 +317,8 @@ pub enum Delivery {
     Messages,
     /// In parts as they arrive, as [`Event::TextPart`](crate::Event::TextPart) and
     /// [`Event::BinaryPart`](crate::Event::BinaryPart). Nothing is held, and messages have no
-    /// size limit of their own; frames do.
+    /// size limit of their own; frames do. Of text that turns out not to be UTF-8, how much is
+    /// delivered before the end depends on how it arrived.
     Parts,
 }
 

@@ -85,10 +85,14 @@ impl ControlBucket {
         }
     }
 
-    /// `bytes` of data went either way, or a ping of ours that will be answered.
-    pub(super) fn refund(&mut self, bytes: usize) {
-        let kilobytes = u32::try_from(bytes >> 10).unwrap_or(u32::MAX);
-        self.add(kilobytes.saturating_add(1));
+    /// `bytes` of data went either way.
+    pub(super) fn refund_bytes(&mut self, bytes: usize) {
+        self.add(u32::try_from(bytes >> 10).unwrap_or(u32::MAX));
+    }
+
+    /// A data frame went either way, or a ping of ours that will be answered.
+    pub(super) fn refund_frame(&mut self) {
+        self.add(1);
     }
 
     /// Control frames whose answers the transport took.

@@ -9,6 +9,7 @@ mod transmit;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::fmt;
 
 use budget::ControlBucket;
 use receive::Incoming;
@@ -69,7 +70,6 @@ use crate::time::Instant;
 /// What the peer does wrong is never an `Err` and never a panic: it ends in the right Close frame
 /// and one [`Event::Closed`], always the last event. After it there is no output and no timeout,
 /// and input is swallowed.
-#[derive(Debug)]
 pub struct Connection {
     heartbeat: Heartbeat,
     /// The event that waits. Input is taken only while there is none: the read backpressure.
@@ -96,7 +96,6 @@ pub struct Connection {
 }
 
 /// Where the connection stands; everything that changes it is in `state.rs`.
-#[derive(Debug)]
 enum Phase {
     Opening(Box<Opening>),
     Open,
@@ -106,7 +105,6 @@ enum Phase {
 }
 
 /// What only some open connections need.
-#[derive(Debug)]
 struct Extras {
     /// Where a client's masking keys come from (RFC 6455 §5.3).
     keys: Option<SeedRng>,
@@ -442,7 +440,7 @@ impl Connection {
     }
 
     /// Returns when to call [`handle_timeout`](Self::handle_timeout) at the latest. Received data
-    /// never moves it (with `message_timeout` set, the first byte of a message may move it earlier);
+    /// never moves it;
     /// any other call may move it earlier, so read it again before sleeping.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -528,6 +526,18 @@ impl Connection {
             buffered_amount: self.buffered_amount(),
             heartbeat: self.heartbeat.snapshot(now),
         }
+    }
+}
+
+/// No payload, head or key: what is under way can be anybody's secret.
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("role", &self.role)
+            .field("state", &self.state())
+            .field("buffered_amount", &self.buffered_amount())
+            .field("heartbeat", &self.heartbeat)
+            .finish_non_exhaustive()
     }
 }
 

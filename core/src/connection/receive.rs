@@ -19,7 +19,7 @@ use crate::time::Instant;
 use crate::utf8::InvalidUtf8;
 
 /// What has arrived in part. Exists only while there is something.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Incoming {
     pub(super) message: Option<Assembler>,
     /// The payload of a control frame that came in pieces.
@@ -169,7 +169,10 @@ impl Connection {
 
     #[inline]
     fn receive_data(&mut self, now: Instant, part: PayloadPart<'_>) -> Result<(), Fault> {
-        self.bucket.refund(part.data.len());
+        self.bucket.refund_bytes(part.data.len());
+        if part.end {
+            self.bucket.refund_frame();
+        }
         let last = part.end && self.frame_fin;
         let is_text = self.frame_opcode == Opcode::Text;
         let in_parts = self.config.delivery == Delivery::Parts && !self.frame_is_short_text;

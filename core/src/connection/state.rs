@@ -40,14 +40,12 @@ use crate::seed::SeedRng;
 use crate::time::Instant;
 
 /// The opening handshake under way.
-#[derive(Debug)]
 pub(super) struct Opening {
     pub(super) side: OpeningSide,
     pub(super) deadline: Instant,
     pub(super) random: SeedRng,
 }
 
-#[derive(Debug)]
 pub(super) enum OpeningSide {
     Client(ClientHandshake),
     /// `asked` while a request waits for an answer.
@@ -60,7 +58,6 @@ pub(super) enum OpeningSide {
 }
 
 /// The end under way.
-#[derive(Debug)]
 pub(super) struct Ending {
     kind: EndingKind,
     cause: Cause,
@@ -81,7 +78,6 @@ enum EndingKind {
 }
 
 /// How far our Close frame has come. `NO_STATUS` stands for one without a code.
-#[derive(Debug)]
 pub(super) enum CloseStage {
     None,
     Waiting { code: CloseCode, reason: ByteString },

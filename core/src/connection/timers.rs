@@ -14,7 +14,6 @@ use crate::time::Instant;
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Timers that few connections want: exists only if the configuration sets one.
-#[derive(Debug)]
 pub(super) struct OptionalTimers {
     armed: Instant,
     /// The last message in either direction.
@@ -56,7 +55,6 @@ impl OptionalTimers {
 
     pub(super) fn message_began(&mut self, now: Instant) {
         self.message_began = Some(now);
-        self.armed = self.armed.min(self.message_deadline());
     }
 
     /// A message came to its end; heartbeats of the application are no use of the connection.
@@ -95,7 +93,13 @@ impl OptionalTimers {
 
     /// Arms the earliest deadline after `now`; what is not waits for a read attempt.
     fn arm(&mut self, now: Instant) {
-        let deadlines = [self.message_deadline(), self.idle_deadline(), self.too_old];
+        let deadlines = [
+            self.message_deadline(),
+            self.idle_deadline(),
+            self.too_old,
+            // A message that begins moves nothing: a look once a timeout finds it in time.
+            now.saturating_add(self.message_timeout),
+        ];
         let later = deadlines.into_iter().filter(|deadline| *deadline > now);
         self.armed = later.min().unwrap_or(Instant::MAX);
     }

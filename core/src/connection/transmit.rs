@@ -77,7 +77,7 @@ impl<'a> Transmit<'a> {
 }
 
 /// Everything on its way out. Exists only while there is something.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Outgoing {
     /// A head of the opening handshake, before everything else.
     head: Vec<u8>,
@@ -109,7 +109,7 @@ pub(super) struct Outgoing {
 
 /// Payloads of pongs we owe, each behind a byte with its length. Kept in one buffer, so that
 /// answering pings allocates nothing while they keep coming.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Pongs {
     bytes: Vec<u8>,
     count: usize,
@@ -144,7 +144,6 @@ impl Pongs {
 }
 
 /// A message, or a part of one, that waits to be framed.
-#[derive(Debug)]
 struct Part {
     payload: Bytes,
     framed: usize,
@@ -415,7 +414,8 @@ impl Connection {
             Some(_) => return Err(SendError::Unfinished(message)),
         };
         outgoing.unfinished = (!last).then_some(opcode);
-        self.bucket.refund(message.len());
+        self.bucket.refund_bytes(message.len());
+        self.bucket.refund_frame();
         if last && first == opcode && outgoing.can_stage(message.len(), max_frame) {
             let keys = self.extras.as_mut().and_then(|extras| extras.keys.as_mut());
             outgoing.stage(opcode, message.as_bytes(), keys);
@@ -443,7 +443,7 @@ impl Connection {
             return Err(SendError::PingNotQueued);
         }
         outgoing.pings.push_back(Bytes::copy_from_slice(payload));
-        self.bucket.refund(0);
+        self.bucket.refund_frame();
         self.has_pinged = true;
         Ok(())
     }
