@@ -69,6 +69,12 @@ impl Config {
         self.handshake_timeout
     }
 
+    /// Returns how many bytes may wait to be sent before no further message is taken.
+    #[must_use]
+    pub const fn max_buffered_amount(&self) -> usize {
+        self.max_buffered_amount
+    }
+
     /// Tells whether anything beyond the heartbeat watches the open connection's time.
     pub(crate) fn has_optional_timers(&self) -> bool {
         [self.idle_timeout, self.max_age, self.message_timeout] != [Duration::MAX; 3]

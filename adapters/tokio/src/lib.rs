@@ -1,1 +1,110 @@
-//! Runs wspulse connections on tokio.
+//! WebSocket connections that stay alive, on tokio.
+//!
+//! A [`WebSocket`] runs a [`wspulse_core::Connection`] over any stream of bytes. It is a
+//! [`Stream`](futures_core::Stream) of messages and a [`Sink`](futures_sink::Sink) for them; by
+//! itself it pings a peer that is silent, answers the peer's pings, and ends with a typed reason
+//! when the peer is gone. With the default configuration that is at most 40 s after the peer's
+//! last byte.
+//!
+//! # A server
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use tokio::net::{TcpListener, TcpStream};
+//! use wspulse_core::Config;
+//! use wspulse_core::heartbeat::HeartbeatConfig;
+//! use wspulse_tokio::Error;
+//!
+//! async fn serve(listener: TcpListener) -> std::io::Result<()> {
+//!     // Ping after 5 s of silence; dead 10 s after an unanswered ping.
+//!     let heartbeat = HeartbeatConfig::ping(Duration::from_secs(5), Duration::from_secs(10));
+//!     let config = Config::builder().heartbeat(heartbeat).build();
+//!     let config = Arc::new(config.expect("a configuration that can work"));
+//!     loop {
+//!         let (stream, peer) = listener.accept().await?;
+//!         let config = Arc::clone(&config);
+//!         tokio::spawn(async move {
+//!             match echo(stream, config).await {
+//!                 Ok(()) => println!("{peer} closed"),
+//!                 Err(error) => println!("{peer}: {error}"),
+//!             }
+//!         });
+//!     }
+//! }
+//!
+//! async fn echo(stream: TcpStream, config: Arc<Config>) -> Result<(), Error> {
+//!     let mut ws = wspulse_tokio::accept(stream, config).await?;
+//!     while let Some(message) = ws.next().await {
+//!         ws.send(message?).await?;
+//!     }
+//!     Ok(())
+//! }
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! #     let listener = TcpListener::bind("127.0.0.1:0").await?;
+//! #     let url = format!("ws://{}", listener.local_addr()?);
+//! #     tokio::spawn(serve(listener));
+//! #     let mut ws = wspulse_tokio::connect(&url, Config::default()).await?;
+//! #     ws.send("hello").await?;
+//! #     assert_eq!(ws.next().await.unwrap()?.as_text(), Some("hello"));
+//! #     ws.close(wspulse_core::CloseCode::NORMAL, "").await
+//! # })?;
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! # A client
+//!
+//! ```no_run
+//! use wspulse_core::{CloseCode, Config};
+//! use wspulse_tokio::Error;
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Error> {
+//!     let mut ws = wspulse_tokio::connect("ws://127.0.0.1:9001/", Config::default()).await?;
+//!     ws.send("hello").await?;
+//!     if let Some(answer) = ws.next().await {
+//!         println!("{:?}", answer?);
+//!     }
+//!     ws.close(CloseCode::NORMAL, "done").await
+//! }
+//! ```
+//!
+//! # What to know
+//!
+//! - **It lives while it is polled.** Timers, pings and pongs run inside
+//!   [`next`](WebSocket::next), [`send`](WebSocket::send) and their kin. Keep a `next` running.
+//!   A task that stays away for long does not kill its connection: silence is judged only by a
+//!   read that finds nothing.
+//! - **A batch of input is answered with one write**; see [`WebSocket`](WebSocket#batches).
+//! - **Cancel safe.** Each future may be dropped at any await without losing or repeating a byte,
+//!   and so may be used in `select!`.
+//! - **Memory.** Beside the engine's own budget (`max_message_size`, `max_buffered_amount`) a
+//!   connection holds one timer and, while its events wait to be taken, at most 64 KiB that were
+//!   read. The buffer for reads is the thread's, not the connection's.
+//! - **Fair.** A task that is fed without end yields every 256 KiB.
+//! - **The stream** may be anything that reads and writes; on `TcpStream`s TCP_NODELAY and, on
+//!   Linux, TCP_NOTSENT_LOWAT are set.
+//! - **TLS**: pass a TLS stream to [`accept`] or [`client`]. `wss://` is refused by [`connect`].
+
+#![forbid(unsafe_code)]
+
+mod client;
+mod driver;
+mod error;
+mod input;
+mod server;
+mod system;
+mod timer;
+mod waiters;
+mod websocket;
+
+pub use client::{client, connect, connect_with};
+pub use error::{Error, UrlError};
+pub use server::{accept, accept_with};
+pub use websocket::WebSocket;
+
+/// Keeps the examples of the README compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

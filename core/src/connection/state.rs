@@ -15,7 +15,7 @@
 //! | ending   | says            | over when                                                        |
 //! |----------|-----------------|------------------------------------------------------------------|
 //! | graceful | data, Close     | Close went both ways, and for a client the stream ended           |
-//! | failing  | Close           | it was taken, and the stream ended                                |
+//! | failing  | framed, Close   | it was taken, and the stream ended                                |
 //! | refused  | an HTTP answer  | it was taken, and the stream ended                                |
 //! | dead     | Close           | it was taken                                                      |
 //!
@@ -265,7 +265,7 @@ impl Connection {
     ) {
         self.incoming = None;
         if let Some(outgoing) = &mut self.outgoing {
-            outgoing.drop_uncommitted();
+            outgoing.drop_uncommitted(kind != EndingKind::Dead);
         }
         match &mut self.phase {
             Phase::Open => {
@@ -402,7 +402,7 @@ impl Connection {
             Phase::Over(_) => return,
             Phase::Ending(ending) => {
                 let is_done = ending.received.is_some() && ending.close.is_done();
-                if !is_done {
+                if !is_done && ending.cause == Cause::Normal {
                     ending.cause = cause;
                 }
             }

@@ -272,11 +272,14 @@ impl Outgoing {
         }
     }
 
-    /// Forgets all that is not committed; a frame that is committed in part is finished.
-    pub(super) fn drop_uncommitted(&mut self) {
+    /// Forgets what is not committed, but for a frame that is committed in part and, unless the
+    /// peer is gone, the short messages that are framed already.
+    pub(super) fn drop_uncommitted(&mut self, is_peer_there: bool) {
         self.pongs.clear();
         self.pings.clear();
-        self.staged.clear();
+        if !is_peer_there {
+            self.staged.clear();
+        }
         self.parts.truncate(1);
         self.unfinished = None;
         self.unframed = 0;
@@ -512,6 +515,7 @@ impl Connection {
         if let Phase::Ending(ending) = &mut self.phase
             && ending.is_failing()
         {
+            outgoing.commit_staged();
             return commit_close(outgoing, ending, keys);
         }
         for payload in outgoing.pongs.iter() {
@@ -562,11 +566,9 @@ impl Connection {
         }
         // Who writes without vectors writes the first chunk, and is not blocked by its end.
         let blocked = written < committed && written != outgoing.first_chunk();
+        let before = outgoing.taken;
         outgoing.take(written);
-        let ping_sent = outgoing
-            .ping_end
-            .take_if(|end| *end <= outgoing.taken)
-            .is_some();
+        let ping_end = outgoing.ping_end.take_if(|end| *end <= outgoing.taken);
         let drained = outgoing.is_drained();
         let close_sent = drained && core::mem::take(&mut outgoing.has_close);
         if drained {
@@ -575,10 +577,14 @@ impl Connection {
                 .give_back(core::mem::take(&mut outgoing.pongs_committed));
         }
         if matches!(self.phase, Phase::Open) {
-            self.heartbeat.handle_transmitted(now, written, blocked);
-            if ping_sent {
+            let mut behind = written;
+            if let Some(end) = ping_end {
+                let up_to_ping = end.saturating_sub(before);
+                behind = written.saturating_sub(up_to_ping);
+                self.heartbeat.handle_transmitted(now, up_to_ping, false);
                 self.heartbeat.handle_ping_sent(now);
             }
+            self.heartbeat.handle_transmitted(now, behind, blocked);
         }
         let more = outgoing.has_data();
         if drained {

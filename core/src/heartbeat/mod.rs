@@ -382,10 +382,11 @@ impl Heartbeat {
         if now < self.deadline || self.deadline == Instant::MAX {
             return;
         }
+        self.face_lateness(now);
         if self.is_late(now) {
+            // Late, and nothing had fallen due that would need a pardon.
             self.local_pauses = self.local_pauses.saturating_add(1);
         }
-        self.face_lateness(now);
         let interval = self.interval();
         if let Some(drain) = &self.drain
             && drain.is_spent(now, self.config.write_stall_timeout, interval)
@@ -401,7 +402,6 @@ impl Heartbeat {
     /// that fell due meanwhile is held against the peer. One fresh ping, and the full timeout.
     pub fn handle_resumed(&mut self, now: Instant) {
         let now = self.observe(now);
-        self.local_pauses = self.local_pauses.saturating_add(1);
         if let Some(drain) = &mut self.drain {
             drain.pardon(now);
         }
@@ -608,6 +608,7 @@ impl Heartbeat {
 
     /// One fresh ping, the full timeout.
     fn pardon(&mut self, now: Instant) {
+        self.local_pauses = self.local_pauses.saturating_add(1);
         if self.phase == Phase::Awaiting {
             match self.config.mode {
                 Mode::Passive => self.awaiting_since = now,

@@ -1,0 +1,44 @@
+//! What is printed: a line for people, or a JSON object for machines.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Where lines go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    pub(crate) json: bool,
+}
+
+impl Output {
+    /// Prints one line: `text`, or `object` for machines.
+    ///
+    /// Nobody reading any more (`| head`) is no error of ours.
+    pub(crate) fn line(self, text: impl fmt::Display, object: &Value) {
+        let mut stdout = io::stdout().lock();
+        let _ = if self.json {
+            writeln!(stdout, "{object}")
+        } else {
+            writeln!(stdout, "{text}")
+        };
+    }
+
+    /// Prints a line that has nothing to tell machines.
+    pub(crate) fn text(self, text: impl fmt::Display) {
+        if !self.json {
+            let _ = writeln!(io::stdout().lock(), "{text}");
+        }
+    }
+}
+
+/// Shows a duration in milliseconds, to the microsecond.
+pub(crate) fn millis(duration: Duration) -> String {
+    format!("{:.3} ms", duration.as_secs_f64() * 1e3)
+}
+
+/// Returns a duration in milliseconds for machines.
+pub(crate) fn json_millis(duration: Duration) -> Value {
+    Value::from((duration.as_secs_f64() * 1e6).round() / 1e3)
+}

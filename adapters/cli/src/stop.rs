@@ -1,0 +1,25 @@
+//! The user wants to stop.
+
+use std::io;
+
+/// Returns a future that ends with the first SIGINT (Ctrl-C) or SIGTERM from now on.
+#[cfg(unix)]
+pub(crate) fn requested() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Returns a future that ends with the first Ctrl-C from now on.
+#[cfg(not(unix))]
+pub(crate) fn requested() -> io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
+}
