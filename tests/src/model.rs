@@ -107,7 +107,7 @@ impl Model {
     #[must_use]
     pub fn new(policy: Policy, seed: u64, now: Instant) -> Self {
         let mut jitter = Rng::new(seed);
-        jitter.next(); // the nonce
+        jitter.draw(); // the nonce
         let mut model = Self {
             policy,
             now,
@@ -285,7 +285,8 @@ impl Model {
         }
         self.policy = policy;
         let stays = before.mode == Mode::Passive && policy.mode == Mode::Passive;
-        if !stays && !(before.pings() && policy.pings()) {
+        let stays = stays || (before.pings() && policy.pings());
+        if !stays {
             if let Some(ping) = &mut self.ping {
                 (ping.lived, ping.answered) = (true, true);
             }
@@ -305,7 +306,7 @@ impl Model {
     fn draw(&mut self, percent: u8) {
         let percent = if self.policy.jitter == 0 { 0 } else { percent };
         let most = (1_u64 << 20) * u64::from(percent) / 100;
-        self.shorter_by = (self.jitter.next() >> 32) * most >> 32;
+        self.shorter_by = ((self.jitter.draw() >> 32) * most) >> 32;
     }
 
     fn on_trial_since(&self) -> Option<Instant> {
