@@ -11,6 +11,7 @@ ci:
 fmt:
     cargo fmt --all --check
     cargo fmt --manifest-path tests/no_std/Cargo.toml --check
+    cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 # Lints, as errors
 clippy:

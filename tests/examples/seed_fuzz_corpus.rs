@@ -118,6 +118,13 @@ fn frames(folder: &Path) {
         FROM_CLIENT,
         b"\x82\xff\0\0\0\0\0\0\xff\xff\x37\xfa\x21\x3d",
     );
+    keep("not-minimal-125", FROM_SERVER, b"\x82\x7e\x00\x7d");
+    keep("minimal-126", FROM_SERVER, b"\x82\x7e\x00\x7eab");
+    keep(
+        "minimal-65536",
+        FROM_SERVER,
+        b"\x82\x7f\0\0\0\0\0\x01\0\0ab",
+    );
     let empty: Vec<u8> = [0x81, 0x82, 0x89, 0x8A, 0x01, 0x80, 0x02, 0x00, 0x80]
         .iter()
         .flat_map(|&first| masked(first, b""))
@@ -607,6 +614,20 @@ fn scripts(folder: &Path) {
             Write(0),
             Timeout,
             Turn,
+        ],
+    );
+    keep(
+        "stalled-no-linger",
+        heartbeat(3) | script::NO_LINGER,
+        &[
+            SendBinary(1000),
+            Write(0),
+            Deadline(0),
+            Timeout,
+            Deadline(0),
+            Timeout,
+            Deadline(0),
+            Timeout,
         ],
     );
     keep(

@@ -389,7 +389,7 @@ fn bytes_handed_in_before_death_win_also_behind_an_event() {
     connection.handle_timeout(s(20));
     flush(&mut connection, s(20));
     let text = frame(0x81, b"hi");
-    connection.handle_input(s(20), &text); // the application does not take the event
+    let _ = connection.handle_input(s(20), &text); // the application does not take the event
     connection.handle_would_block(s(20));
     connection.handle_timeout(s(40)); // a ping
     flush(&mut connection, s(40));
@@ -671,7 +671,7 @@ fn a_long_upload_is_not_idle() {
         let mut connection = server(off().idle_timeout(d(60)).delivery(delivery));
         let _ = connection.handle_input(s(1), &[0x82, 0xFE, 0xFF, 0xFF, 0, 0, 0, 0]);
         for at in 2..120 {
-            connection.handle_input(s(at), &[7; 100]);
+            let _ = connection.handle_input(s(at), &[7; 100]);
             events(&mut connection);
             connection.handle_timeout(s(at));
             assert_eq!(connection.state(), State::Open, "{delivery:?} at {at} s");

@@ -282,7 +282,7 @@ fn f18_after_a_failure_nothing_counts() {
     let mut server = open(Role::Server, &quiet());
     feed(&mut server, at(5), &hex("83 80 M"));
     assert_eq!(
-        server.handle_input(at(5), &vec![0x81; 1 << 20]),
+        let _ = server.handle_input(at(5), &vec![0x81; 1 << 20]),
         1 << 20,
         "swallowed"
     );
@@ -571,7 +571,7 @@ fn t05_a_byte_each_second_is_alive_unless_a_message_has_a_time() {
             &header(true, 0, opcode::BINARY, Some(MASK), 1_000),
         );
         for now in (0..60_000).step_by(1_000) {
-            server.handle_input(at(now), &[1]);
+            let _ = server.handle_input(at(now), &[1]);
             server.handle_would_block(at(now));
             server.handle_timeout(at(now));
             drain(&mut server, at(now));

@@ -7,6 +7,7 @@
 mod frame_decoder;
 mod head;
 pub mod naive;
+mod parts;
 pub mod script;
 mod server;
 mod wire;

@@ -138,11 +138,16 @@ fn frame(
         None
     };
 
-    let mut payload = Vec::new();
-    while (payload.len() as u64) < len {
-        let Some(byte) = next() else { break };
-        let key = mask.map_or(0, |mask| mask[payload.len() % 4]);
-        payload.push(byte ^ key);
+    let rest = &input[*at..];
+    let there = usize::try_from(len).unwrap_or(usize::MAX).min(rest.len());
+    let mut payload = rest[..there].to_vec();
+    *at += there;
+    if let Some(mask) = mask {
+        let keys = mask.iter().cycle();
+        payload
+            .iter_mut()
+            .zip(keys)
+            .for_each(|(byte, key)| *byte ^= key);
     }
     let is_whole = payload.len() as u64 == len;
     Ok(Some(Frame {

@@ -26,6 +26,8 @@ pub(super) struct Wire {
     data_bytes: (usize, usize),
     /// The payload of the last ping.
     pub(super) last_ping: Option<Vec<u8>>,
+    /// The payloads of all pongs.
+    pub(super) pongs: Vec<Vec<u8>>,
     is_closed: bool,
 }
 
@@ -101,7 +103,7 @@ impl Wire {
                 self.is_closed = true;
             }
             9 => self.last_ping = Some(frame.payload),
-            10 => {}
+            10 => self.pongs.push(frame.payload),
             0 => {
                 let (_, message) = self.message.as_mut().expect("a message to continue");
                 message.extend_from_slice(&frame.payload);

@@ -178,7 +178,7 @@ fn rule_11_a_close_that_we_sent_must_arrive() {
         "until the peer's stream ends"
     );
     assert_eq!(
-        server.handle_input(at(2_000), &[7; 1_000]),
+        let _ = server.handle_input(at(2_000), &[7; 1_000]),
         1_000,
         "swallowed"
     );
@@ -196,7 +196,7 @@ fn rule_12_the_opening_handshake_has_an_absolute_deadline() {
     assert_eq!(server.next_timeout_reason(), Some(TimeoutReason::Handshake));
     for (index, byte) in b"GET /long/path".iter().enumerate() {
         let now = at(index as u64 * 700);
-        server.handle_input(now, &[*byte]);
+        let _ = server.handle_input(now, &[*byte]);
         server.handle_timeout(now);
         assert_eq!(server.poll_timeout(), Some(at(10_000)));
     }
