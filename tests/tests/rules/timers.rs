@@ -178,7 +178,7 @@ fn rule_11_a_close_that_we_sent_must_arrive() {
         "until the peer's stream ends"
     );
     assert_eq!(
-        let _ = server.handle_input(at(2_000), &[7; 1_000]),
+        server.handle_input(at(2_000), &[7; 1_000]),
         1_000,
         "swallowed"
     );
