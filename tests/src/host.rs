@@ -233,9 +233,8 @@ impl Host {
     }
 
     fn is_reading(&self, now: Instant) -> bool {
-        !self
-            .spell(now, |kind| kind == SpellKind::NotReading)
-            .is_some()
+        self.spell(now, |kind| kind == SpellKind::NotReading)
+            .is_none()
     }
 
     fn spell(&self, now: Instant, of: impl Fn(SpellKind) -> bool) -> Option<Spell> {
@@ -391,14 +390,11 @@ impl End for Host {
     fn notice(&mut self, now: Instant, inbound: &Pipe, outbound: &Pipe) {
         let reads = self.is_reading(now) && self.conn.connection().wants_read();
         let writes = self.conn.connection().wants_write();
-        if (reads && inbound.is_readable()) || (writes && outbound.is_writable()) {
-            if self
-                .wake
-                .is_none_or(|wake| wake > now.saturating_add(self.lag.usual))
-            {
-                let lag = self.lag.draw(&mut self.rng);
-                self.plan(now, now.saturating_add(lag));
-            }
+        let ready = (reads && inbound.is_readable()) || (writes && outbound.is_writable());
+        let soon = now.saturating_add(self.lag.usual);
+        if ready && self.wake.is_none_or(|wake| wake > soon) {
+            let lag = self.lag.draw(&mut self.rng);
+            self.plan(now, now.saturating_add(lag));
         }
     }
 

@@ -107,7 +107,7 @@ impl Model {
     #[must_use]
     pub fn new(policy: Policy, seed: u64, now: Instant) -> Self {
         let mut jitter = Rng::new(seed);
-        jitter.next(); // the nonce
+        jitter.draw(); // the nonce
         let mut model = Self {
             policy,
             now,
@@ -162,115 +162,134 @@ impl Model {
 
     // ---- what happened; `woken` is the time that the real one asked for
 
-    /// Begins every call: the time, and whether we overslept.
-    fn begin(&mut self, now: Instant, woken: Option<Instant>) -> Instant {
+    fn observe(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(now);
-        let asked = woken.unwrap_or(Instant::MAX);
-        if self.now.saturating_duration_since(asked) > self.policy.local_pause {
-            self.pardon();
-        }
         self.now
     }
 
+    /// Rule 6: whether we overslept. What fell due meanwhile kills nobody; what has yet to fall
+    /// due waits for as long again as we were late.
+    fn face_lateness(&mut self, woken: Option<Instant>) {
+        let late = self
+            .now
+            .saturating_duration_since(woken.unwrap_or(Instant::MAX));
+        let Some(since) = self.on_trial_since().filter(|_| !late.is_zero()) else {
+            return;
+        };
+        match self.death_due().filter(|&due| due <= self.now) {
+            Some(_) if late > self.policy.local_pause => self.pardon(),
+            Some(_) => {}
+            None => {
+                let grace = self.now.saturating_add(late);
+                let death = since.saturating_add(self.policy.timeout);
+                let missing = grace.saturating_duration_since(death);
+                let later = since.saturating_add(missing).min(self.now);
+                self.since = later;
+                if let Some(ping) = self.ping.as_mut().filter(|_| self.policy.pings()) {
+                    ping.sent = Some(later);
+                }
+            }
+        }
+    }
+
     /// Bytes came.
-    pub fn received(&mut self, now: Instant, woken: Option<Instant>) {
-        let now = self.begin(now, woken);
+    pub fn received(&mut self, now: Instant) {
+        let now = self.observe(now);
         if self.policy.evidence == Evidence::AnyByte {
             self.last_in = now;
             return self.life();
         }
         // Nobody read while the deadline passed: what counts may stand behind these bytes.
-        if let Some(due) = self.death_due() {
-            let read = self.last_found_nothing.max(self.last_in);
-            let late = now.saturating_duration_since(due);
-            if read < due && late > self.policy.local_pause {
-                self.pardon();
-            }
+        let read = self.last_found_nothing.max(self.last_in);
+        let away = now.saturating_duration_since(read) > self.policy.local_pause;
+        if away && self.death_due().is_some_and(|due| read <= due && due < now) {
+            self.pardon();
         }
         self.last_in = now;
     }
 
     /// A frame ended.
-    pub fn frame(&mut self, now: Instant, woken: Option<Instant>) {
-        self.begin(now, woken);
+    pub fn frame(&mut self, now: Instant) {
+        self.observe(now);
         if self.policy.evidence == Evidence::AnyFrame {
             self.life();
         }
     }
 
-    /// A pong for ping `number` came.
-    pub fn pong(&mut self, now: Instant, woken: Option<Instant>, number: u32) {
-        self.begin(now, woken);
-        let latest = number == self.number;
+    /// A pong for ping `number` came. It may come before the transport says that the ping left.
+    pub fn pong(&mut self, now: Instant, number: u32) {
+        self.observe(now);
+        let latest = number == self.number && !self.dead;
         if let Some(ping) = self.ping.as_mut().filter(|_| latest)
-            && !ping.is_on_its_way()
             && !ping.answered
         {
             ping.answered = true;
+            ping.lived = true;
             self.life();
         }
     }
 
     /// A read attempt found nothing.
     pub fn would_block(&mut self, now: Instant, woken: Option<Instant>) {
-        self.last_found_nothing = self.begin(now, woken);
+        self.last_found_nothing = self.observe(now);
+        self.face_lateness(woken);
         self.judge();
     }
 
-    /// Bytes left.
-    pub fn transmitted(&mut self, now: Instant, woken: Option<Instant>) {
-        self.last_out = self.begin(now, woken);
+    /// Bytes left, and the transport would take more.
+    pub fn transmitted(&mut self, now: Instant) {
+        let now = self.observe(now);
+        if !self.dead {
+            self.last_out = now;
+        }
     }
 
     /// The ping's last byte left.
-    pub fn ping_sent(&mut self, now: Instant, woken: Option<Instant>) {
-        let now = self.begin(now, woken);
-        if let Some(ping) = self.ping.as_mut().filter(|ping| ping.is_on_its_way())
-            && !self.dead
-        {
-            ping.sent = Some(now);
-            self.since = now;
-            self.last_out = now;
-            self.draw(self.policy.jitter);
+    pub fn ping_sent(&mut self, now: Instant) {
+        let now = self.observe(now);
+        if self.dead || !self.policy.pings() {
+            return;
         }
+        if let Some(ping) = self.ping.as_mut().filter(|ping| ping.is_on_its_way()) {
+            ping.sent = Some(now);
+        }
+        self.since = now;
+        self.last_out = now;
+        self.draw(self.policy.jitter);
+        self.ping_if_due();
     }
 
     /// Woken, or not.
     pub fn timeout(&mut self, now: Instant, woken: Option<Instant>) {
-        let late = woken.unwrap_or(Instant::MAX);
-        let overslept = self.now.max(now).saturating_duration_since(late) > self.policy.local_pause;
-        let now = self.begin(now, woken);
-        if overslept || now < late {
+        let now = self.observe(now);
+        if woken.is_none_or(|woken| now < woken) {
             return;
         }
+        self.face_lateness(woken);
         self.judge();
         self.ping_if_due();
     }
 
-    /// Back from a suspend.
+    /// Back from a suspend: one fresh ping, or a fresh silence.
     pub fn resumed(&mut self, now: Instant) {
-        self.now = self.now.max(now);
+        self.observe(now);
         self.pardon();
     }
 
-    /// Another policy. A ping on its way out stays; one that is out is no longer waited for.
-    pub fn set_policy(&mut self, now: Instant, woken: Option<Instant>, policy: Policy) {
-        let before = self.log.len();
-        let now = self.begin(now, woken);
-        self.policy = policy;
-        if self.dead {
+    /// Another policy. Between policies that ping, an outstanding ping stays outstanding.
+    pub fn set_policy(&mut self, now: Instant, policy: Policy) {
+        let now = self.observe(now);
+        let before = self.policy;
+        if self.dead || before.config() == policy.config() {
             return;
         }
-        if !policy.pings() {
-            // Nobody has seen the ping of this very call.
-            self.log.truncate(before);
-        }
-        match (&mut self.ping, policy.mode) {
-            (Some(ping), Mode::Idle | Mode::Periodic) => ping.lived |= ping.sent.is_some(),
-            (Some(ping), _) => ping.lived = true,
-            (None, _) => {}
-        }
-        if policy.mode == Mode::Passive {
+        self.policy = policy;
+        let stays = before.mode == Mode::Passive && policy.mode == Mode::Passive;
+        let stays = stays || (before.pings() && policy.pings());
+        if !stays {
+            if let Some(ping) = &mut self.ping {
+                (ping.lived, ping.answered) = (true, true);
+            }
             self.since = now;
         }
         self.draw(50);
@@ -287,7 +306,7 @@ impl Model {
     fn draw(&mut self, percent: u8) {
         let percent = if self.policy.jitter == 0 { 0 } else { percent };
         let most = (1_u64 << 20) * u64::from(percent) / 100;
-        self.shorter_by = (self.jitter.next() >> 32) * most >> 32;
+        self.shorter_by = ((self.jitter.draw() >> 32) * most) >> 32;
     }
 
     fn on_trial_since(&self) -> Option<Instant> {

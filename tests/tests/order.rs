@@ -97,7 +97,7 @@ impl Run<'_> {
                 )),
                 10 if connection.poll_transmit().is_none() => {
                     // A report of what was never lent.
-                    let lie = self.rng.next() as usize;
+                    let lie = self.rng.draw() as usize;
                     connection.handle_transmitted(self.now, lie);
                 }
                 _ if connection.state() == State::Open => {
@@ -291,7 +291,7 @@ fn trace(rng: &mut Rng) -> (Role, bool, u64, Vec<Act>) {
     if handshake {
         list.insert(0, Act::Input(REQUEST.to_vec()));
     }
-    (role, handshake, rng.next(), list)
+    (role, handshake, rng.draw(), list)
 }
 
 /// Checks `habits` against the plain run; returns the length of the streams.
@@ -312,7 +312,7 @@ fn same(seed: u64, habits: impl Fn(&mut Rng) -> Habits, deadlines: bool) -> (usi
     if habits.cut > 0 && size > 50_000 {
         habits.cut = habits.cut.max(500);
     }
-    let other = play(make, &script, habits, rng.next());
+    let other = play(make, &script, habits, rng.draw());
     assert!(
         plain.bytes == other.bytes,
         "bytes differ with {habits:?}: {script:?}"
@@ -395,7 +395,7 @@ fn no_order_of_calls_panics_or_spins() {
         let mut rng = Rng::new(seed);
         let role = rng.pick(&[Role::Client, Role::Server]);
         let handshake = rng.chance(20);
-        let mut connection = connection(role, handshake, rng.next());
+        let mut connection = connection(role, handshake, rng.draw());
         let mut closed = 0;
         for _ in 0..rng.range(1..=200) {
             // Any time: forwards, backwards, years away.

@@ -94,9 +94,9 @@ fn host(rng: &mut Rng, role: Role, heartbeat: HeartbeatConfig) -> Host {
         .heartbeat(heartbeat)
         .close_timeout(Duration::from_secs(3_600));
     let config = Arc::new(config.build().expect("valid"));
-    let seed = Seed::predictable_for_tests(rng.next());
+    let seed = Seed::predictable_for_tests(rng.draw());
     let connection = Connection::from_upgrade(role, config, seed, Instant::ZERO);
-    Host::new(Checked::open(connection, Instant::ZERO), rng.next())
+    Host::new(Checked::open(connection, Instant::ZERO), rng.draw())
 }
 
 /// A heartbeat that judges nobody.
