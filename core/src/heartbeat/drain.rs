@@ -8,7 +8,9 @@ use crate::time::Instant;
 ///
 /// A ping that the transport took may sit behind megabytes in both kernels, and its pong cannot
 /// come before they are read. While the transport is blocked its buffers are full, so what it
-/// takes is what drains: that is the rate. What it took before is what it holds.
+/// takes is what drains: that is the rate. What it holds is what it took since it was known to be
+/// empty, less what has drained since at the slowest rate seen: buffers that grow look like fast
+/// ones for a while.
 #[derive(Debug)]
 pub(super) struct Drain {
     /// Since when it takes all it is offered; `None` while it is blocked.
@@ -19,17 +21,17 @@ pub(super) struct Drain {
     progress_at: Instant,
     window_start: Instant,
     window_bytes: u64,
-    /// Bytes per second over the last whole window.
+    /// Bytes per second over the last whole window, and the least of those since `since`.
     rate: Option<u64>,
-    /// Bytes the transport holds, estimated, and when.
-    backlog: u64,
-    estimated_at: Instant,
-    /// Whether the backlog is what an answer told, and the room it tells of is not refilled yet.
-    answered: bool,
+    slowest: u64,
     /// The longest time between two bytes taken while it was blocked: it drains in lumps.
     longest_gap: Duration,
-    /// Bytes in front of the outstanding ping when the transport took it.
-    ahead: u64,
+    /// Bytes taken since `since`, with those it held then.
+    taken: u64,
+    since: Instant,
+    /// `taken` when the outstanding ping was, and how long after `since` that was.
+    ping_taken: u64,
+    ping_after: Duration,
 }
 
 /// No kernel is believed to hold more: the default maxima of a sender's and a receiver's buffer
@@ -47,25 +49,22 @@ impl Drain {
             window_start: now,
             window_bytes: 0,
             rate: None,
-            backlog: backlog.min(MAX_BACKLOG),
-            estimated_at: now,
-            answered: false,
+            slowest: 0,
             longest_gap: Duration::ZERO,
-            ahead: ahead.min(MAX_BACKLOG),
+            taken: backlog.min(MAX_BACKLOG),
+            since: now,
+            ping_taken: ahead.min(MAX_BACKLOG),
+            ping_after: Duration::ZERO,
         }
     }
 
     /// The transport took `taken` bytes, and no more if it is `blocked`.
     pub(super) fn report(&mut self, now: Instant, taken: u64, blocked: bool, window: Duration) {
-        let is_full = self.open_since.is_none_or(|since| {
-            // Between two writes of one batch, or before the next wake, full buffers look open.
-            let open = now.saturating_duration_since(since);
-            open <= window.checked_div(8).unwrap_or_default()
-        });
-        if is_full {
+        if self.is_full(now, window) {
             if now > self.attempted_at
                 && let Some(rate) = self.window_rate(window)
             {
+                self.slowest = self.rate.map_or(rate, |_| self.slowest.min(rate));
                 self.rate = Some(rate);
                 self.restart_window(self.attempted_at);
             }
@@ -74,21 +73,16 @@ impl Drain {
                 let gap = now.saturating_duration_since(self.progress_at);
                 self.longest_gap = self.longest_gap.max(gap);
             }
-        } else if blocked {
-            self.restart_window(now);
+        } else {
+            if self.backlog(now) == 0 {
+                self.taken = 0;
+                self.since = now;
+            }
+            if blocked {
+                self.restart_window(now);
+            }
         }
-        // While the buffers are full, what they take is what drains. Before a rate is known they
-        // may take bytes by growing, and after an answer they fill up again.
-        let is_steady = is_full && self.rate.is_some() && !self.answered;
-        if !is_steady {
-            let elapsed = now.saturating_duration_since(self.estimated_at);
-            let drained = bytes_in(self.rate.unwrap_or(0), elapsed);
-            let held = self.backlog.saturating_add(taken).saturating_sub(drained);
-            self.backlog = held.min(MAX_BACKLOG);
-        }
-        if blocked && taken > 0 {
-            self.answered = false;
-        }
+        self.taken = self.taken.saturating_add(taken);
         if taken > 0 || (blocked && self.open_since.is_some()) {
             self.progress_at = now;
         }
@@ -98,39 +92,36 @@ impl Drain {
             self.open_since.or(Some(now))
         };
         self.attempted_at = now;
-        self.estimated_at = now;
     }
 
     /// The last byte of a ping was taken.
-    pub(super) fn ping_sent(&mut self) {
-        self.ahead = self.backlog;
+    pub(super) fn ping_sent(&mut self, now: Instant) {
+        self.ping_taken = self.taken;
+        self.ping_after = now.saturating_duration_since(self.since);
     }
 
     /// The outstanding ping was answered: what stood in front of it is gone, `after` was taken
     /// since. Tells whether there is nothing left to know.
     pub(super) fn answered(&mut self, now: Instant, after: u64) -> bool {
-        self.backlog = after.min(MAX_BACKLOG);
-        self.estimated_at = now;
-        self.answered = true;
-        self.ahead = 0;
+        self.taken = after;
+        self.since = now;
+        self.slowest = self.rate.unwrap_or(0);
+        self.ping_taken = 0;
         after == 0 && self.open_since.is_some()
     }
 
-    /// By how much the outstanding ping's clock is extended.
+    /// By how much the outstanding ping's clock is extended: the time that what stood in front of
+    /// it takes, in lumps as large as any seen.
     pub(super) fn extension(&self, window: Duration) -> Duration {
-        let open = self
-            .open_since
-            .map(|since| self.attempted_at.saturating_duration_since(since));
-        // A window in which it was open for long tells nothing.
-        let is_full = open.is_none_or(|open| open <= window.checked_div(8).unwrap_or_default());
-        let latest = if is_full {
+        let ahead = self.held(self.ping_taken, self.ping_after);
+        let latest = if self.is_full(self.attempted_at, window) {
             self.window_rate(window)
         } else {
             None
         };
         match (latest.or(self.rate), self.open_since) {
-            _ if self.ahead == 0 => Duration::ZERO,
-            (Some(rate @ 1..), _) => time_for(self.ahead, rate).saturating_add(self.longest_gap),
+            _ if ahead == 0 => Duration::ZERO,
+            (Some(rate @ 1..), _) => time_for(ahead, rate).saturating_add(self.longest_gap),
             // Nothing drains: that is for the stall deadline to judge.
             (_, None) => Duration::MAX,
             // Too early to tell; the next window will.
@@ -163,11 +154,26 @@ impl Drain {
             return false;
         };
         let open = now.saturating_duration_since(since);
-        let elapsed = now.saturating_duration_since(self.estimated_at);
-        let is_drained = self
-            .rate
-            .is_none_or(|rate| self.backlog <= bytes_in(rate, elapsed));
-        open >= age || (open >= interval && is_drained)
+        let is_known = self.rate.is_some() && self.backlog(now) > 0;
+        open >= age || (open >= interval && !is_known)
+    }
+
+    /// Whether its buffers are full. Between two writes of one batch, or before the next wake,
+    /// full ones look open.
+    fn is_full(&self, now: Instant, window: Duration) -> bool {
+        let grace = window.checked_div(8).unwrap_or_default();
+        self.open_since
+            .is_none_or(|since| now.saturating_duration_since(since) <= grace)
+    }
+
+    fn backlog(&self, now: Instant) -> u64 {
+        self.held(self.taken, now.saturating_duration_since(self.since))
+    }
+
+    /// What is left of `taken` bytes after some time.
+    fn held(&self, taken: u64, after: Duration) -> u64 {
+        let drained = bytes_in(self.slowest, after);
+        taken.saturating_sub(drained).min(MAX_BACKLOG)
     }
 
     /// The rate over the window, once it is long enough. Kernels wake a writer when much of a

@@ -370,7 +370,7 @@ impl Heartbeat {
         self.last_sent = now;
         self.bytes_after_ping = 0;
         if let Some(drain) = &mut self.drain {
-            drain.ping_sent();
+            drain.ping_sent(now);
         }
         self.early = self.draw_early(self.config.jitter_percent);
         self.arm(now);
@@ -388,7 +388,8 @@ impl Heartbeat {
             self.local_pauses = self.local_pauses.saturating_add(1);
         }
         let interval = self.interval();
-        if let Some(drain) = &self.drain
+        if self.phase != Phase::Awaiting
+            && let Some(drain) = &self.drain
             && drain.is_spent(now, self.config.write_stall_timeout, interval)
         {
             self.drain = None;
