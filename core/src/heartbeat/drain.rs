@@ -113,12 +113,13 @@ impl Drain {
     /// By how much the outstanding ping's clock is extended: the time that what stood in front of
     /// it takes, in lumps as large as any seen.
     pub(super) fn extension(&self, window: Duration) -> Duration {
-        let ahead = self.held(self.ping_taken, self.ping_after);
         let latest = if self.is_full(self.attempted_at, window) {
             self.window_rate(window)
         } else {
             None
         };
+        let slowest = self.slowest.min(latest.unwrap_or(u64::MAX));
+        let ahead = held(self.ping_taken, slowest, self.ping_after);
         match (latest.or(self.rate), self.open_since) {
             _ if ahead == 0 => Duration::ZERO,
             (Some(rate @ 1..), _) => time_for(ahead, rate).saturating_add(self.longest_gap),
@@ -167,13 +168,8 @@ impl Drain {
     }
 
     fn backlog(&self, now: Instant) -> u64 {
-        self.held(self.taken, now.saturating_duration_since(self.since))
-    }
-
-    /// What is left of `taken` bytes after some time.
-    fn held(&self, taken: u64, after: Duration) -> u64 {
-        let drained = bytes_in(self.slowest, after);
-        taken.saturating_sub(drained).min(MAX_BACKLOG)
+        let after = now.saturating_duration_since(self.since);
+        held(self.taken, self.slowest, after)
     }
 
     /// The rate over the window, once it is long enough. Kernels wake a writer when much of a
@@ -190,6 +186,12 @@ impl Drain {
         self.window_start = now;
         self.window_bytes = 0;
     }
+}
+
+/// What is left of `taken` bytes that drain at `rate`, after some time.
+fn held(taken: u64, rate: u64, after: Duration) -> u64 {
+    let drained = bytes_in(rate, after);
+    taken.saturating_sub(drained).min(MAX_BACKLOG)
 }
 
 fn per_second(bytes: u64, time: Duration) -> u64 {
