@@ -131,7 +131,7 @@ fn run(seed: u64) {
             .heartbeat(heartbeat)
             .max_outgoing_frame(frame)
             .max_buffered_amount(1 << 22)
-            .report_control(seed % 7 == 0);
+            .report_control(seed.is_multiple_of(7));
         if asks == 1 {
             builder = builder.application_heartbeat(if side == 0 {
                 ApplicationHeartbeat::ask("hb-ask", "hb-answer")
@@ -141,12 +141,12 @@ fn run(seed: u64) {
         }
         Arc::new(builder.build().unwrap())
     };
-    let role = if seed % 2 == 0 {
+    let role = if seed.is_multiple_of(2) {
         Role::Client
     } else {
         Role::Server
     };
-    let other = if seed % 2 == 0 {
+    let other = if seed.is_multiple_of(2) {
         Role::Server
     } else {
         Role::Client
@@ -341,7 +341,7 @@ fn pump(
                 _ => {}
             }
         }
-        if !any && input.is_empty() || (!any && !ends[e].wants_read()) {
+        if !any && (input.is_empty() || !ends[e].wants_read()) {
             break;
         }
     }
