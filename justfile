@@ -47,6 +47,11 @@ autobahn *cases:
 fuzz seconds="20":
     .ci/fuzz {{ seconds }}
 
+# Takes each rule of liveness, or the given ones, out of the core: a test with its number has to fail; some minutes, not in CI
+[positional-arguments]
+rules *numbers:
+    tests/rules.sh "$@"
+
 # Licences, bans, sources and advisories of dependencies; not in CI, where installing cargo-deny takes longer than the rest
 deny:
     cargo deny --workspace check

@@ -1,0 +1,488 @@
+#!/usr/bin/env bash
+# Proves that every rule of liveness is held by a test with its number: takes each rule out of the
+# core, one small change at a time, and demands that one of its tests fails.
+#
+#   tests/rules.sh            all rules
+#   tests/rules.sh 5 12 p42   these (pNN: the reconnect rules of core/src/backoff.rs)
+#
+# Works on a copy of the working tree in <target>/rules, never on the tree itself, and takes some
+# minutes; no part of `cargo test`. Each change is an exact replacement that must fit exactly once:
+# one that no longer applies, or does not compile, is an error, and whoever changed the rule says
+# here how to take the new one out. Prints a table: the rule, what was taken out, and how many of
+# which tests fell. Status 1 if a rule survives.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+main() {
+  selected=" $* "
+  root=$(cargo metadata --format-version 1 --no-deps --locked | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/rules
+  copy=$root/workspace log=$root/log
+  # Built for the first run of each change, so not optimised; kept from run to run.
+  export CARGO_TARGET_DIR=$root/target CARGO_TERM_COLOR=never CARGO_INCREMENTAL=1
+  export CARGO_PROFILE_TEST_OPT_LEVEL=0 CARGO_PROFILE_TEST_DEBUG=0
+  export RUST_BACKTRACE=0 PROPTEST_CASES=16
+  mkdir -p "$copy"
+  : >"$root/fell"
+  git ls-files -z --cached --others --exclude-standard | python3 -c "$SYNC" "$copy"
+  cd "$copy"
+
+  build || broken "unchanged: does not compile"
+  all=$(run rule_ --list | sed -n 's/: test$//p')
+  run rule_ >"$log" || broken "unchanged: a test of a rule fails"
+  for rule in {1..15}; do
+    grep -q "rule_$(printf %02d "$rule")_" <<<"$all" || broken "rule $rule: no test has its number"
+  done
+
+  survivors=0 changes=0
+  printf '%-4s  %-66s  %s\n' rule 'taken out' 'tests that fell'
+  rules
+  reconnect
+  ((changes > 0)) || broken "no such rule:$selected"
+  echo "$changes changes, $survivors survived, $((SECONDS / 60)) min $((SECONDS % 60)) s"
+  if [[ $selected == "  " ]]; then
+    sort -u "$root/fell" | comm -23 <(sort <<<"$all") - | sed 's/^/never fell: /'
+  fi
+  ((survivors == 0))
+}
+
+rules() {
+  local heartbeat=heartbeat/mod.rs policy=heartbeat/config.rs drain=heartbeat/drain.rs
+  local connection=connection/mod.rs state=connection/state.rs timers=connection/timers.rs
+  local transmit=connection/transmit.rs receive=connection/receive.rs budget=connection/budget.rs
+
+  out 1 'bytes are no life' $heartbeat \
+    '            self.last_received = now;
+            self.handle_life(now);' \
+    '            self.last_received = now;'
+  out 1 'bytes are life whatever the evidence asked for' $heartbeat \
+    'if self.config.evidence == Evidence::AnyByte {' 'if true {'
+  out 1 'a frame is life also where only the pong is' $heartbeat \
+    'if self.config.evidence == Evidence::AnyFrame {' 'if true {'
+  out 1 'a frame is never life' $heartbeat \
+    'if self.config.evidence == Evidence::AnyFrame {' 'if false {'
+
+  out 2 'what went out does not make a ping due' $heartbeat \
+    'Mode::Idle => self.last_received.min(self.last_sent),' 'Mode::Idle => self.last_received,'
+  out 2 'what came in does not make a ping due' $heartbeat \
+    'Mode::Idle => self.last_received.min(self.last_sent),' 'Mode::Idle => self.last_sent,'
+  out 2 'periodic pings wait for silence' $heartbeat \
+    'Mode::Periodic => self.awaiting_since,' 'Mode::Periodic => self.last_received.min(self.last_sent),'
+  out 2 'a passive heartbeat expects nothing' $heartbeat \
+    'if heartbeat.config.mode == Mode::Passive {' 'if false {'
+  out 2 'another ping goes out while one is outstanding' $heartbeat \
+    'if self.phase == Phase::Quiet && self.ping_due() <= now {' \
+    'let again = self.phase == Phase::Awaiting && self.awaiting_since.saturating_add(self.interval()) <= now;
+        if again || self.phase == Phase::Quiet && self.ping_due() <= now {'
+
+  out 3 'a pong for an earlier ping is a sample' $heartbeat \
+    'sequence == self.sequence && !self.latest_is_answered;' 'sequence > 0 && !self.latest_is_answered;'
+  out 3 'the same pong again is a sample' $heartbeat \
+    'sequence == self.sequence && !self.latest_is_answered;' 'sequence == self.sequence;'
+  out 3 'the nonce of a pong is not looked at' $heartbeat \
+    'let ours = u32::from_be_bytes(*nonce) == self.nonce;' 'let ours = !nonce.is_empty();'
+  out 3 'all connections have one nonce' $heartbeat \
+    'heartbeat.nonce = heartbeat.draw();' 'heartbeat.nonce = 7;'
+  out 3 'pings are not numbered' $heartbeat \
+    'self.sequence = self.sequence.wrapping_add(1);' 'self.sequence = 1;'
+  out 3 'a sample may span a pause that ends with the pong' $heartbeat \
+    'if is_early || self.is_spoiled || self.is_late(now) {' 'if is_early || self.is_spoiled {'
+  out 3 'a sample may span a pause that ended before the pong' $heartbeat \
+    'if is_early || self.is_spoiled || self.is_late(now) {' 'if is_early || self.is_late(now) {'
+
+  out 4 'the clock starts when the ping is handed out' $heartbeat \
+    '        self.phase = Phase::Queued;
+' \
+    '        self.phase = Phase::Awaiting;
+        self.awaiting_since = self.now;
+        self.deadline = self.earliest_deadline(self.now);
+'
+  out 4 "the clock starts with the ping's first byte" $transmit \
+    'take_if(|end| *end <= outgoing.taken)' 'take_if(|_| outgoing.taken > 0)'
+
+  out 5 'expiry does not wait for output in front of the ping' $heartbeat \
+    '        if self.phase != Phase::Awaiting {
+            return;
+        }
+        let read =' \
+    '        if matches!(self.phase, Phase::Quiet | Phase::Dead(_)) {
+            return;
+        }
+        let read ='
+  out 5 'the clock is not extended' $heartbeat \
+    '.min(self.longest_extension()),' '.min(Duration::ZERO),'
+  out 5 'the extension has no bound' $heartbeat \
+    '.min(self.longest_extension()),' '.min(Duration::MAX),'
+  out 5 'a stall is never judged' $drain \
+    'None => self.progress_at.saturating_add(timeout),' 'None => Instant::MAX,'
+  out 5 'progress does not postpone a stall' $drain \
+    'if taken > 0 || (blocked && self.open_since.is_some()) {' 'if blocked && self.open_since.is_some() {'
+  out 5 'bytes taken are life' $heartbeat \
+    '            self.last_sent = now;
+            self.unanswered_bytes' \
+    '            self.last_sent = now;
+            self.last_received = now;
+            self.handle_life(now);
+            self.unanswered_bytes'
+
+  out 6 'time alone judges, without a read' $heartbeat \
+    'let read = self.last_would_block.min(now);' 'let read = now;'
+  out 6 'bytes behind the deadline are too late' $heartbeat \
+    '        if !self.is_alive() {
+            return;
+        }
+        self.suspect = false;' \
+    '        if !self.is_alive() || self.phase == Phase::Awaiting && now >= self.death_deadline() {
+            return;
+        }
+        self.suspect = false;'
+  out 6 'our own lateness changes nothing' $heartbeat \
+    'if late.is_zero() || !self.is_alive() {' 'if true {'
+  out 6 'a pause pardons without a fresh ping' $heartbeat \
+    '_ => self.make_ping(),' '_ => self.awaiting_since = now,'
+  out 6 'any lateness is a pause' $heartbeat \
+    'let is_pause = late > self.config.local_pause();' 'let is_pause = true;'
+  out 6 'what has yet to fall due waits no longer after a pause' $heartbeat \
+    'self.awaiting_since = self.awaiting_since.saturating_add(missing).min(now);' ''
+  out 6 'a pause is held against the transport' $heartbeat \
+    'drain.pardon(now);
+        }
+        if self.phase != Phase::Awaiting {' \
+    'let _ = drain;
+        }
+        if self.phase != Phase::Awaiting {'
+  out 6 'a reader that was away is no reason to wait for the frame' $heartbeat \
+    '            self.pardon_unread(now);
+' ''
+  out 6 'resumed does nothing' $heartbeat \
+    '            self.make_ping();
+        }
+        self.pardon(now);' \
+    '        }'
+  out 6 'resumed sends no ping where none was outstanding' $heartbeat \
+    'if self.phase == Phase::Quiet && self.config.mode != Mode::Off {' 'if false {'
+  out 6 'resumed forgets the transport' $heartbeat \
+    'drain.pardon(now);
+        }
+        if self.phase == Phase::Quiet' \
+    'let _ = drain;
+        }
+        if self.phase == Phase::Quiet'
+  out 6 'a pause is held against the handshake' $state \
+    'if late > self.heartbeat.local_pause() {' 'if false {'
+
+  out 7 'nobody is suspected' $heartbeat \
+    '            self.suspect = true;
+        }
+        if read' \
+    '        }
+        if read'
+  out 7 'nobody recovers' $heartbeat \
+    '        self.suspect = false;
+        if' \
+    '        if'
+  out 7 'suspicion has no time of its own' $policy \
+    'self.suspect_after.unwrap_or(half(self.timeout))' 'half(self.timeout)'
+
+  out 8 'the timeout is doubled' $heartbeat \
+    'self.config.timeout.saturating_add(self.extension());' \
+    'self.config.timeout.saturating_mul(2).saturating_add(self.extension());'
+  out 8 'what went out postpones the ping' $heartbeat \
+    'Mode::Idle => self.last_received.min(self.last_sent),' 'Mode::Idle => self.last_received.max(self.last_sent),'
+  out 8 'jitter lengthens the interval' $heartbeat \
+    '.saturating_sub(unit.saturating_mul(self.early))' '.saturating_add(unit.saturating_mul(self.early))'
+
+  out 9 'two pings at once' $heartbeat \
+    '        self.early = self.draw_early(self.config.jitter_percent);
+' \
+    '        self.early = self.draw_early(self.config.jitter_percent);
+        if self.sequence == 1 {
+            return self.make_ping();
+        }
+'
+  out 9 'a late ping is dated back' $heartbeat \
+    '        self.awaiting_since = now;
+        self.is_spoiled = false;' \
+    '        self.awaiting_since = self.awaiting_since.saturating_add(self.interval());
+        self.is_spoiled = false;'
+  out 9 'the longest interval ends' $heartbeat \
+    '        };
+        since.saturating_add(self.interval())' \
+    '        };
+        since.saturating_add(self.interval().min(Duration::from_secs(3_600)))'
+  out 9 'the longest timeout ends' $heartbeat \
+    'if read >= self.death_deadline() && self.death_deadline() != Instant::MAX {' \
+    'if read >= self.death_deadline() {'
+  out 9 'an interval of zero is accepted' $policy \
+    'if self.pings() && self.interval.is_zero() {' 'if false {'
+  out 9 'a timeout of zero is accepted' $policy 'if self.timeout.is_zero() {' 'if false {'
+  out 9 'suspicion after death is accepted' $policy 'after.is_zero() || after > self.timeout' 'after.is_zero()'
+  out 9 'a stall or a pause of zero is accepted' $policy \
+    'if self.write_stall_timeout.is_zero() || self.max_local_pause == Some(Duration::ZERO) {' 'if false {'
+  out 9 'any jitter is accepted' $policy 'self.jitter_percent > 50' 'self.jitter_percent > 100'
+
+  out 10 'pongs leave behind data' $transmit \
+    'for payload in outgoing.pongs.iter() {' \
+    'outgoing.commit_staged();
+        outgoing.frame_data(max_frame, keys.as_deref_mut());
+        for payload in outgoing.pongs.iter() {'
+  out 10 'a large message is committed whole' $transmit \
+    'const COMMIT: usize = 64 << 10;' 'const COMMIT: usize = 64 << 20;'
+  out 10 'any number of pongs waits' $transmit \
+    'const MAX_PONGS: usize = 16;' 'const MAX_PONGS: usize = usize::MAX;'
+  out 10 'the oldest pongs are kept' $transmit \
+    'if self.count >= MAX_PONGS {
+            self.clear();' \
+    'if self.count >= MAX_PONGS {
+            return;'
+  out 10 'the bucket never runs empty' $budget \
+    'self.tokens = self.tokens.saturating_sub(1);' ''
+  out 10 'nothing refills the bucket' $budget \
+    'self.tokens = self.tokens.saturating_add(tokens).min(BURST);' 'let _ = tokens;'
+  out 10 'time does not refill the bucket' $budget \
+    'self.add(earned);' ''
+  out 10 'data bytes do not refill the bucket' $budget \
+    'self.add(u32::try_from(bytes >> 10).unwrap_or(u32::MAX));' 'let _ = bytes;'
+  out 10 'messages do not refill the bucket' $budget \
+    'self.add(1);' ''
+  out 10 'pongs that were taken do not refill the bucket' $budget \
+    'self.add(u32::try_from(count).unwrap_or(u32::MAX));' 'let _ = count;'
+  out 10 'nobody is told of a flood' $receive \
+    'self.flood_unreported = true;' ''
+  out 10 'a flood is told and goes on' $receive \
+    'Standing::Excess => Err(LimitExceeded::ControlFlood.into()),' 'Standing::Excess => Ok(()),'
+
+  out 11 'a dead peer is sent no Close' $state \
+    'ending.silence = silence;' 'ending.silence = silence;
+            ending.close = CloseStage::None;'
+  out 11 'a dead peer has the time of a closing handshake' $state \
+    'let linger = self.config.linger;' 'let linger = self.config.close_timeout;'
+  out 11 'a dead peer is waited for' $state \
+    'EndingKind::Dead => said || self.stream_ended,' 'EndingKind::Dead => self.stream_ended,'
+  out 11 'traffic extends the closing handshake' $connection \
+    'Phase::Ending(_) => self.receive_frames(now, input),' \
+    'Phase::Ending(_) => {
+                if let Phase::Ending(ending) = &mut self.phase {
+                    ending.deadline = now.saturating_add(self.config.close_timeout);
+                }
+                self.receive_frames(now, input)
+            }'
+  out 11 'the closing handshake has no deadline' $state \
+    'if now < ending.deadline {' 'if true {'
+  out 11 'the server waits for the client to close TCP' $state \
+    'said && (role == Role::Server || self.stream_ended)' 'said && self.stream_ended'
+  out 11 'the client closes TCP first' $state \
+    'said && (role == Role::Server || self.stream_ended)' 'said'
+  out 11 'a Close that we sent is not waited for' $state \
+    'EndingKind::Failing | EndingKind::Refused => said && self.stream_ended,' \
+    'EndingKind::Failing | EndingKind::Refused => said,'
+  out 11 'nobody is told to half-close' $state \
+    '        silent
+            && self.close.is_done()
+            &&' \
+    '        false
+            && silent
+            &&'
+
+  out 12 'the opening handshake has no deadline' $state \
+    'if now < opening.deadline {' 'if true {'
+  out 12 'a trickle extends the opening handshake' $connection \
+    'Phase::Opening(_) => self.receive_head(now, input),' \
+    'Phase::Opening(_) => {
+                if let Phase::Opening(opening) = &mut self.phase {
+                    opening.deadline = now.saturating_add(self.config.handshake_timeout);
+                }
+                self.receive_head(now, input)
+            }'
+  out 12 'an idle connection stays' $timers 'is_due(self.idle_deadline(), now)' 'false'
+  out 12 'any byte is use' $connection \
+    '                self.heartbeat.handle_received(now);
+' \
+    '                self.heartbeat.handle_received(now);
+                if let Some(timers) = self.optional_timers() {
+                    timers.message_ended(now, true);
+                }
+'
+  out 12 'sending is no use' $timers 'self.is_sending = true;' ''
+  out 12 'an old connection stays' $timers 'is_due(self.too_old, now)' 'false'
+  out 12 'all connections grow old at once' $timers \
+    'config.max_age.saturating_sub(early)' 'config.max_age'
+  out 12 'a message may take for ever' $timers 'is_due(self.message_deadline(), read)' 'false'
+  out 12 'a message is late that nobody looked for' $timers \
+    'is_due(self.message_deadline(), read)' 'is_due(self.message_deadline(), now)'
+  out 12 'the heartbeat hides the other timers' $timers \
+    'Some(deadline) if deadline <= limit => {' 'Some(deadline) if deadline <= Instant::MAX => {'
+  out 12 'the other timers hide the heartbeat' $timers \
+    'Some(deadline) if deadline <= limit => {' 'Some(deadline) if limit == Instant::MAX => {'
+
+  out 13 'nothing is drawn' $heartbeat \
+    'saturating_mul(most) >> 32;' 'saturating_mul(most) >> 63;'
+  out 13 'first pings come at once' $heartbeat \
+    'self.early = self.draw_early(spread);' 'self.early = 0;'
+  out 13 'first pings are jittered as later ones' $heartbeat \
+    '            0
+        } else {
+            50' \
+    '            0
+        } else {
+            self.config.jitter_percent'
+  out 13 'later pings come at once' $heartbeat \
+    'self.early = self.draw_early(self.config.jitter_percent);' 'self.early = 0;'
+  out 13 'zero does not switch it off' $heartbeat \
+    '            0
+        } else {
+            50' \
+    '            50
+        } else {
+            50'
+
+  out 14 'we ask with a ping frame' $transmit \
+    'Some(application) if application.sends && !outgoing.inside_message => {' \
+    'Some(application) if application.sends && false => {'
+  out 14 'we ask between the fragments of a message' $transmit \
+    'Some(application) if application.sends && !outgoing.inside_message => {' \
+    'Some(application) if application.sends => {'
+  out 14 'the answer to us is nothing' $receive \
+    'self.heartbeat.handle_pong(now, &payload);' 'let _ = (now, payload);'
+  out 14 'the answer to us is also a message' $receive \
+    'self.heartbeat.handle_pong(now, &payload);
+            return true;' \
+    'self.heartbeat.handle_pong(now, &payload);
+            return false;'
+  out 14 'we do not answer' $receive \
+    '                self.queue_answer();
+' ''
+  out 14 'what we answer is also a message' $receive \
+    '                self.queue_answer();
+            }
+            return true;' \
+    '                self.queue_answer();
+            }
+            return false;'
+  out 14 'we answer between the parts of a message' $transmit \
+    'if outgoing.unfinished.is_some() {
+            outgoing.owes_answer = true;' \
+    'if false {
+            outgoing.owes_answer = true;'
+
+  out 15 'the old policy stays' $heartbeat \
+    '        self.config = Arc::new(config);
+' ''
+  out 15 'the old deadline stays' $heartbeat \
+    '        self.begin();
+        Ok(())' \
+    '        Ok(())'
+  out 15 'an outstanding ping survives the end of pings' $heartbeat \
+    '_ => Phase::Quiet,
+                };' \
+    '_ => self.phase,
+                };'
+  out 15 'the time before the change counts' $heartbeat \
+    '                self.awaiting_since = now;
+                self.phase = match after' \
+    '                self.phase = match after'
+  out 15 'a policy that cannot work is taken' $heartbeat \
+    'config.validate()?;
+        let now' \
+    'let now'
+}
+
+reconnect() {
+  local backoff=backoff.rs
+  out p40 'delays are not random' $backoff \
+    'Duration::from_nanos(u64::try_from(product >> 64).unwrap_or(u64::MAX))' \
+    'Duration::from_nanos(u64::try_from(product >> 127).unwrap_or(u64::MAX)).max(ceiling)'
+  out p40 'delays do not double' $backoff '.saturating_mul(2u64.saturating_pow(doublings))' \
+    '.saturating_mul(u64::from(doublings > 0).saturating_add(1))'
+  out p40 'delays have no cap' $backoff '.min(self.config.cap)' ''
+  out p40 'the first delay is zero' $backoff 'None => self.config.first,' 'None => Duration::ZERO,'
+  out p41 'any uptime starts over' $backoff '>= self.config.min_uptime' '>= Duration::ZERO'
+  out p41 'no uptime starts over' $backoff '>= self.config.min_uptime' '> Duration::MAX'
+  out p42 'nothing is fatal' $backoff \
+    'if (self.config.classify)(outcome) == RetryClass::Fatal {' 'if false {'
+  out p42 'Retry-After is ignored' $backoff \
+    'outcome.retry_after().unwrap_or_default()' 'Duration::ZERO'
+  out p43 'delays are not random' $backoff \
+    'Duration::from_nanos(u64::try_from(product >> 64).unwrap_or(u64::MAX))' \
+    'Duration::from_nanos(u64::try_from(product >> 127).unwrap_or(u64::MAX)).max(ceiling)'
+  out p44 'generations are not told apart' $backoff \
+    'if generation == self.generation => Ok(())' 'if generation.0 > 0 => Ok(())'
+  out p45 'hints do nothing' $backoff 'until: until.min(soon),' 'until: until.max(until),'
+  out p45 'hints are not spread' $backoff \
+    'let soon = self.now.max(floor).saturating_add(delay);' 'let soon = self.now.max(floor);'
+}
+
+# Takes something out of a rule: rule, what that means, file, text, text instead.
+out() {
+  local rule=$1 what=$2 file=core/src/$3 tests fell
+  [[ $selected == "  " || $selected == *" $rule "* ]] || return 0
+  changes=$((changes + 1))
+  cp "$file" "$root/original"
+  python3 -c "$REPLACE" "$file" "$4" "$5" || broken "rule $rule, '$what': no longer applies; say here how to take it out"
+  if [[ $rule == p* ]]; then
+    tests=$rule
+  else
+    tests=rule_$(printf %02d "$rule")
+  fi
+  build "$tests" || broken "rule $rule, '$what': does not compile"
+  local status=0
+  run "${tests}_" >"$log" || status=$?
+  fell=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$log")
+  cp "$root/original" "$file"
+  if ((status == 0)); then
+    survivors=$((survivors + 1))
+    fell='SURVIVES'
+  elif ((status == 124)); then
+    fell="${fell:+$fell }(does not end)"
+  elif [[ -z $fell ]]; then
+    broken "rule $rule, '$what': the tests did not run"
+  fi
+  tr ' ' '\n' <<<"$fell" >>"$root/fell"
+  printf '%-4s  %-66s  %s\n' "$rule" "$what" "$(sed 's/.*:://' <<<"$fell" | paste -sd' ')"
+}
+
+# Builds the tests of a rule; `run` runs what was built last.
+build() {
+  case ${1-} in
+    p*) TARGET=(-p wspulse-core --lib) ;;
+    *) TARGET=(-p wspulse-tests --test rules) ;;
+  esac
+  cargo test --locked "${TARGET[@]}" --no-run >"$log" 2>&1
+}
+
+# A filter, and options of the harness. What does not end is as good as a failure.
+run() {
+  timeout 120 cargo test --locked "${TARGET[@]}" -- "$@" 2>&1
+}
+
+broken() {
+  [[ ! -s $log ]] || grep -E '^error|FAILED|panicked' -A4 "$log" | head -40 >&2 || true
+  echo "rules: $1" >&2
+  exit 2
+}
+
+# Makes the copy what the tree is; touches only what differs, so that little is built again.
+SYNC='
+import pathlib, shutil, sys
+copy = pathlib.Path(sys.argv[1])
+names = {name for name in sys.stdin.read().split("\0") if name and pathlib.Path(name).is_file()}
+for name in names:
+    here, there = pathlib.Path(name), copy / name
+    if not there.is_file() or there.read_bytes() != here.read_bytes():
+        there.parent.mkdir(parents=True, exist_ok=True)
+        there.write_bytes(here.read_bytes())
+for there in copy.rglob("*"):
+    if there.is_file() and str(there.relative_to(copy)) not in names:
+        there.unlink()
+'
+
+REPLACE='
+import pathlib, sys
+path, old, new = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+text = path.read_text()
+count = text.count(old)
+if count != 1:
+    sys.exit(f"{path}: found {count} times, not once:\n{old}")
+path.write_text(text.replace(old, new))
+'
+
+main "$@"
