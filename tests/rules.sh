@@ -50,7 +50,7 @@ main() {
 }
 
 rules() {
-  local heartbeat=heartbeat/mod.rs policy=heartbeat/config.rs drain=heartbeat/drain.rs
+  local heartbeat=heartbeat policy=heartbeat/config.rs drain=heartbeat/drain.rs
   local connection=connection/mod.rs state=connection/state.rs timers=connection/timers.rs
   local transmit=connection/transmit.rs receive=connection/receive.rs budget=connection/budget.rs
 
@@ -424,6 +424,8 @@ out() {
   local rule=$1 what=$2 file=core/src/$3 tests fell
   [[ $selected == "  " || $selected == *" $rule "* ]] || return 0
   changes=$((changes + 1))
+  # A folder stands for the one file in it that has the pattern.
+  [[ ! -d $file ]] || file=$(python3 -c "$FIND" "$file" "$4") || broken "rule $rule, '$what': no longer applies; say here how to take it out"
   cp "$file" "$root/original"
   : >"$log"
   python3 -c "$REPLACE" "$file" "$4" "$5" || broken "rule $rule, '$what': no longer applies; say here how to take it out"
@@ -482,6 +484,14 @@ for name in names:
 for there in copy.rglob("*"):
     if there.is_file() and str(there.relative_to(copy)) not in names:
         there.unlink()
+'
+
+FIND='
+import sys
+from pathlib import Path
+folder, pattern = sys.argv[1:]
+found = [file for file in Path(folder).glob("*.rs") if pattern in file.read_text()]
+sys.exit(1) if len(found) != 1 else print(found[0])
 '
 
 REPLACE='

@@ -175,17 +175,6 @@ fn rule_06_who_does_not_read_cannot_judge() {
     assert_ne!(server.state(), State::Open, "one, and it found nothing");
 }
 
-/// Bytes that are handed in before death is declared win, however late.
-#[test]
-fn rule_06_bytes_handed_in_always_win() {
-    let mut server = awaiting();
-    server.handle_timeout(at(2_400));
-    feed(&mut server, at(2_450), &[0x82]);
-    server.handle_would_block(at(2_450));
-    server.handle_timeout(at(2_450));
-    assert_eq!(server.state(), State::Open);
-}
-
 /// What fell due while we did not run kills nobody: one fresh ping, the full timeout.
 #[test]
 fn rule_06_our_own_pause_is_not_held_against_the_peer() {
