@@ -172,7 +172,7 @@ fn an_idle_open_server_connection_holds_no_heap() {
     drop(server);
 }
 
-/// R7: a header that claims the limit, and nothing after it.
+/// A header that claims the limit, and nothing after it.
 #[test]
 fn a_header_alone_costs_less_than_a_kibibyte() {
     for opcode in [opcode::BINARY, opcode::TEXT] {
@@ -223,7 +223,7 @@ fn memory_follows_what_arrived() {
     }
 }
 
-/// R3, first half: fragments of 64 bytes are joined as they come.
+/// Fragments of 64 bytes are joined as they come.
 #[test]
 fn memory_follows_what_arrived_in_fragments() {
     let mut bytes = Frame::new(opcode::BINARY, &[1; 64])
@@ -244,7 +244,7 @@ fn memory_follows_what_arrived_in_fragments() {
     );
 }
 
-/// R1: a million pings from a peer that never reads: bounded while it lasts, and it ends.
+/// A million pings from a peer that never reads: bounded while it lasts, and it ends.
 #[test]
 fn a_ping_flood_is_bounded() {
     let mut server = open(Role::Server, &with_heartbeat(HeartbeatConfig::default()));
@@ -289,7 +289,7 @@ fn unread_pongs_are_bounded_without_a_flood() {
     assert!((100..8 << 10).contains(&peak), "{peak} bytes");
 }
 
-/// R9: the application writes, the peer reads nothing: the message comes back at the mark.
+/// The application writes, the peer reads nothing: the message comes back at the mark.
 #[test]
 fn output_has_a_high_water_mark() {
     let mut server = open(Role::Server, &with_heartbeat(HeartbeatConfig::off()));
