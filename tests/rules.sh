@@ -52,7 +52,7 @@ main() {
 rules() {
   local heartbeat=heartbeat policy=heartbeat/config.rs drain=heartbeat/drain.rs
   local connection=connection/mod.rs state=connection/state.rs timers=connection/timers.rs
-  local transmit=connection/transmit.rs receive=connection/receive.rs budget=connection/budget.rs
+  local transmit=connection receive=connection/receive.rs budget=connection/budget.rs
 
   out 1 'bytes are no life' $heartbeat \
     '            self.last_received = now;

@@ -1,6 +1,7 @@
 //! One WebSocket connection, from the first byte of its handshake to its last deadline.
 
 mod budget;
+mod outgoing;
 mod receive;
 mod snapshot;
 mod state;
@@ -12,11 +13,11 @@ use alloc::sync::Arc;
 use core::fmt;
 
 use budget::ControlBucket;
+use outgoing::Outgoing;
 use receive::Incoming;
 pub use snapshot::{Snapshot, State, TimeoutReason};
 use state::{Ending, Opening, OpeningSide};
 use timers::OptionalTimers;
-use transmit::Outgoing;
 pub use transmit::Transmit;
 
 use crate::close::{CloseCode, CloseFrame};

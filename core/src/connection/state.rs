@@ -28,8 +28,8 @@ use core::time::Duration;
 
 use bytestring::ByteString;
 
+use super::outgoing::Outgoing;
 use super::timers::OptionalTimers;
-use super::transmit::Outgoing;
 use super::{Connection, Extras, Phase, Snapshot, State};
 use crate::close::{CloseCode, CloseFrame};
 use crate::error::{Cause, Closed, Initiator, LimitExceeded, ProtocolError};

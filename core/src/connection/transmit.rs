@@ -2,44 +2,28 @@
 //!
 //! Messages wait as shared payloads. When everything committed has been taken, a refill picks
 //! *failing close, pong, ping, data, graceful close*, gathers small frames into one buffer, and
-//! commits at most [`COMMIT`] bytes. What is committed never changes; so a control frame waits for
+//! commits at most 64 KiB. What is committed never changes; so a control frame waits for
 //! at most one commit, and the transport may be offered the same bytes again.
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::outgoing::{Outgoing, push_frame};
 use super::state::{CloseStage, Ending};
 use super::{Connection, Phase};
 use crate::close::CloseFrame;
 use crate::config::Config;
 use crate::error::SendError;
-use crate::frame::{FrameHeader, Opcode, mask};
+use crate::frame::Opcode;
 use crate::heartbeat::Heartbeat;
 use crate::message::Message;
 use crate::seed::SeedRng;
 use crate::time::Instant;
 
-/// No more payload than this is committed at once, so that no control frame waits for more: only
-/// the headers and control frames beside it, or one frame that is longer.
-const COMMIT: usize = 64 << 10;
-
-/// Payloads above this leave a server as they are, beside the buffer; copying less costs less
-/// than a second slice.
-const GATHER: usize = 16 << 10;
-
-/// Messages up to this length are framed when they are queued, which spares them a place in the
-/// queue; the payload is free again at once.
-const STAGE: usize = 4 << 10;
-
 /// A drained buffer of up to this size, enough for any control frame of a server, waits for the
 /// next one; larger ones are freed at once.
 const RETAIN: usize = 128;
-
-/// Unsent pongs beyond these are replaced by the newest (RFC 6455 §5.5.3 allows answering only
-/// the newest; peers that insist on ten answers exist).
-const MAX_PONGS: usize = 16;
 
 /// Unsent pings of the application.
 const MAX_PINGS: usize = 16;
@@ -50,8 +34,8 @@ const MAX_PINGS: usize = 16;
 /// [`handle_transmitted`](Connection::handle_transmitted).
 #[derive(Clone, Copy, Debug)]
 pub struct Transmit<'a> {
-    first: &'a [u8],
-    second: &'a [u8],
+    pub(super) first: &'a [u8],
+    pub(super) second: &'a [u8],
 }
 
 impl<'a> Transmit<'a> {
@@ -73,317 +57,6 @@ impl<'a> Transmit<'a> {
     #[expect(clippy::len_without_is_empty, reason = "never empty")]
     pub const fn len(&self) -> usize {
         self.first.len().saturating_add(self.second.len())
-    }
-}
-
-/// Everything on its way out. Exists only while there is something.
-#[derive(Default)]
-pub(super) struct Outgoing {
-    /// A head of the opening handshake, before everything else.
-    head: Vec<u8>,
-    /// Committed bytes, of which the transport took `taken`; then those of `tail`.
-    wire: Vec<u8>,
-    taken: usize,
-    tail: Bytes,
-    /// Where in `wire` the heartbeat's ping ends.
-    ping_end: Option<usize>,
-    /// Whether the commit carries the heartbeat's ping, or ends with the Close frame.
-    has_ping: bool,
-    has_close: bool,
-    pongs: Pongs,
-    pongs_committed: usize,
-    pings: VecDeque<Bytes>,
-    /// Short whole messages, framed when they were queued and not committed yet. They come before
-    /// all of `parts`.
-    staged: Vec<u8>,
-    parts: VecDeque<Part>,
-    /// Whether the last data frame committed was not the last of its message.
-    inside_message: bool,
-    /// Payload bytes in `parts` that are not framed yet.
-    unframed: usize,
-    /// The kind of the message that the application is sending in parts.
-    unfinished: Option<Opcode>,
-    /// Whether an application heartbeat is to be answered behind that message.
-    owes_answer: bool,
-}
-
-/// Payloads of pongs we owe, each behind a byte with its length. Kept in one buffer, so that
-/// answering pings allocates nothing while they keep coming.
-#[derive(Default)]
-struct Pongs {
-    bytes: Vec<u8>,
-    count: usize,
-}
-
-impl Pongs {
-    /// Rule 10: a bounded number, and beyond it the newest.
-    fn push(&mut self, payload: &[u8]) {
-        if self.count >= MAX_PONGS {
-            self.clear();
-        }
-        self.bytes
-            .push(u8::try_from(payload.len()).unwrap_or(u8::MAX));
-        self.bytes.extend_from_slice(payload);
-        self.count = self.count.saturating_add(1);
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.count = 0;
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = &*self.bytes;
-        core::iter::from_fn(move || {
-            let (&length, bytes) = rest.split_first()?;
-            let (payload, after) = bytes.split_at_checked(usize::from(length))?;
-            rest = after;
-            Some(payload)
-        })
-    }
-}
-
-/// A message, or a part of one, that waits to be framed.
-struct Part {
-    payload: Bytes,
-    framed: usize,
-    /// The opcode of the next frame.
-    opcode: Opcode,
-    last: bool,
-    /// The frame that is committed in part: what is missing, and its masking key.
-    frame_left: usize,
-    mask: Option<[u8; 4]>,
-}
-
-impl Outgoing {
-    /// Starts with bytes that are no frame: a head of the opening handshake.
-    pub(super) fn from_head(head: Vec<u8>) -> Self {
-        Self {
-            head,
-            ..Self::default()
-        }
-    }
-
-    fn committed(&self) -> usize {
-        self.wire
-            .len()
-            .saturating_sub(self.taken)
-            .saturating_add(self.tail.len())
-    }
-
-    fn is_drained(&self) -> bool {
-        self.committed() == 0
-    }
-
-    fn has_data(&self) -> bool {
-        !self.is_drained() || !self.staged.is_empty() || !self.parts.is_empty()
-    }
-
-    fn first_chunk(&self) -> usize {
-        self.lend().map_or(0, |transmit| transmit.first.len())
-    }
-
-    /// Whether nothing that will be written is left.
-    pub(super) fn is_silent(&self) -> bool {
-        self.is_drained() && self.head.is_empty()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.is_drained() && !self.has_frames() && self.unfinished.is_none() && !self.inside_message
-    }
-
-    fn has_frames(&self) -> bool {
-        !self.head.is_empty()
-            || self.pongs.count > 0
-            || !self.pings.is_empty()
-            || !self.staged.is_empty()
-            || !self.parts.is_empty()
-    }
-
-    pub(super) fn buffered_amount(&self) -> usize {
-        self.committed()
-            .saturating_add(self.head.len())
-            .saturating_add(self.staged.len())
-            .saturating_add(self.unframed)
-    }
-
-    /// What the queue costs: a place in it counts too, or empty messages would be free.
-    fn held(&self) -> usize {
-        let places = self.parts.len().saturating_mul(size_of::<Part>());
-        self.buffered_amount().saturating_add(places)
-    }
-
-    fn lend(&self) -> Option<Transmit<'_>> {
-        let wire = self.wire.get(self.taken..).unwrap_or_default();
-        match (wire, &*self.tail) {
-            ([], []) => None,
-            ([], tail) => Some(Transmit {
-                first: tail,
-                second: &[],
-            }),
-            (wire, tail) => Some(Transmit {
-                first: wire,
-                second: tail,
-            }),
-        }
-    }
-
-    /// The transport took `written` bytes, at most what was lent.
-    fn take(&mut self, written: usize) {
-        let of_wire = self.wire.len().saturating_sub(self.taken).min(written);
-        self.taken = self.taken.saturating_add(of_wire);
-        let of_tail = written.saturating_sub(of_wire).min(self.tail.len());
-        if of_tail > 0 {
-            drop(self.tail.split_to(of_tail));
-        }
-    }
-
-    fn push(&mut self, payload: Bytes, opcode: Opcode, last: bool) {
-        self.unframed = self.unframed.saturating_add(payload.len());
-        let part = Part {
-            payload,
-            framed: 0,
-            opcode,
-            last,
-            frame_left: 0,
-            mask: None,
-        };
-        self.parts.push_back(part);
-    }
-
-    /// Whether a message of `len` bytes can be framed at once: it is short, no longer one waits
-    /// before it, and what is framed stays within a commit.
-    fn can_stage(&self, len: usize, max_frame: usize) -> bool {
-        let staged = self.staged.len().saturating_add(len);
-        len <= STAGE.min(max_frame) && self.parts.is_empty() && staged <= COMMIT
-    }
-
-    fn stage(&mut self, opcode: Opcode, payload: &[u8], keys: Option<&mut SeedRng>) {
-        push_frame(&mut self.staged, opcode, payload, keys);
-    }
-
-    /// Commits what is staged, without a copy where nothing goes before it.
-    fn commit_staged(&mut self) {
-        if self.wire.is_empty() {
-            core::mem::swap(&mut self.wire, &mut self.staged);
-        } else {
-            self.wire.append(&mut self.staged);
-        }
-    }
-
-    /// Forgets what is not committed, but for a frame that is committed in part and, unless the
-    /// peer is gone, the short messages that are framed already.
-    pub(super) fn drop_uncommitted(&mut self, is_peer_there: bool) {
-        self.pongs.clear();
-        self.pings.clear();
-        if !is_peer_there {
-            self.staged.clear();
-        }
-        self.parts.truncate(1);
-        self.unfinished = None;
-        self.unframed = 0;
-        let Some(part) = self.parts.front_mut() else {
-            return;
-        };
-        if part.frame_left == 0 {
-            self.parts.clear();
-        } else {
-            part.payload
-                .truncate(part.framed.saturating_add(part.frame_left));
-            self.unframed = part.frame_left;
-        }
-    }
-
-    fn is_inside_frame(&self) -> bool {
-        self.parts.front().is_some_and(|part| part.frame_left > 0)
-    }
-
-    fn has_room(&self) -> bool {
-        self.wire.len() < COMMIT && self.tail.is_empty()
-    }
-
-    /// Commits the next frames of messages, as far as there is room.
-    fn frame_data(&mut self, max_frame: usize, mut keys: Option<&mut SeedRng>) {
-        if let Some(part) = self.parts.front()
-            && (keys.is_some() || part.is_gathered())
-        {
-            let expected = self.unframed.min(COMMIT);
-            self.wire
-                .reserve(expected.saturating_add(FrameHeader::MAX_LEN));
-        }
-        while self.tail.is_empty()
-            && let Some(part) = self.parts.front_mut()
-        {
-            let length = self.wire.len().saturating_add(part.next_length(max_frame));
-            if length > COMMIT && !self.wire.is_empty() {
-                return;
-            }
-            let fin = part.begin_frame(&mut self.wire, max_frame, keys.as_deref_mut());
-            self.inside_message = !fin;
-            self.commit_payload();
-        }
-    }
-
-    /// Commits payload of the frame in progress, as far as there is room.
-    fn commit_payload(&mut self) {
-        let Some(part) = self.parts.front_mut() else {
-            return;
-        };
-        let length = part.commit_payload(&mut self.wire, &mut self.tail);
-        self.unframed = self.unframed.saturating_sub(length);
-        if part.frame_left == 0 && part.framed == part.payload.len() {
-            self.parts.pop_front();
-        }
-    }
-}
-
-impl Part {
-    /// The length of the next frame.
-    fn next_length(&self, max_frame: usize) -> usize {
-        self.payload
-            .len()
-            .saturating_sub(self.framed)
-            .min(max_frame)
-    }
-
-    /// Whether an unmasked payload is copied into the buffer.
-    fn is_gathered(&self) -> bool {
-        self.payload.len().saturating_sub(self.framed) <= GATHER
-    }
-
-    /// Commits the header of the next frame; tells whether it ends the message.
-    fn begin_frame(
-        &mut self,
-        wire: &mut Vec<u8>,
-        max_frame: usize,
-        keys: Option<&mut SeedRng>,
-    ) -> bool {
-        let length = self.next_length(max_frame);
-        let fin = self.last && self.framed.saturating_add(length) == self.payload.len();
-        self.mask = keys.map(SeedRng::next_mask);
-        push_header(wire, self.opcode, fin, length, self.mask);
-        self.opcode = Opcode::Continuation;
-        self.frame_left = length;
-        fin
-    }
-
-    /// Commits payload of the frame in progress; returns how many bytes.
-    fn commit_payload(&mut self, wire: &mut Vec<u8>, tail: &mut Bytes) -> usize {
-        let length = if self.mask.is_none() && self.frame_left > GATHER {
-            let end = self.framed.saturating_add(self.frame_left);
-            *tail = self.payload.slice(self.framed..end.min(self.payload.len()));
-            tail.len()
-        } else {
-            let length = self.frame_left.min(COMMIT);
-            let end = self.framed.saturating_add(length);
-            let payload = self.payload.get(self.framed..end).unwrap_or_default();
-            extend(wire, payload, self.mask);
-            self.mask = self.mask.map(|key| mask::rotate(key, length));
-            length
-        };
-        self.framed = self.framed.saturating_add(length);
-        self.frame_left = self.frame_left.saturating_sub(length);
-        length
     }
 }
 
@@ -663,26 +336,4 @@ fn commit_close(outgoing: &mut Outgoing, ending: &mut Ending, keys: Option<&mut 
     push_frame(&mut outgoing.wire, Opcode::Close, payload, keys);
     outgoing.has_close = true;
     ending.close = CloseStage::Committed(code);
-}
-
-fn push_frame(wire: &mut Vec<u8>, opcode: Opcode, payload: &[u8], keys: Option<&mut SeedRng>) {
-    let mask = keys.map(SeedRng::next_mask);
-    push_header(wire, opcode, true, payload.len(), mask);
-    extend(wire, payload, mask);
-}
-
-fn push_header(wire: &mut Vec<u8>, opcode: Opcode, fin: bool, len: usize, mask: Option<[u8; 4]>) {
-    let header = FrameHeader::new(opcode, u64::try_from(len).unwrap_or(u64::MAX))
-        .and_then(|header| header.with_fin(fin));
-    // Control payloads were checked when they were queued, and no slice has 2^63 bytes.
-    if let Ok(header) = header {
-        header.with_mask(mask).encode_into(wire);
-    }
-}
-
-fn extend(wire: &mut Vec<u8>, payload: &[u8], mask: Option<[u8; 4]>) {
-    match mask {
-        Some(key) => mask::extend(wire, payload, key),
-        None => wire.extend_from_slice(payload),
-    }
 }
