@@ -4,7 +4,7 @@
 //! no `unsafe`, no `std`. It is told what arrived and what time it is, and answers with what to
 //! send, what happened, and when to wake it. It parses frames, checks text, joins fragments,
 //! answers pings, sends its own, matches pongs, watches every deadline and closes as the RFC
-//! wants. The adapters `wspulse-tokio`, `-std` and `-mio` move its bytes; your own event loop can do
+//! wants. The adapter `wspulse-tokio` moves its bytes; your own event loop can do
 //! the same:
 //!
 //! ```
@@ -104,7 +104,8 @@
 //!    `write_stall_timeout` is a death of its own. That bytes were taken is never a sign of life.
 //! 6. The peer is not blamed for our own pause. Death needs a read attempt at or after the
 //!    deadline that found nothing; a drive that comes later than `max_local_pause` after the
-//!    deadline it asked for kills nobody, but sends one fresh ping with the full timeout.
+//!    deadline it asked for kills nobody, but sends one fresh ping with the full timeout; and what
+//!    has yet to fall due waits for at least as long again as the drive was late.
 //! 7. [`Event::Suspect`] comes before death, [`Event::Recovered`] with the first byte after it.
 //! 8. A peer that falls silent with nothing queued is declared dead at most interval + timeout
 //!    after its last byte.

@@ -278,17 +278,7 @@ impl Connection {
     /// did not offer the subprotocol. Nothing changed.
     pub fn accept(&mut self, now: Instant, accept: &Accept) -> Result<(), Misuse> {
         let now = self.heartbeat.observe(now);
-        let Phase::Opening(opening) = &mut self.phase else {
-            return Err(Misuse::NoRequest);
-        };
-        let OpeningSide::Server {
-            handshake,
-            asked: true,
-        } = &mut opening.side
-        else {
-            return Err(Misuse::NoRequest);
-        };
-        let head = handshake.accept(accept).map_err(|error| match error {
+        let head = self.asked()?.accept(accept).map_err(|error| match error {
             AcceptError::UnofferedSubprotocol => Misuse::SubprotocolNotOffered,
             _ => Misuse::NoRequest,
         })?;
@@ -303,6 +293,22 @@ impl Connection {
     /// [`Misuse::NoRequest`] if no request waits. Nothing changed.
     pub fn reject(&mut self, now: Instant, reject: &Reject) -> Result<(), Misuse> {
         let now = self.heartbeat.observe(now);
+        let response = self
+            .asked()?
+            .reject(reject)
+            .map_err(|_| Misuse::NoRequest)?;
+        self.refuse(
+            now,
+            Cause::Rejected {
+                status: reject.status(),
+            },
+            response,
+        );
+        Ok(())
+    }
+
+    /// The handshake whose request waits for an answer.
+    fn asked(&mut self) -> Result<&mut ServerHandshake, Misuse> {
         let Phase::Opening(opening) = &mut self.phase else {
             return Err(Misuse::NoRequest);
         };
@@ -313,15 +319,7 @@ impl Connection {
         else {
             return Err(Misuse::NoRequest);
         };
-        let response = handshake.reject(reject).map_err(|_| Misuse::NoRequest)?;
-        self.refuse(
-            now,
-            Cause::Rejected {
-                status: reject.status(),
-            },
-            response,
-        );
-        Ok(())
+        Ok(handshake)
     }
 
     /// Queues a message (RFC 6455 §6.1).

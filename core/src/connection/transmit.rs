@@ -1,9 +1,10 @@
 //! Output: what waits, what is committed, and which comes first.
 //!
-//! Messages wait as shared payloads. When everything committed has been taken, a refill picks
-//! *failing close, pong, ping, data, graceful close*, gathers small frames into one buffer, and
-//! commits at most 64 KiB. What is committed never changes; so a control frame waits for
-//! at most one commit, and the transport may be offered the same bytes again.
+//! Messages wait as shared payloads, short ones framed. When everything committed has been taken,
+//! a refill picks *failing close, pong, ping, data, graceful close* (a failing close only lets
+//! short messages that are framed go first), gathers small frames into one buffer, and commits at
+//! most 64 KiB of payload. What is committed never changes; so a control frame waits for at most
+//! one commit, and the transport may be offered the same bytes again.
 
 use alloc::vec::Vec;
 
