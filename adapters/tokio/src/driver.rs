@@ -64,8 +64,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         self.wait(Side::Receive, cx, |driver, cx| {
             loop {
                 if let Some(event) = driver.take_event() {
-                    // Best effort after the last one: whoever holds the stream drops it next.
-                    let _ = driver.drive.shutdown(&mut stream(&mut driver.stream, cx));
+                    driver.half_close(cx);
                     return Poll::Ready(Some(event));
                 }
                 if driver.drive.closed().is_some() {
@@ -279,6 +278,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         self.drive.closed()
     }
 
+    pub(crate) fn has_room(&self) -> bool {
+        self.drive.has_room()
+    }
+
+    /// Tells whether the stream has taken everything that was queued.
+    pub(crate) fn has_flushed(&self) -> bool {
+        !self.drive.wants_write() && !self.drive.has_failed_writing() && !self.is_over()
+    }
+
+    /// Tells whether there is nothing to come but events that wait.
+    pub(crate) fn is_over(&self) -> bool {
+        self.drive.is_over()
+    }
+
     pub(crate) fn send_error(&mut self, error: SendError) -> Error {
         self.drive.send_error(error)
     }
@@ -291,7 +304,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     // ---- the loop
 
     /// Tries each thing once. Pending if nothing moved; then whatever can move next wakes the task.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.is_deaf {
             self.drop_events();
         }
@@ -314,8 +327,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         Poll::Pending
     }
 
-    fn take_event(&mut self) -> Option<Event> {
+    pub(crate) fn take_event(&mut self) -> Option<Event> {
         self.last.take().or_else(|| self.drive.poll_event())
+    }
+
+    /// Half-closes the stream if it is time to. Best effort after the last event: whoever holds
+    /// the stream drops it next.
+    pub(crate) fn half_close(&mut self, cx: &mut Context<'_>) {
+        let _ = self.drive.shutdown(&mut stream(&mut self.stream, cx));
     }
 
     fn drop_events(&mut self) {

@@ -73,8 +73,10 @@
 //! # What to know
 //!
 //! - **It lives while it is polled.** Timers, pings and pongs run inside
-//!   [`next`](WebSocket::next), [`send`](WebSocket::send) and their kin. Keep a `next` running.
-//!   A task that stays away for long does not kill its connection: silence is judged only by a
+//!   [`next`](WebSocket::next), [`send`](WebSocket::send) and their kin. Keep a `next` running,
+//!   or [`spawn`](WebSocket::spawn) a task that does nothing else: it keeps the connection while
+//!   the application is busy, and ends with 1001 when its [`Receiver`] and all [`Sender`]s are
+//!   dropped. A task that stays away for long does not kill its connection: silence is judged only by a
 //!   read that finds nothing.
 //! - **A batch of input is answered with one write**; see [`WebSocket`](WebSocket#batches).
 //! - **Cancel safe.** Each future may be dropped at any await without losing or repeating a byte,
@@ -83,7 +85,7 @@
 //!   them runs the whole protocol while it is polled, and only the reader takes events.
 //! - **Memory.** Beside the engine's own budget (`max_message_size`, `max_buffered_amount`) a
 //!   connection holds one timer and, while its events wait to be taken, at most 64 KiB that were
-//!   read. The buffer for reads is the thread's, not the connection's.
+//!   read. A spawned one has two queues of the length it was given. The buffer for reads is the thread's, not the connection's.
 //! - **Fair.** A task that is fed without end yields every 256 KiB.
 //! - **The stream** may be anything that reads and writes; on `TcpStream`s TCP_NODELAY and, on
 //!   Linux, TCP_NOTSENT_LOWAT are set.
@@ -96,6 +98,7 @@ mod clock;
 mod driver;
 mod server;
 mod split;
+mod task;
 mod timer;
 mod waiters;
 mod websocket;
@@ -103,6 +106,7 @@ mod websocket;
 pub use client::{client, connect};
 pub use server::{accept, accept_with};
 pub use split::{Reader, ReuniteError, Writer};
+pub use task::{Receiver, Sender};
 pub use websocket::WebSocket;
 pub use wspulse_drive::{ConnectOptions, Error, RedirectError, Stage, UrlError};
 

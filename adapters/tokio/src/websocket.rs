@@ -17,6 +17,7 @@ use wspulse_core::{
 use crate::Error;
 use crate::driver::Driver;
 use crate::split::{Reader, Writer, split};
+use crate::task::{Receiver, Sender, spawn};
 
 /// A WebSocket connection over a stream of bytes, from [`accept`](crate::accept),
 /// [`connect`](crate::connect) or [`client`](crate::client).
@@ -54,11 +55,17 @@ use crate::split::{Reader, Writer, split};
 pub struct WebSocket<S> {
     driver: Driver<S>,
     response: Option<Box<Response>>,
+    /// A message that is sent in parts is not finished.
+    is_in_parts: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     pub(crate) fn new(driver: Driver<S>, response: Option<Box<Response>>) -> Self {
-        Self { driver, response }
+        Self {
+            driver,
+            response,
+            is_in_parts: false,
+        }
     }
 
     // ---- receiving
@@ -132,6 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
                 .poll_queue(cx, &mut slot, |c, part| c.send_part(part, last))
         })
         .await?;
+        self.is_in_parts = !last;
         self.push().await;
         Ok(())
     }
@@ -214,6 +222,47 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     #[must_use]
     pub fn split(self) -> (Reader<S>, Writer<S>) {
         split(self.driver, self.response)
+    }
+
+    /// Gives the connection a task of its own, which keeps pings, pongs and deadlines going while
+    /// the application is busy, with a queue of at most `queue` messages each way.
+    ///
+    /// The task holds input back while the [`Receiver`]'s queue is full, and goes on with all
+    /// else: what is sent leaves, and pings go out on time. A peer that is not read is not
+    /// declared dead. Messages that are [sent](Sender::send) while the task is busy leave in one
+    /// write.
+    ///
+    /// The task ends with the connection. Drop the [`Receiver`] and each [`Sender`], and it sends
+    /// what is queued and a Close frame with code 1001.
+    ///
+    /// Beside the connection's own memory the queues hold at most `queue` messages each, as large
+    /// as they come.
+    ///
+    /// A message that is being [sent in parts](Self::send_part) has to be whole by then, or
+    /// nothing can be sent.
+    ///
+    /// ```
+    /// # use wspulse_tokio::{Error, WebSocket};
+    /// # async fn example(ws: WebSocket<tokio::net::TcpStream>) -> Result<(), Error> {
+    /// let (mut receiver, sender) = ws.spawn(16);
+    /// while let Some(message) = receiver.next().await {
+    ///     let message = message?;
+    ///     // However long this takes, the connection is kept.
+    ///     let answer = tokio::task::spawn_blocking(move || message).await.unwrap();
+    ///     sender.send(answer).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn spawn(self, queue: usize) -> (Receiver, Sender)
+    where
+        S: Send + 'static,
+    {
+        spawn(self.driver, self.response, self.is_in_parts, queue)
     }
 
     // ---- settings and looks
