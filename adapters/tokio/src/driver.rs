@@ -18,6 +18,7 @@ use wspulse_drive::{Clock as _, Drive, Outcome, READ_SIZE, Transport};
 
 use crate::Error;
 use crate::clock::Clock;
+use crate::drain::{Guard, Order};
 use crate::timer::Timer;
 use crate::waiters::{Side, Waiters};
 
@@ -38,6 +39,7 @@ pub(crate) struct Driver<S> {
     /// Nobody takes events any more, so they are dropped, all but the last.
     is_deaf: bool,
     last: Option<Event>,
+    guard: Option<Guard>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
@@ -54,6 +56,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             is_done: false,
             is_deaf: false,
             last: None,
+            guard: None,
         }
     }
 
@@ -305,6 +308,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     /// Tries each thing once. Pending if nothing moved; then whatever can move next wakes the task.
     pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.obey(cx);
         if self.is_deaf {
             self.drop_events();
         }
@@ -328,7 +332,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     }
 
     pub(crate) fn take_event(&mut self) -> Option<Event> {
-        self.last.take().or_else(|| self.drive.poll_event())
+        self.last.take().or_else(|| self.poll_drive())
+    }
+
+    /// Every event passes here, once.
+    fn poll_drive(&mut self) -> Option<Event> {
+        let event = self.drive.poll_event()?;
+        if let Event::Closed(closed) = &event
+            && let Some(guard) = self.guard.take()
+        {
+            guard.end(closed);
+        }
+        Some(event)
+    }
+
+    /// Does what the server's drain orders.
+    fn obey(&mut self, cx: &Context<'_>) {
+        let Some(guard) = &self.guard else {
+            return;
+        };
+        let now = self.clock.now();
+        match guard.poll_order(cx) {
+            Some(Order::Close) => {
+                let (code, reason) = guard.close();
+                // The drain checked the code; where it is closing already, nothing happens.
+                let _ = self.drive.command(|c| c.close(now, code, reason));
+            }
+            Some(Order::Cut) => self.drive.command(|c| c.abort(now)),
+            None => {}
+        }
     }
 
     /// Half-closes the stream if it is time to. Best effort after the last event: whoever holds
@@ -338,7 +370,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     }
 
     fn drop_events(&mut self) {
-        while let Some(event) = self.drive.poll_event() {
+        while let Some(event) = self.poll_drive() {
             if matches!(event, Event::Closed(_)) {
                 self.last = Some(event);
             }
@@ -368,6 +400,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 }
 
 impl<S> Driver<S> {
+    pub(crate) fn set_guard(&mut self, guard: Guard) {
+        self.guard = Some(guard);
+    }
+
     /// From now on nobody takes events, or somebody does again.
     pub(crate) fn set_deaf(&mut self, is_deaf: bool) {
         self.is_deaf = is_deaf;

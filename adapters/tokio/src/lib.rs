@@ -87,6 +87,8 @@
 //!   connection holds one timer and, while its events wait to be taken, at most 64 KiB that were
 //!   read. A spawned one has two queues of the length it was given. The buffer for reads is the thread's, not the connection's.
 //! - **Fair.** A task that is fed without end yields every 256 KiB.
+//! - **A server's end.** [`Drain`] closes all connections in order, spread over a time, and
+//!   reports who was cut at the deadline.
 //! - **The stream** may be anything that reads and writes; on `TcpStream`s TCP_NODELAY and, on
 //!   Linux, TCP_NOTSENT_LOWAT are set.
 //! - **TLS**: pass a TLS stream to [`accept`] or [`client`]. `wss://` is refused by [`connect`].
@@ -95,6 +97,7 @@
 
 mod client;
 mod clock;
+mod drain;
 mod driver;
 mod server;
 mod split;
@@ -104,6 +107,7 @@ mod waiters;
 mod websocket;
 
 pub use client::{client, connect};
+pub use drain::{Drain, DrainOutcome, DrainReport, Drained};
 pub use server::{accept, accept_with};
 pub use split::{Reader, ReuniteError, Writer};
 pub use task::{Receiver, Sender};

@@ -15,6 +15,7 @@ use wspulse_core::{
 };
 
 use crate::Error;
+use crate::drain::Guard;
 use crate::driver::Driver;
 use crate::split::{Reader, Writer, split};
 use crate::task::{Receiver, Sender, spawn};
@@ -318,6 +319,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     #[must_use]
     pub fn get_ref(&self) -> &S {
         self.driver.stream()
+    }
+}
+
+impl<S> WebSocket<S> {
+    pub(crate) fn set_guard(&mut self, guard: Guard) {
+        self.driver.set_guard(guard);
     }
 }
 
