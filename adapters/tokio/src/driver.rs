@@ -14,7 +14,7 @@ use wspulse_core::{
     Cause, CloseCode, Closed, ConfigError, Connection, Event, Instant, Message, SendError, State,
     Transmit,
 };
-use wspulse_drive::{Clock as _, Drive, Outcome, READ_SIZE, Transport};
+use wspulse_drive::{Clock as _, Drive, READ_SIZE, Transport};
 
 use crate::Error;
 use crate::clock::Clock;
@@ -134,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
         self.wait(Side::Send, cx, |driver, cx| {
             while !driver.drive.has_room() {
-                if driver.write(cx) != Outcome::Progress {
+                if !driver.write(cx) {
                     ready!(driver.poll_turn(cx));
                 }
             }
@@ -389,13 +389,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         Poll::Ready(())
     }
 
-    fn write(&mut self, cx: &mut Context<'_>) -> Outcome {
-        let outcome = self
+    /// Writes what the stream takes; tells whether it took any.
+    fn write(&mut self, cx: &mut Context<'_>) -> bool {
+        let wrote = self
             .drive
             .write(&mut stream(&mut self.stream, cx), &self.clock);
-        self.wrote |= outcome == Outcome::Progress;
+        self.wrote |= wrote;
         self.moved |= self.drive.has_failed_writing();
-        outcome
+        wrote
     }
 }
 

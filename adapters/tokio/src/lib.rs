@@ -99,15 +99,25 @@ mod client;
 mod clock;
 mod drain;
 mod driver;
+mod maybe_tls;
+#[cfg(feature = "proxy")]
+mod proxy;
 mod server;
 mod split;
 mod task;
+mod tcp;
 mod timer;
+mod tls;
 mod waiters;
 mod websocket;
 
+#[cfg(feature = "proxy")]
+pub use client::connect_through;
 pub use client::{client, connect};
 pub use drain::{Drain, DrainOutcome, DrainReport, Drained};
+pub use maybe_tls::MaybeTls;
+#[cfg(feature = "proxy")]
+pub use proxy::{Proxy, ProxyUrlError};
 pub use server::{accept, accept_with};
 pub use split::{Reader, ReuniteError, Writer};
 pub use task::{Receiver, Sender};

@@ -161,9 +161,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             if self.hand_events(cx) {
                 return Poll::Ready(());
             }
+            let had_room = self.driver.has_room();
             let turn = self.driver.poll_turn(cx);
-            // What waited behind a flush comes next.
-            if !self.answer_flushes() {
+            // What waited for room, or behind a flush, comes next.
+            let has_more = self.driver.has_room() && !had_room;
+            if !self.answer_flushes() && !has_more {
                 ready!(turn);
             }
         }
