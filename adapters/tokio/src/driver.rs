@@ -17,9 +17,10 @@ use wspulse_core::{
 use wspulse_drive::{Clock as _, Drive, READ_SIZE, Transport};
 
 use crate::Error;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::drain::{Guard, Order};
 use crate::timer::Timer;
+use crate::trace::Trace;
 use crate::waiters::{Side, Waiters};
 
 /// A connection, its stream and its timer.
@@ -40,13 +41,16 @@ pub(crate) struct Driver<S> {
     is_deaf: bool,
     last: Option<Event>,
     guard: Option<Guard>,
+    trace: Trace,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Driver<S> {
     pub(crate) fn new(stream: S, connection: Connection, clock: Clock) -> Self {
+        let trace = Trace::new(&connection, || clock::peer_of(&stream));
         Self {
             stream,
             drive: Drive::new(connection),
+            trace,
             clock,
             timer: Timer::default(),
             waiters: Waiters::default(),
@@ -59,7 +63,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             guard: None,
         }
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     // ---- what callers wait for
 
     /// Waits for the next event; `None` after [`Event::Closed`].
@@ -112,13 +118,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         &mut self,
         cx: &mut Context<'_>,
         slot: &mut Option<Message>,
-        mut queue: impl FnMut(&mut Connection, Message) -> Result<(), SendError>,
+        mut queue: impl FnMut(&mut Self, Message) -> Result<(), SendError>,
     ) -> Poll<Result<(), Error>> {
         loop {
             let Some(message) = slot.take() else {
                 return Poll::Ready(Ok(()));
             };
-            match self.drive.command(|connection| queue(connection, message)) {
+            match queue(self, message) {
                 Ok(()) => return Poll::Ready(Ok(())),
                 Err(SendError::Full(message)) => *slot = Some(message),
                 Err(error) => return Poll::Ready(Err(self.send_error(error))),
@@ -241,6 +247,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         self.drive.command(|connection| run(connection, now))
     }
 
+    pub(crate) fn queue(&mut self, message: Message) -> Result<(), SendError> {
+        self.drive.command(|connection| connection.send(message))?;
+        self.trace.sent();
+        Ok(())
+    }
+
+    pub(crate) fn queue_part(&mut self, part: Message, last: bool) -> Result<(), SendError> {
+        self.drive
+            .command(|connection| connection.send_part(part, last))?;
+        if last {
+            self.trace.sent();
+        }
+        Ok(())
+    }
+
     pub(crate) fn queue_ping(&mut self, payload: &[u8]) -> Result<(), Error> {
         self.command(|connection, _| connection.ping(payload))
             .map_err(|error| self.send_error(error))
@@ -318,9 +339,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let turn = self
-            .drive
-            .turn(&mut stream(&mut self.stream, cx), &self.clock);
+        let turn = self.drive.turn(
+            &mut stream(&mut self.stream, &mut self.trace, cx),
+            &self.clock,
+        );
+        self.trace.tick(self.drive.connection(), &self.clock);
         self.read_in_turn = self.read_in_turn.saturating_add(turn.read);
         self.moved |= turn.moved;
         self.wrote |= turn.wrote;
@@ -338,6 +361,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// Every event passes here, once.
     fn poll_drive(&mut self) -> Option<Event> {
         let event = self.drive.poll_event()?;
+        self.trace.event(&event);
         if let Event::Closed(closed) = &event
             && let Some(guard) = self.guard.take()
         {
@@ -366,7 +390,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// Half-closes the stream if it is time to. Best effort after the last event: whoever holds
     /// the stream drops it next.
     pub(crate) fn half_close(&mut self, cx: &mut Context<'_>) {
-        let _ = self.drive.shutdown(&mut stream(&mut self.stream, cx));
+        let _ = self
+            .drive
+            .shutdown(&mut stream(&mut self.stream, &mut self.trace, cx));
     }
 
     fn drop_events(&mut self) {
@@ -391,9 +417,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     /// Writes what the stream takes; tells whether it took any.
     fn write(&mut self, cx: &mut Context<'_>) -> bool {
-        let wrote = self
-            .drive
-            .write(&mut stream(&mut self.stream, cx), &self.clock);
+        let wrote = self.drive.write(
+            &mut stream(&mut self.stream, &mut self.trace, cx),
+            &self.clock,
+        );
         self.wrote |= wrote;
         self.moved |= self.drive.has_failed_writing();
         wrote
@@ -401,6 +428,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 }
 
 impl<S> Driver<S> {
+    /// The opening handshake is done.
+    pub(crate) fn opened(&mut self) {
+        self.trace.open();
+    }
+
     pub(crate) fn set_guard(&mut self, guard: Guard) {
         self.guard = Some(guard);
     }
@@ -416,23 +448,22 @@ impl<S> Driver<S> {
 /// A stream and the task that is to be woken when it is ready.
 struct Polled<'a, 'b, S> {
     stream: Pin<&'a mut S>,
+    trace: &'a mut Trace,
     cx: &'a mut Context<'b>,
 }
 
-fn stream<'a, 'b, S: Unpin>(stream: &'a mut S, cx: &'a mut Context<'b>) -> Polled<'a, 'b, S> {
+fn stream<'a, 'b, S: Unpin>(
+    stream: &'a mut S,
+    trace: &'a mut Trace,
+    cx: &'a mut Context<'b>,
+) -> Polled<'a, 'b, S> {
     let stream = Pin::new(stream);
-    Polled { stream, cx }
+    Polled { stream, trace, cx }
 }
 
-impl<S: AsyncRead + AsyncWrite> Transport for Polled<'_, '_, S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut buffer = ReadBuf::new(buffer);
-        now(self.stream.as_mut().poll_read(self.cx, &mut buffer))?;
-        Ok(buffer.filled().len())
-    }
-
+impl<S: AsyncWrite> Polled<'_, '_, S> {
     /// Makes one write of everything lent, or of its first chunk where the stream has no better.
-    fn write(&mut self, transmit: &Transmit<'_>) -> io::Result<usize> {
+    fn write_once(&mut self, transmit: &Transmit<'_>) -> io::Result<usize> {
         if !self.stream.is_write_vectored() {
             return now(self.stream.as_mut().poll_write(self.cx, transmit.first()));
         }
@@ -444,6 +475,22 @@ impl<S: AsyncRead + AsyncWrite> Transport for Polled<'_, '_, S> {
         }
         let slices = &slices[..count];
         now(self.stream.as_mut().poll_write_vectored(self.cx, slices))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite> Transport for Polled<'_, '_, S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut buffer = ReadBuf::new(buffer);
+        now(self.stream.as_mut().poll_read(self.cx, &mut buffer))?;
+        let count = buffer.filled().len();
+        self.trace.read(count);
+        Ok(count)
+    }
+
+    fn write(&mut self, transmit: &Transmit<'_>) -> io::Result<usize> {
+        let count = self.write_once(transmit)?;
+        self.trace.wrote(count.min(transmit.len()));
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {

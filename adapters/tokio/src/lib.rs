@@ -89,6 +89,11 @@
 //! - **Fair.** A task that is fed without end yields every 256 KiB.
 //! - **A server's end.** [`Drain`] closes all connections in order, spread over a time, and
 //!   reports who was cut at the deadline.
+//! - **Log** (feature `tracing`). Each connection has a span with its role and peer. Events:
+//!   `open` and an end in order at debug; `suspect`, `recovered` and an end that the network
+//!   caused at info; a peer that breaks a rule or a limit at warn. `closed` has the cause and the
+//!   numbers. Every 10 s the target `wspulse_tokio::counters` has, at trace, what was added to
+//!   messages, bytes, pings, pongs and lost pings. No payload, header, target or reason is told.
 //! - **The stream** may be anything that reads and writes; on `TcpStream`s TCP_NODELAY and, on
 //!   Linux, TCP_NOTSENT_LOWAT are set.
 //! - **TLS**: pass a TLS stream to [`accept`] or [`client`]. `wss://` is refused by [`connect`].
@@ -108,6 +113,7 @@ mod task;
 mod tcp;
 mod timer;
 mod tls;
+mod trace;
 mod waiters;
 mod websocket;
 

@@ -220,7 +220,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         match command {
             // There is room; what came too late for the connection is lost with it.
             Command::Message(message) => {
-                let _ = self.driver.command(|c, _| c.send(message));
+                let _ = self.driver.queue(message);
             }
             Command::Ping(payload, answer) => {
                 let _ = answer.send(self.driver.queue_ping(&payload));

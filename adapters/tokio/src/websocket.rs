@@ -10,9 +10,7 @@ use futures_sink::Sink;
 use tokio::io::{AsyncRead, AsyncWrite};
 use wspulse_core::handshake::Response;
 use wspulse_core::heartbeat::HeartbeatConfig;
-use wspulse_core::{
-    CloseCode, Closed, ConfigError, Event, Message, Role, SendError, Snapshot, State,
-};
+use wspulse_core::{CloseCode, Closed, ConfigError, Event, Message, Role, Snapshot, State};
 
 use crate::Error;
 use crate::drain::Guard;
@@ -61,7 +59,8 @@ pub struct WebSocket<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
-    pub(crate) fn new(driver: Driver<S>, response: Option<Box<Response>>) -> Self {
+    pub(crate) fn new(mut driver: Driver<S>, response: Option<Box<Response>>) -> Self {
+        driver.opened();
         Self {
             driver,
             response,
@@ -120,11 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// As [`send`](Self::send).
     pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
         let mut slot = Some(message.into());
-        poll_fn(|cx| {
-            self.driver
-                .poll_queue(cx, &mut slot, |c, message| c.send(message))
-        })
-        .await
+        poll_fn(|cx| self.driver.poll_queue(cx, &mut slot, Driver::queue)).await
     }
 
     /// Sends a part of a message, which `last` completes (RFC 6455 §5.4): for messages whose
@@ -137,7 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         let mut slot = Some(part.into());
         poll_fn(|cx| {
             self.driver
-                .poll_queue(cx, &mut slot, |c, part| c.send_part(part, last))
+                .poll_queue(cx, &mut slot, |driver, part| driver.queue_part(part, last))
         })
         .await?;
         self.is_in_parts = !last;
@@ -355,7 +350,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for WebSocket<S> {
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
-        let queued: Result<(), SendError> = self.driver.command(|c, _| c.send(message));
+        let queued = self.driver.queue(message);
         queued.map_err(|error| self.driver.send_error(error))
     }
 
