@@ -1,0 +1,219 @@
+//! The situations.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use wspulse_core::Cause;
+use wspulse_core::heartbeat::{DeadReason, Evidence};
+use wspulse_tests::kit::ms;
+use wspulse_tests::net::{End, Manner, Note, Outcome, Script};
+
+use crate::scene::{Scene, heartbeat};
+
+/// What a declaration of death may take beyond the engine's bound of interval + timeout.
+const MARGIN: Duration = ms(250);
+
+/// 16 MiB, shared by all connections.
+const LARGE: usize = 16 << 20;
+static LARGE_MESSAGE: [u8; LARGE] = [7; LARGE];
+
+pub(crate) fn all() -> Vec<Scene> {
+    let scene = Scene {
+        name: "",
+        manner: Manner::HEALTHY,
+        script: Script::Read,
+        evidence: Evidence::AnyByte,
+        window: ms(5_000),
+        receive_buffer: None,
+        check: is_alive_and_pinged,
+    };
+    let backlog = Scene {
+        manner: Manner::backlog(),
+        script: Script::Send(Bytes::from_static(&LARGE_MESSAGE)),
+        // 8.4 s at 2 MB/s.
+        window: ms(11_000),
+        check: backlog,
+        ..scene.clone()
+    };
+    vec![
+        Scene {
+            name: "noread",
+            manner: Manner::noread(),
+            script: Script::Away(ms(0), ms(7_000)),
+            window: ms(9_000),
+            check: noread,
+            ..scene.clone()
+        },
+        Scene {
+            name: "slowmsg",
+            manner: Manner::slowmsg(),
+            window: ms(8_000),
+            check: slowmsg,
+            ..scene.clone()
+        },
+        Scene {
+            name: "stall",
+            manner: Manner::stall(),
+            // The first block begins with the first ping on its way, later ones anywhere.
+            script: Script::Block {
+                first: ms(1_010),
+                span: ms(1_500),
+                free: ms(520),
+            },
+            window: ms(8_000),
+            ..scene.clone()
+        },
+        Scene {
+            name: "backlog-small",
+            receive_buffer: Some(64 << 10),
+            ..backlog.clone()
+        },
+        Scene {
+            name: "backlog-kernel",
+            // The kernel's own buffers on the sending side, and several MB at the peer, which
+            // stand in front of each ping.
+            receive_buffer: Some(4 << 20),
+            ..backlog
+        },
+        Scene {
+            name: "dead",
+            manner: Manner::dead(ms(0)),
+            check: dead,
+            ..scene.clone()
+        },
+        Scene {
+            name: "dead-later",
+            manner: Manner::dead(ms(1_700)),
+            check: dead,
+            ..scene.clone()
+        },
+        Scene {
+            name: "emptypong",
+            manner: Manner::emptypong(),
+            ..scene.clone()
+        },
+        Scene {
+            name: "unsol",
+            manner: Manner::unsol(),
+            ..scene.clone()
+        },
+        Scene {
+            name: "datanopong",
+            manner: Manner::datanopong(),
+            check: |outcome| {
+                is_alive_and_pinged(outcome)?;
+                demand(outcome, outcome.report.messages >= 10, "data arrives")?;
+                Ok(figure(outcome))
+            },
+            ..scene.clone()
+        },
+        Scene {
+            name: "unsol-matchingpong",
+            manner: Manner::unsol(),
+            evidence: Evidence::MatchingPong,
+            check: dead_by_policy,
+            ..scene.clone()
+        },
+        Scene {
+            name: "datanopong-matchingpong",
+            manner: Manner::datanopong(),
+            evidence: Evidence::MatchingPong,
+            check: dead_by_policy,
+            ..scene
+        },
+    ]
+}
+
+/// A peer that is alive is not killed, and is pinged.
+fn is_alive_and_pinged(outcome: &Outcome) -> Result<String, String> {
+    outcome.is_alive()?;
+    demand(outcome, !outcome.log.pings.is_empty(), "pings are sent")?;
+    Ok(figure(outcome))
+}
+
+fn noread(outcome: &Outcome) -> Result<String, String> {
+    outcome.is_alive()?;
+    let all = outcome.report.messages == 100 && outcome.report.bytes == 6_500_000;
+    demand(outcome, all, "all messages arrive")?;
+    Ok(figure(outcome))
+}
+
+fn slowmsg(outcome: &Outcome) -> Result<String, String> {
+    is_alive_and_pinged(outcome)?;
+    let whole = outcome.report.messages == 1 && outcome.report.bytes == 4 << 20;
+    demand(outcome, whole, "the message arrives")?;
+    Ok(figure(outcome))
+}
+
+fn backlog(outcome: &Outcome) -> Result<String, String> {
+    is_alive_and_pinged(outcome)?;
+    let whole = outcome.log.messages_in == 1 && outcome.log.bytes_in > LARGE as u64;
+    demand(outcome, whole, "the message arrives at the peer")?;
+    Ok(figure(outcome))
+}
+
+/// A peer that falls silent is declared dead within interval + timeout of its last byte.
+fn dead(outcome: &Outcome) -> Result<String, String> {
+    let End::Closed(closed) = &outcome.report.end else {
+        return Err(format!("not dead: {}", outcome.summary()));
+    };
+    let is_dead = closed.cause == Cause::Dead(DeadReason::PongTimeout);
+    demand(outcome, is_dead, "the cause is death")?;
+    let last = outcome.log.last_write.ok_or("the peer wrote nothing")?;
+    let after = outcome.report.ended.saturating_duration_since(last);
+    let bound = heartbeat().detection_bound().expect("it pings") + MARGIN;
+    let figure = format!(
+        "dead {} ms after the last byte, bound {} ms, silence {} ms",
+        after.as_millis(),
+        bound.as_millis(),
+        closed.silence.as_millis()
+    );
+    demand(outcome, after <= bound, &figure)?;
+    // The numbers that come with it.
+    let is_silent = closed.silence >= ms(1_000) && closed.silence <= bound;
+    demand(outcome, is_silent, &figure)?;
+    let heartbeat = closed.snapshot.heartbeat;
+    let has_numbers = heartbeat.pings > 0 && heartbeat.since_received >= closed.silence;
+    demand(outcome, has_numbers, "the death comes with its numbers")?;
+    let was_suspected = outcome
+        .report
+        .notes
+        .iter()
+        .any(|(_, note)| *note == Note::Suspect);
+    demand(outcome, was_suspected, "suspicion comes before death")?;
+    Ok(figure)
+}
+
+/// The peer never answers a ping, and by this policy nothing else counts.
+fn dead_by_policy(outcome: &Outcome) -> Result<String, String> {
+    let End::Closed(closed) = &outcome.report.end else {
+        return Err(format!("not dead: {}", outcome.summary()));
+    };
+    let is_dead = closed.cause == Cause::Dead(DeadReason::PongTimeout);
+    demand(outcome, is_dead, "the cause is death")?;
+    let bound = heartbeat().detection_bound().expect("it pings") + MARGIN;
+    let after = outcome.report.open_for();
+    let figure = format!("dead {} ms after the opening", after.as_millis());
+    demand(outcome, after <= bound, &figure)?;
+    Ok(figure)
+}
+
+fn demand(outcome: &Outcome, is_so: bool, what: &str) -> Result<(), String> {
+    if is_so {
+        return Ok(());
+    }
+    Err(format!("broken: {what}: {}", outcome.summary()))
+}
+
+fn figure(outcome: &Outcome) -> String {
+    let suspicions = outcome
+        .report
+        .notes
+        .iter()
+        .filter(|(_, note)| *note == Note::Suspect);
+    format!(
+        "alive, {} pings seen, {} suspicions",
+        outcome.log.pings.len(),
+        suspicions.count()
+    )
+}
