@@ -90,19 +90,17 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod clock;
 mod driver;
-mod error;
-mod input;
 mod server;
-mod system;
 mod timer;
 mod waiters;
 mod websocket;
 
-pub use client::{client, connect, connect_with};
-pub use error::{Error, UrlError};
+pub use client::{client, connect};
 pub use server::{accept, accept_with};
 pub use websocket::WebSocket;
+pub use wspulse_drive::{ConnectOptions, Error, RedirectError, Stage, UrlError};
 
 /// Keeps the examples of the README compiling.
 #[cfg(doctest)]

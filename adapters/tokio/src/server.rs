@@ -6,10 +6,11 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use wspulse_core::handshake::{Accept, Reject, Request};
 use wspulse_core::{Config, Connection, Event};
+use wspulse_drive::Clock as _;
 
+use crate::Error;
+use crate::clock::{self, Clock};
 use crate::driver::Driver;
-use crate::error::Error;
-use crate::system::{self, Clock};
 use crate::websocket::WebSocket;
 
 /// Waits for a client's request on `stream` and accepts it, whoever asks for whatever.
@@ -66,9 +67,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     F: FnOnce(&Request) -> Result<Accept, Reject>,
 {
-    system::tune(&stream);
+    let config = config.into();
+    clock::tune(&stream, &config);
     let clock = Clock::start();
-    let connection = Connection::server(config.into(), system::seed()?, clock.now());
+    let connection = Connection::server(config, wspulse_drive::seed()?, clock.now());
     let mut driver = Driver::new(stream, connection, clock);
 
     let mut decide = Some(decide);

@@ -14,8 +14,8 @@ use wspulse_core::{
     Cause, CloseCode, Closed, ConfigError, Event, Message, Role, SendError, Snapshot, State,
 };
 
+use crate::Error;
 use crate::driver::Driver;
-use crate::error::Error;
 
 /// A WebSocket connection over a stream of bytes, from [`accept`](crate::accept),
 /// [`connect`](crate::connect) or [`client`](crate::client).

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use wspulse_core::handshake::{Accept, HandshakeError, Reject};
 use wspulse_core::{Cause, Closed, Config, Misuse};
-use wspulse_tokio::{Error, UrlError, accept, accept_with, client, connect, connect_with};
+use wspulse_tokio::{ConnectOptions, Error, Stage, UrlError, accept, accept_with, client, connect};
 
 fn closed<T>(result: Result<T, Error>) -> Closed {
     match result {
@@ -198,19 +198,16 @@ async fn connect_goes_over_tcp() {
         host
     });
     let url = format!("ws://{address}/a?b");
-    let mut client = connect_with(&url, Config::default(), |request| {
-        request.subprotocol("echo")
-    })
-    .await
-    .unwrap();
+    let options = ConnectOptions::new(Config::default()).subprotocol("echo");
+    let mut client = connect(&url, options).await.unwrap();
     assert!(client.get_ref().nodelay().unwrap());
     #[cfg(target_os = "linux")]
-    assert_eq!(
-        socket2::SockRef::from(client.get_ref())
-            .tcp_notsent_lowat()
-            .unwrap(),
-        128 * 1024,
-    );
+    {
+        let socket = socket2::SockRef::from(client.get_ref());
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), 128 * 1024);
+        // The write stall timeout, which is longer than the pong timeout.
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(secs(30)));
+    }
     client.send("over tcp").await.unwrap();
     assert_eq!(
         client.next().await.unwrap().unwrap().as_text(),
@@ -235,16 +232,14 @@ async fn what_cannot_be_connected_to_is_a_typed_error() {
     }
     let tls = connect("wss://example.com", Config::default()).await;
     assert!(matches!(tls, Err(Error::Url(UrlError::Tls))));
-    let injected = connect_with("ws://127.0.0.1:1", Config::default(), |request| {
-        request.header("X-Name", "a\r\nX-Admin: yes")
-    })
-    .await;
+    let options = ConnectOptions::new(Config::default()).header("X-Name", "a\r\nX-Admin: yes");
+    let injected = connect("ws://127.0.0.1:1", options).await;
     assert!(matches!(injected, Err(Error::Request(_))));
 }
 
 #[test]
 fn errors_fit_where_io_errors_are_spoken() {
-    let error = std::io::Error::from(Error::ConnectTimeout);
+    let error = std::io::Error::from(Error::Timeout(Stage::Connect));
     assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
     assert!(error.get_ref().unwrap().is::<Error>());
     let original = std::io::Error::from(std::io::ErrorKind::BrokenPipe);

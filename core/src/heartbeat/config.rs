@@ -179,6 +179,19 @@ impl HeartbeatConfig {
         }
     }
 
+    /// Returns for how long a peer may acknowledge nothing of our output before it is given up: the
+    /// timeout or `write_stall_timeout`, whichever is longer. For a transport that can be told,
+    /// such as by TCP_USER_TIMEOUT (RFC 5482).
+    #[must_use]
+    pub fn output_patience(&self) -> Duration {
+        match self.mode {
+            Mode::Idle | Mode::Periodic | Mode::Passive => {
+                self.timeout.max(self.write_stall_timeout)
+            }
+            Mode::Off => self.write_stall_timeout,
+        }
+    }
+
     /// Checks that the configuration can work.
     ///
     /// # Errors

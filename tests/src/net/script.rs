@@ -46,10 +46,10 @@ pub enum Script {
     },
     /// Sends one binary message at once, and does as `Read`.
     Send(Bytes),
-    /// Sends this binary message again and again, each as soon as the connection takes it.
+    /// Makes and sends binary messages of this size, each as soon as the connection takes it.
     Pump {
-        /// The message.
-        message: Bytes,
+        /// The payload of each.
+        size: usize,
         /// Whether it does as `Read` meanwhile, or receives nothing at all.
         reads: bool,
     },

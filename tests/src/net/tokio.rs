@@ -195,7 +195,7 @@ async fn next<S>(ws: &mut WebSocket<S>, script: &Script, recorder: &mut Recorder
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Script::Pump { message, reads } = script else {
+    let Script::Pump { size, reads } = script else {
         return ws.next_event().await;
     };
     poll_fn(|cx| {
@@ -208,7 +208,7 @@ where
             }
             if is_over
                 || Pin::new(&mut *ws)
-                    .start_send(message.clone().into())
+                    .start_send(vec![7; *size].into())
                     .is_err()
             {
                 is_over = true;

@@ -61,6 +61,7 @@ pub(crate) fn all() -> Vec<Scene> {
                 free: ms(520),
             },
             window: ms(8_000),
+            check: stall,
             ..scene.clone()
         },
         Scene {
@@ -70,6 +71,7 @@ pub(crate) fn all() -> Vec<Scene> {
         },
         Scene {
             name: "backlog-kernel",
+            check: backlog_kernel,
             // The kernel's own buffers on the sending side, and several MB at the peer, which
             // stand in front of each ping.
             receive_buffer: Some(4 << 20),
@@ -145,11 +147,46 @@ fn slowmsg(outcome: &Outcome) -> Result<String, String> {
     Ok(figure(outcome))
 }
 
+/// The pauses were long enough to kill, and were noticed.
+fn stall(outcome: &Outcome) -> Result<String, String> {
+    let figure = is_alive_and_pinged(outcome)?;
+    let End::Alive(snapshot) = &outcome.report.end else {
+        return Err("not alive".to_owned());
+    };
+    let pauses = snapshot.heartbeat.local_pauses;
+    demand(outcome, pauses > 0, "the pauses are noticed")?;
+    Ok(format!("{figure}, {pauses} local pauses"))
+}
+
 fn backlog(outcome: &Outcome) -> Result<String, String> {
     is_alive_and_pinged(outcome)?;
     let whole = outcome.log.messages_in == 1 && outcome.log.bytes_in > LARGE as u64;
     demand(outcome, whole, "the message arrives at the peer")?;
     Ok(figure(outcome))
+}
+
+/// That pings took longer than their timeout to be seen shows that the engine had to know better.
+fn backlog_kernel(outcome: &Outcome) -> Result<String, String> {
+    let figure = backlog(outcome)?;
+    let slowest = slowest_ping(outcome);
+    let is_hard = slowest > ms(1_000);
+    demand(
+        outcome,
+        is_hard,
+        &format!("pings stand in a queue, {slowest:?} at most"),
+    )?;
+    Ok(format!(
+        "{figure}, one of them after {} ms",
+        slowest.as_millis()
+    ))
+}
+
+/// A ping leaves an interval after the last pong, so what is longer between two that were seen is
+/// how long the later one took.
+fn slowest_ping(outcome: &Outcome) -> Duration {
+    let pings = &outcome.log.pings;
+    let gaps = pings.windows(2).map(|pair| pair[1] - pair[0]);
+    gaps.max().unwrap_or_default().saturating_sub(ms(1_000))
 }
 
 /// A peer that falls silent is declared dead within interval + timeout of its last byte.

@@ -1,25 +1,22 @@
 //! Where reads go: one buffer a thread, and what a connection did not take of it.
 
 use std::cell::Cell;
-use std::task::Poll;
-
-use tokio::io::ReadBuf;
 
 /// How much one read takes at most.
-pub(crate) const READ_SIZE: usize = 64 * 1024;
+pub const READ_SIZE: usize = 64 * 1024;
 
 thread_local! {
     static BUFFER: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
 }
 
-/// Lends this thread's read buffer to `read`.
+/// Lends this thread's read buffer of [`READ_SIZE`] bytes to `read`.
 ///
-/// A stream that runs another connection inside its own `poll_read` finds the place empty and
-/// gets a buffer of its own.
-pub(crate) fn with_buffer<T>(read: impl FnOnce(&mut ReadBuf<'_>) -> Poll<T>) -> Poll<T> {
+/// A stream that runs another connection inside its own read finds the place empty and gets a
+/// buffer of its own.
+pub fn with_buffer<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
     let kept = BUFFER.try_with(Cell::take).ok().flatten();
     let mut buffer = kept.unwrap_or_else(|| vec![0; READ_SIZE].into_boxed_slice());
-    let result = read(&mut ReadBuf::new(&mut buffer));
+    let result = read(&mut buffer);
     // Without a thread-local any more, the thread is ending and the buffer with it.
     let _ = BUFFER.try_with(|place| place.set(Some(buffer)));
     result
@@ -41,13 +38,11 @@ impl Leftover {
         self.bytes.get(self.taken..).unwrap_or_default()
     }
 
-    /// Keeps `bytes`, which come after everything that was kept before is taken.
+    /// Keeps `bytes`, which come after everything that was kept before.
     pub(crate) fn keep(&mut self, bytes: &[u8]) {
-        debug_assert!(self.is_empty(), "what was kept before is not taken yet");
-        *self = Self {
-            bytes: bytes.to_vec(),
-            taken: 0,
-        };
+        self.bytes.drain(..self.taken);
+        self.taken = 0;
+        self.bytes.extend_from_slice(bytes);
     }
 
     /// Forgets the first `count` bytes, and frees the memory with the last of them.

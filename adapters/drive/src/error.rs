@@ -5,7 +5,9 @@ use std::{error, fmt, io};
 use wspulse_core::handshake::RequestError;
 use wspulse_core::{Cause, Closed, Misuse, SendError};
 
-/// Why an operation on a [`WebSocket`](crate::WebSocket) failed.
+use crate::url::{RedirectError, UrlError};
+
+/// Why an operation on a `WebSocket` failed; the same type in every adapter.
 ///
 /// What the peer did, or failed to do, is always [`Closed`](Self::Closed), with the typed cause.
 #[derive(Debug)]
@@ -13,10 +15,12 @@ use wspulse_core::{Cause, Closed, Misuse, SendError};
 pub enum Error {
     /// The transport failed, or the operating system had no entropy to give.
     Io(io::Error),
+    /// TLS failed: the certificate is not one to trust, or the peers have nothing in common.
+    #[cfg(feature = "tls")]
+    Tls(rustls::Error),
     /// The connection is over, otherwise than by a closing handshake.
     Closed(Box<Closed>),
-    /// The connection was over before the operation was done;
-    /// [`next`](crate::WebSocket::next) tells how it ended.
+    /// The connection was over before the operation was done; `next` tells how it ended.
     NotOpen,
     /// Something was not queued; [`SendError::into_message`] gives a message back.
     Send(SendError),
@@ -26,21 +30,69 @@ pub enum Error {
     Request(RequestError),
     /// The answer to a request is not a possible one; the client was told 500.
     Answer(Misuse),
-    /// No TCP connection came about within the configuration's `handshake_timeout`.
-    ConnectTimeout,
+    /// A step on the way to the connection took longer than it may.
+    Timeout(Stage),
+    /// The server sent us elsewhere, and there we do not go.
+    Redirect(RedirectError),
+    /// The proxy did not let us through.
+    Proxy(Box<dyn error::Error + Send + Sync>),
+}
+
+/// The steps on the way to a connection, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Stage {
+    /// Looking the host's name up.
+    Lookup,
+    /// Connecting by TCP.
+    Connect,
+    /// Asking a proxy to connect.
+    Proxy,
+    /// The TLS handshake.
+    Tls,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lookup => "name lookup",
+            Self::Connect => "connecting",
+            Self::Proxy => "the proxy's answer",
+            Self::Tls => "the tls handshake",
+        })
+    }
+}
+
+impl Error {
+    /// Sorts an I/O error by what it is inside: a failure of TLS comes out as such.
+    #[must_use]
+    pub fn from_io(error: io::Error) -> Self {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        {
+            return Self::Tls(tls.clone());
+        }
+        Self::Io(error)
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => error.fmt(f),
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => write!(f, "tls: {error}"),
             Self::Closed(closed) => closed.fmt(f),
             Self::NotOpen => f.write_str("the connection is over"),
             Self::Send(error) => error.fmt(f),
             Self::Url(error) => error.fmt(f),
             Self::Request(error) => error.fmt(f),
             Self::Answer(misuse) => misuse.fmt(f),
-            Self::ConnectTimeout => f.write_str("connecting timed out"),
+            Self::Timeout(stage) => write!(f, "{stage} timed out"),
+            Self::Redirect(error) => error.fmt(f),
+            Self::Proxy(error) => write!(f, "proxy: {error}"),
         }
     }
 }
@@ -55,6 +107,7 @@ impl error::Error for Error {
                 Cause::Handshake(error) => Some(error),
                 _ => None,
             },
+            Self::Proxy(error) => error.source(),
             _ => None,
         }
     }
@@ -62,7 +115,14 @@ impl error::Error for Error {
 
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
-        Self::Io(error)
+        Self::from_io(error)
+    }
+}
+
+#[cfg(feature = "tls")]
+impl From<rustls::Error> for Error {
+    fn from(error: rustls::Error) -> Self {
+        Self::Tls(error)
     }
 }
 
@@ -84,19 +144,28 @@ impl From<RequestError> for Error {
     }
 }
 
+impl From<RedirectError> for Error {
+    fn from(error: RedirectError) -> Self {
+        Self::Redirect(error)
+    }
+}
+
 /// For code that speaks `io::Error`: an I/O error comes out as it was, everything else inside one
 /// of the nearest kind.
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match &error {
-            Error::Io(_) => io::ErrorKind::Other,
+            Error::Io(_) | Error::Proxy(_) => io::ErrorKind::Other,
+            #[cfg(feature = "tls")]
+            Error::Tls(_) => io::ErrorKind::InvalidData,
             Error::Closed(closed) => kind_of(&closed.cause),
             Error::NotOpen | Error::Send(SendError::NotOpen(_)) => io::ErrorKind::NotConnected,
             Error::Send(SendError::Full(_)) => io::ErrorKind::WouldBlock,
             Error::Send(_) | Error::Url(_) | Error::Request(_) | Error::Answer(_) => {
                 io::ErrorKind::InvalidInput
             }
-            Error::ConnectTimeout => io::ErrorKind::TimedOut,
+            Error::Redirect(_) => io::ErrorKind::InvalidData,
+            Error::Timeout(_) => io::ErrorKind::TimedOut,
         };
         match error {
             Error::Io(error) => error,
@@ -119,36 +188,3 @@ fn kind_of(cause: &Cause) -> io::ErrorKind {
         _ => io::ErrorKind::Other,
     }
 }
-
-/// Why a URL is not one to connect to (RFC 6455 §3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum UrlError {
-    /// It is not an absolute URL.
-    Malformed,
-    /// Its scheme is not `ws`.
-    Scheme,
-    /// Its scheme is `wss`: open a TLS stream and pass it to [`client`](crate::client).
-    Tls,
-    /// It names no host.
-    Host,
-    /// It carries a user name or a password; send an `Authorization` header instead.
-    Credentials,
-    /// It has a fragment (`#..`), which has no meaning here.
-    Fragment,
-}
-
-impl fmt::Display for UrlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "not an absolute url",
-            Self::Scheme => "the url's scheme is not ws",
-            Self::Tls => "wss needs a tls stream of the caller's",
-            Self::Host => "the url names no host",
-            Self::Credentials => "the url carries credentials, which belong in a header",
-            Self::Fragment => "the url has a fragment",
-        })
-    }
-}
-
-impl error::Error for UrlError {}

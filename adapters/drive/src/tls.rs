@@ -1,0 +1,260 @@
+//! TLS by rustls: which certificates to trust, and a session without I/O.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection,
+};
+use wspulse_core::Transmit;
+
+use crate::error::Error;
+use crate::url::{Target, UrlError};
+
+/// Makes a client's configuration that trusts what `roots` vouch for. Names and expiry are
+/// verified.
+///
+/// # Errors
+///
+/// If no protocol version is left to speak.
+pub fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// Makes a client's configuration that trusts the certificates in `pem` and no others.
+///
+/// # Errors
+///
+/// If there is no certificate in it, or one that is malformed.
+pub fn client_config_from_pem(pem: &[u8]) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem)? {
+        roots.add(certificate)?;
+    }
+    client_config(roots)
+}
+
+/// Makes a server's configuration from its certificate chain and its private key, both PEM.
+///
+/// # Errors
+///
+/// If either is missing or malformed, or they do not belong together.
+pub fn server_config_from_pem(
+    chain: &[u8],
+    key: &[u8],
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let key = PrivateKeyDer::from_pem_slice(key)
+        .map_err(|error| rustls::Error::General(format!("no private key: {error}")))?;
+    let config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(certificates(chain)?, key)?;
+    Ok(Arc::new(config))
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, rustls::Error> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) => Err(rustls::Error::General("no certificate in the pem".into())),
+        Err(error) => Err(rustls::Error::General(format!("no certificate: {error}"))),
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+/// Returns the configuration of the feature that says which certificates to trust.
+pub(crate) fn default_client_config() -> Result<Arc<ClientConfig>, Error> {
+    #[cfg(feature = "platform-verifier")]
+    {
+        use rustls_platform_verifier::BuilderVerifierExt;
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_platform_verifier()?
+            .with_no_client_auth();
+        Ok(Arc::new(config))
+    }
+    #[cfg(all(feature = "native-roots", not(feature = "platform-verifier")))]
+    {
+        let mut roots = RootCertStore::empty();
+        // Some of a system's certificates are always malformed; none at all is an error later.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Ok(client_config(roots)?)
+    }
+    #[cfg(all(
+        feature = "webpki-roots",
+        not(any(feature = "native-roots", feature = "platform-verifier"))
+    ))]
+    {
+        let roots = RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        };
+        Ok(client_config(roots)?)
+    }
+    #[cfg(not(any(
+        feature = "webpki-roots",
+        feature = "native-roots",
+        feature = "platform-verifier"
+    )))]
+    Err(UrlError::Tls.into())
+}
+
+/// Returns the name that a certificate for `target` has to carry.
+///
+/// # Errors
+///
+/// [`UrlError::Host`] if no certificate can carry it.
+pub fn server_name(target: &Target) -> Result<ServerName<'static>, UrlError> {
+    ServerName::try_from(target.host()).map_err(|_| UrlError::Host)
+}
+
+/// One TLS connection without I/O of its own, between a socket that does not wait and a
+/// [`Drive`](crate::Drive).
+///
+/// Output counts as taken when its last encrypted byte went to the socket, so the engine's clocks
+/// start when bytes really leave. At most one write's worth of output is held in encrypted form.
+#[derive(Debug)]
+pub struct TlsSession {
+    session: Box<Connection>,
+    /// How much of what is lent is encrypted already, and on its way to the socket.
+    encrypted: usize,
+}
+
+impl TlsSession {
+    /// Starts a client's session with the server `name`.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration cannot work.
+    pub fn client(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Self, rustls::Error> {
+        Ok(Self::new(ClientConnection::new(config, name)?.into()))
+    }
+
+    /// Starts a server's session.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration cannot work.
+    pub fn server(config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
+        Ok(Self::new(ServerConnection::new(config)?.into()))
+    }
+
+    fn new(session: Connection) -> Self {
+        Self {
+            session: Box::new(session),
+            encrypted: 0,
+        }
+    }
+
+    /// Tells whether the TLS handshake is under way.
+    #[must_use]
+    pub fn is_handshaking(&self) -> bool {
+        self.session.is_handshaking()
+    }
+
+    /// Tells whether encrypted output waits for the socket.
+    #[must_use]
+    pub fn wants_flush(&self) -> bool {
+        self.session.wants_write()
+    }
+
+    /// Returns the rustls connection, for its certificates or the protocol that was agreed on.
+    #[must_use]
+    pub fn session(&self) -> &Connection {
+        &self.session
+    }
+
+    /// Reads plain bytes, from the socket if none wait.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if the socket has no more now; `InvalidData` around a [`rustls::Error`] if
+    /// what came is not TLS as agreed; else the socket's own.
+    pub fn read(
+        &mut self,
+        socket: &mut (impl Read + Write),
+        buffer: &mut [u8],
+    ) -> io::Result<usize> {
+        loop {
+            match self.session.reader().read(buffer) {
+                // A stream that ends without a word of TLS has ended all the same: WebSocket has
+                // its own last word, so nothing can be cut off unnoticed.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+            self.session.read_tls(socket)?;
+            let processed = self.session.process_new_packets();
+            // Answers of the handshake leave at once, and so does the alert that says what is
+            // wrong. What the socket does not take now waits for a flush.
+            let sent = self.flush(socket);
+            if let Err(error) = processed {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+            }
+            match sent {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                _ => {}
+            }
+        }
+    }
+
+    /// Writes what is lent; returns how much of it has left, encrypted, to its last byte.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if the socket takes no more now, or the TLS handshake is under way; else the
+    /// socket's own.
+    pub fn write(&mut self, socket: &mut impl Write, transmit: &Transmit<'_>) -> io::Result<usize> {
+        self.flush(socket)?;
+        if self.session.is_handshaking() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if self.encrypted == 0 {
+            for chunk in transmit.chunks() {
+                let count = self.session.writer().write(chunk)?;
+                self.encrypted += count;
+                if count < chunk.len() {
+                    break;
+                }
+            }
+            self.flush(socket)?;
+        }
+        Ok(std::mem::take(&mut self.encrypted))
+    }
+
+    /// Sends on what is encrypted.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if the socket takes no more now; else the socket's own.
+    pub fn flush(&mut self, socket: &mut impl Write) -> io::Result<()> {
+        while self.session.wants_write() {
+            if self.session.write_tls(socket)? == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that nothing more will be written (RFC 8446 §6.1); once. Then half-close the socket.
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush); call it again after `WouldBlock`.
+    pub fn shutdown(&mut self, socket: &mut impl Write) -> io::Result<()> {
+        self.session.send_close_notify();
+        self.flush(socket)
+    }
+}

@@ -1,0 +1,55 @@
+//! A stream of bytes that does not wait.
+
+use std::io;
+
+use wspulse_core::Transmit;
+
+/// A stream of bytes, asked to do one thing at once or to say that it cannot now.
+///
+/// Each method makes one attempt; [`io::ErrorKind::WouldBlock`] says that it would have to wait,
+/// and whoever runs the loop waits in its own way.
+pub trait Transport {
+    /// Reads once into `buffer`; 0 is the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if there is nothing now; anything else ends the reading.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes the beginning of `transmit` and returns how much of it was taken.
+    ///
+    /// A transport that holds a part back, such as TLS, may be offered the same bytes again, with
+    /// more behind them, until it says that it took them.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if nothing is taken now; anything else ends the writing.
+    fn write(&mut self, transmit: &Transmit<'_>) -> io::Result<usize>;
+
+    /// Sends on what an earlier write left inside. Does nothing by default.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Closes the writing half and leaves the reading half open (RFC 6455 §7.1.1).
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if it is not done yet; anything else counts as done.
+    fn shutdown(&mut self) -> io::Result<()>;
+
+    /// Tells whether the transport has output of its own to flush, such as a TLS handshake's.
+    fn wants_flush(&self) -> bool {
+        false
+    }
+
+    /// Tells whether the last `WouldBlock` came from the stream itself. Where a scheduler did not
+    /// let it look, nobody knows whether there is input, and nobody must be declared dead over it.
+    fn has_looked(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,45 @@
+//! The time, as the runtime has it.
+
+use std::any::Any;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use wspulse_core::{Config, Instant};
+
+/// The connection's timeline, which begins when the connection is made.
+///
+/// On tokio's clock, so that paused time in tests is the connection's time too.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    origin: tokio::time::Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self {
+            origin: tokio::time::Instant::now(),
+        }
+    }
+
+    /// Returns when `deadline` comes on the runtime's own clock.
+    pub(crate) fn runtime_time(&self, deadline: Instant) -> tokio::time::Instant {
+        let after = deadline.saturating_duration_since(Instant::ZERO).min(FAR);
+        self.origin.checked_add(after).unwrap_or(self.origin)
+    }
+}
+
+impl wspulse_drive::Clock for Clock {
+    fn now(&self) -> Instant {
+        Instant::ZERO.saturating_add(self.origin.elapsed())
+    }
+}
+
+/// Sets up a TCP socket; other streams are left alone.
+pub(crate) fn tune<S: Any>(stream: &S, config: &Config) {
+    if let Some(socket) = (stream as &dyn Any).downcast_ref::<TcpStream>() {
+        wspulse_drive::tune(socket, config);
+    }
+}
+
+/// A timer later than this is armed again when it fires. Clocks and timers all reach that far.
+const FAR: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
