@@ -11,8 +11,10 @@ pub struct Manner {
     pub answer: Answer,
     /// How long an answer takes.
     pub answer_after: Duration,
-    /// How it reads.
-    pub reading: Reading,
+    /// How long it reads nothing at first.
+    pub reads_after: Duration,
+    /// How many bytes a second it reads then; `None` for what there is.
+    pub rate: Option<f64>,
     /// What it sends of its own.
     pub sending: Sending,
     /// From when on it does nothing at all, and leaves the connection open.
@@ -28,17 +30,6 @@ pub enum Answer {
     Empty,
     /// Not at all.
     Nothing,
-}
-
-/// How a peer reads.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Reading {
-    /// What there is, at once.
-    All,
-    /// So many bytes a second.
-    Rate(f64),
-    /// Nothing for so long, then what there is.
-    After(Duration),
 }
 
 /// What a peer sends of its own.
@@ -80,7 +71,8 @@ impl Manner {
     pub const HEALTHY: Self = Self {
         answer: Answer::Right,
         answer_after: Duration::ZERO,
-        reading: Reading::All,
+        reads_after: Duration::ZERO,
+        rate: None,
         sending: Sending::Nothing,
         silent_from: Duration::MAX,
     };
@@ -123,7 +115,7 @@ impl Manner {
     #[must_use]
     pub const fn backlog() -> Self {
         Self {
-            reading: Reading::Rate(2e6),
+            rate: Some(2e6),
             ..Self::HEALTHY
         }
     }
@@ -170,7 +162,7 @@ impl Manner {
     #[must_use]
     pub const fn flood() -> Self {
         Self {
-            reading: Reading::After(Duration::MAX),
+            reads_after: Duration::MAX,
             sending: Sending::Flood(32 << 20),
             ..Self::HEALTHY
         }

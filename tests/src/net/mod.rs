@@ -6,11 +6,14 @@
 //!   [`Report`].
 //! - [`Heap`] counts what the whole process holds, without the peers; [`process`] counts
 //!   descriptors and threads.
+//! - [`isolated`] gives each test of a binary a process of its own.
 //! - [`Control`] measures how late this machine is, so that a test can tell a late adapter from a
 //!   late machine.
 
+mod abort;
 mod control;
 mod heap;
+pub mod isolated;
 mod line;
 mod manner;
 mod peer;
@@ -21,10 +24,11 @@ mod subject;
 mod tls;
 mod tokio;
 
+pub use abort::{Ending, Point, abort_as_client, abort_as_server, round};
 pub use control::Control;
 pub use heap::{Heap, exempt_this_thread, held, peak, reset_peak};
 pub use line::{Line, Sink};
-pub use manner::{Answer, Manner, Reading, Sending};
+pub use manner::{Answer, Manner, Sending};
 pub use peer::{Log, Peer, PeerOptions};
 pub use script::{Job, Script};
 pub use stage::{Outcome, Stage};

@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use wspulse_core::Role;
 use wspulse_core::handshake::{Accept, HandshakeLimits, ServerHandshake};
 
-use super::manner::{Answer, Manner, Reading, Sending};
+use super::manner::{Answer, Manner, Sending};
 use super::{Line, Sink, Tls};
 use crate::kit::ms;
 use crate::wire::{Frame, Wire, frame, header, opcode};
@@ -162,7 +162,7 @@ impl Peer {
         let began = Instant::now();
         let silent_from = began.checked_add(manner.silent_from);
         let mut source = Source::new(manner.sending, self.role, began);
-        let mut allowance = Allowance::new(manner.reading, began);
+        let mut allowance = Allowance::new(manner, began);
         let mut buffer = vec![0; 256 << 10];
         while self.log.end.is_none() && self.log.fault.is_none() {
             let now = Instant::now();
@@ -382,37 +382,36 @@ impl Source {
 /// How much may be read.
 #[derive(Debug)]
 struct Allowance {
-    reading: Reading,
-    began: Instant,
+    rate: Option<f64>,
+    from: Option<Instant>,
     last: Instant,
     saved: f64,
 }
 
 impl Allowance {
-    fn new(reading: Reading, now: Instant) -> Self {
+    fn new(manner: &Manner, now: Instant) -> Self {
         Self {
-            reading,
-            began: now,
+            rate: manner.rate,
+            from: now.checked_add(manner.reads_after),
             last: now,
             saved: 0.0,
         }
     }
 
     fn at(&mut self, now: Instant, most: usize) -> usize {
-        match self.reading {
-            Reading::All => most,
-            Reading::After(span) if now.duration_since(self.began) < span => 0,
-            Reading::After(_) => most,
-            Reading::Rate(rate) => {
-                self.saved += rate * now.duration_since(self.last).as_secs_f64();
-                // A peer that was late for long does not catch up all at once.
-                self.saved = self.saved.min(rate / 4.0);
-                self.last = now;
-                // Reads of a few KiB: a reader that sips would only burn the machine.
-                let budget = self.saved as usize;
-                if budget < 4096 { 0 } else { budget.min(most) }
-            }
+        if self.from.is_none_or(|from| now < from) {
+            return 0;
         }
+        let Some(rate) = self.rate else {
+            return most;
+        };
+        self.saved += rate * now.duration_since(self.last).as_secs_f64();
+        // A peer that was late for long does not catch up all at once.
+        self.saved = self.saved.min(rate / 4.0);
+        self.last = now;
+        // Reads of a few KiB: a reader that sips would only burn the machine.
+        let budget = self.saved as usize;
+        if budget < 4096 { 0 } else { budget.min(most) }
     }
 
     fn spend(&mut self, count: usize) {
@@ -449,23 +448,15 @@ fn socket(options: &PeerOptions) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn accept_before(listener: &TcpListener, deadline: Instant) -> io::Result<TcpStream> {
-    listener.set_nonblocking(true)?;
-    loop {
-        match listener.accept() {
-            Ok((socket, _)) => {
-                socket.set_nonblocking(false)?;
-                return Ok(socket);
-            }
-            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
-            Err(_) if Instant::now() > deadline => return Err(ErrorKind::TimedOut.into()),
-            Err(_) => thread::sleep(TICK),
-        }
-    }
+pub(super) fn accept_before(listener: &TcpListener, deadline: Instant) -> io::Result<TcpStream> {
+    let wait = deadline.saturating_duration_since(Instant::now());
+    // An accept is a read, says Linux.
+    socket2::SockRef::from(listener).set_read_timeout(Some(wait.max(TICK)))?;
+    listener.accept().map(|(socket, _)| socket)
 }
 
 /// Reads an HTTP head and not a byte more.
-fn read_head(line: &mut Line) -> io::Result<Vec<u8>> {
+pub(super) fn read_head(line: &mut Line) -> io::Result<Vec<u8>> {
     let deadline = Instant::now() + HANDSHAKE;
     let mut head = Vec::new();
     let mut byte = [0];

@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::Instant;
 
@@ -195,35 +195,51 @@ async fn next<S>(ws: &mut WebSocket<S>, script: &Script, recorder: &mut Recorder
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Script::Pump { size, reads } = script else {
-        return ws.next_event().await;
-    };
-    poll_fn(|cx| {
-        let mut is_over = false;
-        for _ in 0..PUMPED_AT_ONCE {
-            match Sink::<Message>::poll_ready(Pin::new(&mut *ws), cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => is_over = true,
-                Poll::Pending => break,
+    match script {
+        Script::Pump { size, reads: false } => {
+            while ws.send(vec![7; *size]).await.is_ok() {
+                recorder.sent();
             }
-            if is_over
-                || Pin::new(&mut *ws)
-                    .start_send(vec![7; *size].into())
-                    .is_err()
-            {
-                is_over = true;
-                break;
+            ws.next_event().await
+        }
+        Script::Pump { size, reads: true } => {
+            poll_fn(|cx| {
+                if pump(Pin::new(&mut *ws), cx, *size, recorder).is_ready() {
+                    cx.waker().wake_by_ref();
+                }
+                pin!(ws.next_event()).poll(cx)
+            })
+            .await
+        }
+        _ => ws.next_event().await,
+    }
+}
+
+/// Sends until the connection takes no more, or for long enough that others want to run.
+fn pump<S>(
+    mut ws: Pin<&mut WebSocket<S>>,
+    cx: &mut Context<'_>,
+    size: usize,
+    recorder: &mut Recorder,
+) -> Poll<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    for _ in 0..PUMPED_AT_ONCE {
+        match Sink::<Message>::poll_ready(ws.as_mut(), cx) {
+            Poll::Ready(Ok(())) if ws.as_mut().start_send(vec![7; size].into()).is_ok() => {
+                recorder.sent();
             }
-            recorder.sent();
+            // How it ended, the next event says.
+            Poll::Ready(_) => return Poll::Pending,
+            Poll::Pending => {
+                if Sink::<Message>::poll_flush(ws.as_mut(), cx).is_pending() {
+                    return Poll::Pending;
+                }
+            }
         }
-        let _ = Sink::<Message>::poll_flush(Pin::new(&mut *ws), cx);
-        if *reads || is_over {
-            pin!(ws.next_event()).poll(cx)
-        } else {
-            Poll::Pending
-        }
-    })
-    .await
+    }
+    Poll::Ready(())
 }
 
 async fn sleep_until(deadline: Option<Instant>) {
@@ -234,4 +250,4 @@ async fn sleep_until(deadline: Option<Instant>) {
 }
 
 /// Messages sent before the task looks around.
-const PUMPED_AT_ONCE: usize = 64;
+const PUMPED_AT_ONCE: usize = 16;

@@ -8,8 +8,7 @@ use wspulse_core::heartbeat::{DeadReason, HeartbeatConfig};
 use wspulse_core::{Cause, Config, LimitExceeded, Role};
 use wspulse_tests::kit::{ms, ping};
 use wspulse_tests::net::{
-    End, Job, Manner, Outcome, Reading, Script, Sending, Stage, Subject, Tls, held, peak,
-    reset_peak,
+    End, Job, Manner, Outcome, Script, Sending, Stage, Subject, Tls, held, peak, reset_peak,
 };
 
 /// A case.
@@ -34,6 +33,9 @@ const BUFFERED: usize = 256 * KIB;
 
 /// `max_message_size`.
 const LARGEST: usize = 512 * KIB;
+
+/// Bytes a second that a peer reads which is sent as much as it takes.
+const RATE: Option<f64> = Some(8e6);
 
 /// When the applications that stop reading go on, and the peers.
 const BACK: Duration = ms(4_000);
@@ -70,6 +72,7 @@ pub(crate) fn all() -> Vec<Case> {
         Case {
             name: "application-only-sends",
             manner: Manner {
+                rate: RATE,
                 sending: Sending::Stream(MESSAGE),
                 ..Manner::HEALTHY
             },
@@ -85,7 +88,8 @@ pub(crate) fn all() -> Vec<Case> {
         Case {
             name: "peer-stops-reading",
             manner: Manner {
-                reading: Reading::After(BACK),
+                reads_after: BACK,
+                rate: RATE,
                 sending: Sending::Pings(ms(300)),
                 ..Manner::HEALTHY
             },
@@ -100,7 +104,7 @@ pub(crate) fn all() -> Vec<Case> {
         Case {
             name: "nobody-reads",
             manner: Manner {
-                reading: Reading::After(Duration::MAX),
+                reads_after: Duration::MAX,
                 sending: Sending::Stream(MESSAGE),
                 ..Manner::HEALTHY
             },
@@ -171,11 +175,11 @@ impl Case {
             outcome.summary()
         );
         if growth > budget {
-            return Err(format!("broken: memory stays within the budget: {figure}"));
+            return Err(format!("memory stays within the budget: {figure}"));
         }
         match (self.check)(&stage, &outcome) {
             Ok(()) => Ok(figure),
-            Err(error) => Err(format!("broken: {error}: {figure}")),
+            Err(error) => Err(format!("{error}: {figure}")),
         }
     }
 }
@@ -196,7 +200,11 @@ fn application_stops(stage: &Stage, outcome: &Outcome) -> Result<(), String> {
     demand(outcome.report.messages > 10, "it goes on afterwards")?;
     let opened = outcome.report.opened.ok_or("never open")?;
     let meanwhile = opened + ms(500)..opened + BACK;
-    let pings = outcome.log.pings.iter().filter(|at| meanwhile.contains(*at));
+    let pings = outcome
+        .log
+        .pings
+        .iter()
+        .filter(|at| meanwhile.contains(*at));
     demand(
         !stage.subject.runs_by_itself() || pings.count() > 0,
         "pings flow while the application does not read",

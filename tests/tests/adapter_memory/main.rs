@@ -6,45 +6,19 @@
 
 mod cases;
 
-use std::process::{Command, ExitCode};
-use std::time::Instant;
+use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Failed, Trial};
 use wspulse_core::Role;
-use wspulse_tests::net::{Heap, Tls, subjects};
+use wspulse_tests::net::{Heap, Tls, isolated, subjects};
 
 #[global_allocator]
 static ALLOCATOR: Heap = Heap;
 
-/// How many processes run at once, unless `--test-threads` says otherwise.
+/// How many processes run at once; most of their time is sleep.
 const AT_ONCE: usize = 32;
 
-/// Tells a process that it is the one for the test of this name.
-const NAME: &str = "WSPULSE_MEMORY_TEST";
-
 fn main() -> ExitCode {
-    if let Ok(name) = std::env::var(NAME) {
-        return match run(&name) {
-            Ok(figure) => {
-                println!("{figure}");
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                println!("{error}");
-                ExitCode::FAILURE
-            }
-        };
-    }
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(AT_ONCE);
-    let began = Instant::now();
-    let trials = names().into_iter().map(|name| {
-        let title = name.clone();
-        Trial::test(title, move || in_a_process(&name))
-    });
-    let conclusion = libtest_mimic::run(&arguments, trials.collect());
-    println!("{} ms in all", began.elapsed().as_millis());
-    conclusion.exit_code()
+    isolated::main(names(), AT_ONCE, run)
 }
 
 fn names() -> Vec<String> {
@@ -63,19 +37,6 @@ fn names() -> Vec<String> {
         }
     }
     names
-}
-
-fn in_a_process(name: &str) -> Result<(), Failed> {
-    let output = Command::new(std::env::current_exe()?)
-        .env(NAME, name)
-        .output()?;
-    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    if !output.status.success() {
-        let errors = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{said} {errors}({})", output.status).into());
-    }
-    println!("{name}: {said}");
-    Ok(())
 }
 
 fn run(name: &str) -> Result<String, String> {
