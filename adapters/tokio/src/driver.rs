@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop;
 use wspulse_core::{Closed, Connection, Event, Instant, Message, SendError, Transmit};
-use wspulse_drive::{Clock as _, Drive, Outcome, READ_SIZE, Transport};
+use wspulse_drive::{Clock as _, Drive, READ_SIZE, Transport};
 
 use crate::Error;
 use crate::clock::Clock;
@@ -91,7 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
         self.wait(Side::Send, cx, |driver, cx| {
             while !driver.drive.has_room() {
-                if driver.write(cx) != Outcome::Progress {
+                if !driver.write(cx) {
                     ready!(driver.poll_turn(cx));
                 }
             }
@@ -218,13 +218,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         Poll::Ready(())
     }
 
-    fn write(&mut self, cx: &mut Context<'_>) -> Outcome {
-        let outcome = self
+    /// Writes what the stream takes; tells whether it took any.
+    fn write(&mut self, cx: &mut Context<'_>) -> bool {
+        let wrote = self
             .drive
             .write(&mut stream(&mut self.stream, cx), &self.clock);
-        self.wrote |= outcome == Outcome::Progress;
+        self.wrote |= wrote;
         self.moved |= self.drive.has_failed_writing();
-        outcome
+        wrote
     }
 }
 
