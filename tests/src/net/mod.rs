@@ -11,6 +11,7 @@
 //!   late machine.
 
 mod abort;
+mod bare;
 mod control;
 mod heap;
 pub mod isolated;
@@ -25,6 +26,7 @@ mod tls;
 mod tokio;
 
 pub use abort::{Ending, Point, abort_as_client, abort_as_server, round};
+pub use bare::Bare;
 pub use control::Control;
 pub use heap::{Heap, exempt_this_thread, held, peak, reset_peak};
 pub use line::{Line, Sink};

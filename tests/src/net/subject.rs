@@ -37,7 +37,7 @@ pub trait Subject: Debug + Sync {
 /// All adapters.
 #[must_use]
 pub fn subjects() -> Vec<&'static dyn Subject> {
-    vec![&super::Tokio]
+    vec![&super::Bare, &super::Tokio]
 }
 
 /// Where a [`Subject`] serves, and where it tells what becomes of its connections.
