@@ -64,6 +64,8 @@ pub enum Sending {
     Flood(usize),
     /// Binary messages of this size as fast as the transport takes them.
     Stream(usize),
+    /// A frame that RFC 6455 §5.2 forbids, and so many bytes behind it.
+    Illegal(usize),
 }
 
 impl Manner {
@@ -154,6 +156,16 @@ impl Manner {
         Self {
             answer: Answer::Nothing,
             sending: Sending::Data(ms(200)),
+            ..Self::HEALTHY
+        }
+    }
+
+    /// *illegal*: breaks the protocol, and sends 4 MiB more before it looks what was said about it.
+    #[must_use]
+    pub const fn illegal() -> Self {
+        Self {
+            reads_after: ms(500),
+            sending: Sending::Illegal(4 << 20),
             ..Self::HEALTHY
         }
     }

@@ -28,11 +28,13 @@ pub struct PeerOptions {
 /// What a peer saw and did.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
+    /// When the peer was through with the handshake.
+    pub opened: Option<Instant>,
     /// When pings came.
     pub pings: Vec<Instant>,
     /// When answers to its own pings came.
     pub pongs: Vec<Instant>,
-    /// Bytes of frames that came, and whole messages.
+    /// Bytes of frames that came.
     pub bytes_in: u64,
     /// Whole data messages that came.
     pub messages_in: u64,
@@ -59,6 +61,9 @@ pub struct Peer {
     answers: VecDeque<(Instant, Vec<u8>)>,
     log: Log,
 }
+
+/// An opcode that means nothing (RFC 6455 §5.2).
+const RESERVED: u8 = 0xB;
 
 /// Everything in tests is bounded: no handshake takes longer.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -141,9 +146,28 @@ impl Peer {
 
     /// Behaves as `manner` says until `until`, `stop`, or the end of the connection.
     pub fn play(&mut self, manner: &Manner, until: Instant, stop: &AtomicBool) {
-        if let Err(error) = self.try_play(manner, until, stop) {
+        self.log.opened = Some(Instant::now());
+        let played = self.try_play(manner, until, stop);
+        let is_awake = manner.reads_after != Duration::MAX && manner.silent_from == Duration::MAX;
+        let played = match played {
+            // What was said last may still be on its way.
+            Ok(()) if is_awake => self.try_drain(manner),
+            played => played,
+        };
+        if let Err(error) = played {
             self.log.end = Some(error.to_string());
         }
+    }
+
+    fn try_drain(&mut self, manner: &Manner) -> io::Result<()> {
+        let deadline = Instant::now() + LOOK;
+        let mut buffer = vec![0; 64 << 10];
+        while self.log.end.is_none() && self.log.fault.is_none() && Instant::now() < deadline {
+            if let Some(count) = self.line.read(&mut buffer, deadline)? {
+                self.hear(&buffer[..count], manner)?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns what it saw and did so far.
@@ -298,6 +322,11 @@ impl Source {
             Sending::Burst { count, size } => {
                 (1, frame(role, opcode::BINARY, &vec![1; size]).repeat(count))
             }
+            Sending::Illegal(size) => {
+                let mut bytes = frame(role, RESERVED, b"what is this");
+                bytes.resize(bytes.len() + size, 0x5a);
+                (1, bytes)
+            }
             _ => (0, Vec::new()),
         };
         Self {
@@ -313,7 +342,7 @@ impl Source {
     fn refill(&mut self, now: Instant, is_drained: bool, out: &mut Vec<u8>) -> Option<Instant> {
         match self.sending {
             Sending::Nothing => None,
-            Sending::Burst { .. } => {
+            Sending::Burst { .. } | Sending::Illegal(_) => {
                 if self.left > 0 {
                     self.left = 0;
                     out.append(&mut self.batch);

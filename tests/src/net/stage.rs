@@ -43,22 +43,13 @@ pub struct Outcome {
 }
 
 impl Stage {
-    /// Runs it to its end: that of the window, or that of the connection.
+    /// Runs it to its end: that of the window, or that of the connection. The calling thread is
+    /// the peer.
     ///
     /// # Errors
     ///
-    /// If the peer gets no connection, or the adapter does not come to an end.
+    /// If the adapter does not come to an end.
     pub fn play(&self) -> Result<Outcome, String> {
-        self.play_with(|| {})
-    }
-
-    /// Runs it, and `on_open` between the peer's handshake and its first move. The calling thread
-    /// is the peer.
-    ///
-    /// # Errors
-    ///
-    /// As [`play`](Self::play).
-    pub fn play_with(&self, on_open: impl FnOnce()) -> Result<Outcome, String> {
         exempt_this_thread();
         let began = Instant::now();
         let options = PeerOptions {
@@ -91,7 +82,6 @@ impl Stage {
         };
         let log = match peer {
             Ok(mut peer) => {
-                on_open();
                 peer.play(&self.manner, began + limit, &stop);
                 peer.log().clone()
             }

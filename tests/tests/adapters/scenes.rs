@@ -110,6 +110,12 @@ pub(crate) fn all() -> Vec<Scene> {
             ..scene.clone()
         },
         Scene {
+            name: "illegal",
+            manner: Manner::illegal(),
+            check: told_why,
+            ..scene.clone()
+        },
+        Scene {
             name: "unsol-matchingpong",
             manner: Manner::unsol(),
             evidence: Evidence::MatchingPong,
@@ -181,12 +187,14 @@ fn backlog_kernel(outcome: &Outcome) -> Result<String, String> {
     ))
 }
 
-/// A ping leaves an interval after the last pong, so what is longer between two that were seen is
-/// how long the later one took.
+/// A ping leaves an interval after the last byte came in, which was the pong before: what is longer
+/// between two that were seen is how long the later one took.
 fn slowest_ping(outcome: &Outcome) -> Duration {
-    let pings = &outcome.log.pings;
-    let gaps = pings.windows(2).map(|pair| pair[1] - pair[0]);
-    gaps.max().unwrap_or_default().saturating_sub(ms(1_000))
+    let pings = outcome.log.pings.iter().copied();
+    let times: Vec<_> = outcome.log.opened.into_iter().chain(pings).collect();
+    let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
+    let longest = gaps.max().unwrap_or_default();
+    longest.saturating_sub(ms(1_000))
 }
 
 /// A peer that falls silent is declared dead within interval + timeout of its last byte.
@@ -233,6 +241,23 @@ fn dead_by_policy(outcome: &Outcome) -> Result<String, String> {
     let figure = format!("dead {} ms after the opening", after.as_millis());
     demand(outcome, after <= bound, &figure)?;
     Ok(figure)
+}
+
+/// A Close that is owed to a peer that misbehaves reaches it, though much of what it sent is unread
+/// (RFC 6455 §7.1.1: a socket that is dropped over unread input would destroy it).
+fn told_why(outcome: &Outcome) -> Result<String, String> {
+    let is_protocol = match &outcome.report.end {
+        End::Closed(closed) => matches!(closed.cause, Cause::Protocol(_)),
+        _ => false,
+    };
+    demand(outcome, is_protocol, "the cause is the peer's mistake")?;
+    let is_told = outcome.log.close == Some(1002);
+    demand(outcome, is_told, "the peer is told")?;
+    Ok(format!(
+        "told after {} ms, with {} bytes behind the mistake",
+        outcome.report.open_for().as_millis(),
+        outcome.log.bytes_out
+    ))
 }
 
 fn demand(outcome: &Outcome, is_so: bool, what: &str) -> Result<(), String> {
