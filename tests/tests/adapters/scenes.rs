@@ -70,10 +70,14 @@ pub(crate) fn all() -> Vec<Scene> {
             ..backlog.clone()
         },
         Scene {
+            name: "backlog-auto",
+            ..backlog.clone()
+        },
+        Scene {
             name: "backlog-kernel",
             check: backlog_kernel,
-            // The kernel's own buffers on the sending side, and several MB at the peer, which
-            // stand in front of each ping.
+            // The kernel's own buffers on the sending side, and several MB at the peer, all of
+            // which stand in front of a ping.
             receive_buffer: Some(4 << 20),
             ..backlog
         },
