@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::net::TcpStream;
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Cause, CloseCode, Config, Event};
-use wspulse_tokio::{Error, WebSocket};
+use wspulse_tokio::{Error, MaybeTls, WebSocket};
 
 use crate::output::{Output, json_millis, millis};
 use crate::{Failure, args, stop};
@@ -61,6 +61,7 @@ pub(crate) async fn run(options: Options, output: Output) -> Result<(), Failure>
         _ => Failure::Failed(format!("{}: {error}", options.url)),
     })?;
     let peer = ws
+        .get_ref()
         .get_ref()
         .peer_addr()
         .map_err(Failure::failed)?
@@ -120,7 +121,7 @@ impl<'a> Session<'a> {
 
     async fn run(
         &mut self,
-        ws: &mut WebSocket<TcpStream>,
+        ws: &mut WebSocket<MaybeTls<TcpStream>>,
         mut stop: impl Future<Output = ()> + Unpin,
     ) -> Result<(), Error> {
         let mut ticks = tokio::time::interval(self.options.interval);
