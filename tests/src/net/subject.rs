@@ -223,6 +223,11 @@ impl Recorder {
         self.report.sent += 1;
     }
 
+    /// So many messages were taken for sending, in all.
+    pub fn sent_so_far(&mut self, count: u64) {
+        self.report.sent = count;
+    }
+
     /// The end.
     #[must_use]
     pub fn finish(mut self, end: End) -> Report {

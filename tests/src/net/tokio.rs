@@ -1,22 +1,18 @@
 //! wspulse-tokio under test: a runtime of one thread, and the connection in the application's own
 //! task.
 
-use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
 use std::thread;
 use std::time::Instant;
 
-use futures_util::Sink;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
-use wspulse_core::handshake::ClientRequest;
-use wspulse_core::{Event, Message};
-use wspulse_tokio::{Error, WebSocket};
+use tokio_rustls::TlsAcceptor;
+use wspulse_core::Event;
+use wspulse_tokio::{ConnectOptions, Error, WebSocket};
 
 use super::{End, Hall, Job, Recorder, Report, Script, Subject};
 
@@ -86,22 +82,13 @@ fn listener(hall: &Hall) -> io::Result<TcpListener> {
 
 async fn connect(address: SocketAddr, job: &Job) -> Report {
     let recorder = Recorder::new();
-    let Some(tls) = &job.tls else {
-        let url = format!("ws://{address}/");
-        return match wspulse_tokio::connect(&url, job.config.clone()).await {
-            Ok(ws) => run(ws, job, recorder).await,
-            Err(error) => refused(error, recorder),
-        };
-    };
-    let connector = TlsConnector::from(tls.client.clone());
-    let ws = async {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let stream = connector.connect(tls.name.clone(), stream).await?;
-        let request = ClientRequest::new(&address.to_string(), "/")?;
-        wspulse_tokio::client(stream, &request, job.config.clone()).await
-    };
-    match ws.await {
+    let mut options = ConnectOptions::new(job.config.clone());
+    let mut url = format!("ws://{address}/");
+    if let Some(tls) = &job.tls {
+        options = options.tls(tls.client.clone());
+        url = format!("wss://{address}/");
+    }
+    match wspulse_tokio::connect(&url, options).await {
         Ok(ws) => run(ws, job, recorder).await,
         Err(error) => refused(error, recorder),
     }
@@ -135,11 +122,23 @@ fn refused(error: Error, recorder: Recorder) -> Report {
 }
 
 /// The application.
-async fn run<S>(mut ws: WebSocket<S>, job: &Job, mut recorder: Recorder) -> Report
+async fn run<S>(ws: WebSocket<S>, job: &Job, mut recorder: Recorder) -> Report
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    recorder.open();
+    match job.script {
+        Script::Pump { size, reads } => pump(ws, job, recorder, size, reads).await,
+        _ => receive(ws, job, recorder).await,
+    }
+}
+
+/// An application that receives, and has other things to do now and then.
+async fn receive<S>(mut ws: WebSocket<S>, job: &Job, mut recorder: Recorder) -> Report
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let opened = recorder.open();
+    let opened = Instant::now();
     let until = opened.checked_add(job.window);
     let mut pause = match job.script {
         Script::Away(from, _) => Some(opened + from),
@@ -155,7 +154,7 @@ where
     loop {
         let wake = [until, pause].into_iter().flatten().min();
         let event = tokio::select! {
-            event = next(&mut ws, &job.script, &mut recorder) => event,
+            event = ws.next_event() => event,
             () = sleep_until(wake) => {
                 if until.is_some_and(|until| Instant::now() >= until) {
                     return recorder.finish(End::Alive(Box::new(ws.snapshot())));
@@ -177,11 +176,11 @@ where
         match event {
             Some(Event::Closed(closed)) => return recorder.finish(End::Closed(closed)),
             Some(event) => {
-                let Some(message) = recorder.event(event) else {
-                    continue;
-                };
-                // Where it fails, the next event says why.
-                if matches!(job.script, Script::Echo) && ws.send(message).await.is_ok() {
+                let message = recorder.event(event);
+                // Where a message cannot be sent, the next event says why.
+                if let (Script::Echo, Some(message)) = (&job.script, message)
+                    && ws.send(message).await.is_ok()
+                {
                     recorder.sent();
                 }
             }
@@ -190,56 +189,41 @@ where
     }
 }
 
-/// The next event; meanwhile the pump of [`Script::Pump`] works.
-async fn next<S>(ws: &mut WebSocket<S>, script: &Script, recorder: &mut Recorder) -> Option<Event>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    match script {
-        Script::Pump { size, reads: false } => {
-            while ws.send(vec![7; *size]).await.is_ok() {
-                recorder.sent();
-            }
-            ws.next_event().await
-        }
-        Script::Pump { size, reads: true } => {
-            poll_fn(|cx| {
-                if pump(Pin::new(&mut *ws), cx, *size, recorder).is_ready() {
-                    cx.waker().wake_by_ref();
-                }
-                pin!(ws.next_event()).poll(cx)
-            })
-            .await
-        }
-        _ => ws.next_event().await,
-    }
-}
-
-/// Sends until the connection takes no more, or for long enough that others want to run.
-fn pump<S>(
-    mut ws: Pin<&mut WebSocket<S>>,
-    cx: &mut Context<'_>,
+/// An application that sends in one task and receives, or does not, in another.
+async fn pump<S>(
+    ws: WebSocket<S>,
+    job: &Job,
+    mut recorder: Recorder,
     size: usize,
-    recorder: &mut Recorder,
-) -> Poll<()>
+    reads: bool,
+) -> Report
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    for _ in 0..PUMPED_AT_ONCE {
-        match Sink::<Message>::poll_ready(ws.as_mut(), cx) {
-            Poll::Ready(Ok(())) if ws.as_mut().start_send(vec![7; size].into()).is_ok() => {
-                recorder.sent();
-            }
-            // How it ended, the next event says.
-            Poll::Ready(_) => return Poll::Pending,
-            Poll::Pending => {
-                if Sink::<Message>::poll_flush(ws.as_mut(), cx).is_pending() {
-                    return Poll::Pending;
-                }
-            }
+    let until = Instant::now().checked_add(job.window);
+    let (mut reader, mut writer) = ws.split();
+    let (counter, count) = watch::channel(0_u64);
+    let mut sender = JoinSet::new();
+    sender.spawn(async move {
+        while writer.send(vec![7; size]).await.is_ok() {
+            counter.send_modify(|count| *count += 1);
         }
-    }
-    Poll::Ready(())
+    });
+    let mut is_over = false;
+    let end = loop {
+        tokio::select! {
+            event = reader.next_event(), if reads || is_over => match event {
+                Some(Event::Closed(closed)) => break End::Closed(closed),
+                Some(event) => drop(recorder.event(event)),
+                None => break End::Failed("the end came twice".to_owned()),
+            },
+            // How it ended, the next event says.
+            Some(_) = sender.join_next() => is_over = true,
+            () = sleep_until(until) => break End::Alive(Box::new(reader.snapshot())),
+        }
+    };
+    recorder.sent_so_far(*count.borrow());
+    recorder.finish(end)
 }
 
 async fn sleep_until(deadline: Option<Instant>) {
@@ -248,6 +232,3 @@ async fn sleep_until(deadline: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
-
-/// Messages sent before the task looks around.
-const PUMPED_AT_ONCE: usize = 16;
