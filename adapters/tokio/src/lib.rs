@@ -76,8 +76,8 @@
 //!   [`next`](WebSocket::next), [`send`](WebSocket::send) and their kin. Keep a `next` running,
 //!   or [`spawn`](WebSocket::spawn) a task that does nothing else: it keeps the connection while
 //!   the application is busy, and ends with 1001 when its [`Receiver`] and all [`Sender`]s are
-//!   dropped. A task that stays away for long does not kill its connection: silence is judged only by a
-//!   read that finds nothing.
+//!   dropped. A task that stays away for long does not kill its connection: silence is judged
+//!   only by a read that finds nothing.
 //! - **A batch of input is answered with one write**; see [`WebSocket`](WebSocket#batches).
 //! - **Cancel safe.** Each future may be dropped at any await without losing or repeating a byte,
 //!   and so may be used in `select!`.
@@ -85,10 +85,13 @@
 //!   them runs the whole protocol while it is polled, and only the reader takes events.
 //! - **Memory.** Beside the engine's own budget (`max_message_size`, `max_buffered_amount`) a
 //!   connection holds one timer and, while its events wait to be taken, at most 64 KiB that were
-//!   read. A spawned one has two queues of the length it was given. The buffer for reads is the thread's, not the connection's.
+//!   read. A spawned one adds two queues of the length it was given. The buffer for reads is the
+//!   thread's, not the connection's.
 //! - **Fair.** A task that is fed without end yields every 256 KiB.
 //! - **A server's end.** [`Drain`] closes all connections in order, spread over a time, and
 //!   reports who was cut at the deadline.
+//! - **From an HTTP server.** With the feature `hyper`, `upgrade` takes a connection over from a
+//!   hyper server; with the feature `axum`, `WebSocketUpgrade` is an extractor that does.
 //! - **Log** (feature `tracing`). Each connection has a span with its role and peer. Events:
 //!   `open` and an end in order at debug; `suspect`, `recovered` and an end that the network
 //!   caused at info; a peer that breaks a rule or a limit at warn. `closed` has the cause and the
@@ -100,6 +103,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "axum")]
+mod axum;
 mod client;
 mod clock;
 mod drain;
@@ -114,9 +119,13 @@ mod tcp;
 mod timer;
 mod tls;
 mod trace;
+#[cfg(feature = "hyper")]
+mod upgrade;
 mod waiters;
 mod websocket;
 
+#[cfg(feature = "axum")]
+pub use axum::WebSocketUpgrade;
 #[cfg(feature = "proxy")]
 pub use client::connect_through;
 pub use client::{client, connect};
@@ -127,7 +136,11 @@ pub use proxy::{Proxy, ProxyUrlError};
 pub use server::{accept, accept_with};
 pub use split::{Reader, ReuniteError, Writer};
 pub use task::{Receiver, Sender};
+#[cfg(feature = "hyper")]
+pub use upgrade::{Upgrade, UpgradeError, Upgraded, upgrade, upgrade_with};
 pub use websocket::WebSocket;
+#[cfg(feature = "hyper")]
+pub use wspulse_drive::tune;
 pub use wspulse_drive::{ConnectOptions, Error, RedirectError, Stage, UrlError};
 
 /// Keeps the examples of the README compiling.
