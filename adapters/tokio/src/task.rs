@@ -125,6 +125,8 @@ where
         is_in_parts,
         end: OnceLock::new(),
     });
+    let is_told = driver.closed().is_some();
+    let is_done = driver.is_done();
     let mut task = Task {
         driver,
         commands: Some(commands_in),
@@ -140,8 +142,8 @@ where
         controls: controls.clone(),
         shared: Arc::clone(&shared),
         rest: VecDeque::new(),
-        is_told: false,
-        is_done: false,
+        is_told,
+        is_done,
     };
     let sender = Sender {
         commands,
@@ -270,7 +272,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 (Some(event), None) if self.driver.is_over() => untold.push_back(event),
                 // Nobody hears it.
                 (Some(_), None) => {}
-                (None, _) => return false,
+                // Its end was taken before it had a task.
+                (None, _) => match self.driver.closed().cloned() {
+                    Some(closed) => {
+                        self.finish(Box::new(closed), untold);
+                        return true;
+                    }
+                    None => return false,
+                },
             }
         }
     }

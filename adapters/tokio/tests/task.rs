@@ -405,6 +405,21 @@ async fn a_ping_of_the_applications_own_is_answered() {
     server.abort();
 }
 
+/// What has ended before has an end, and no task that stays.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_over_needs_no_task() {
+    let (mut client, mut server) = pair(64, Config::default()).await;
+    let (closed, end) = tokio::join!(client.close(CloseCode::NORMAL, ""), server.next());
+    assert!(closed.is_ok() && end.is_none());
+    let (mut receiver, sender) = server.spawn(1);
+    let closed = timeout(secs(1), sender.ended()).await.unwrap();
+    assert!(closed.unwrap().clean);
+    assert!(receiver.next().await.is_none());
+    assert!(receiver.next_event().await.is_none(), "it was told before");
+    settle().await;
+    assert_eq!(alive_tasks(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_message_in_parts_is_not_mixed_with_others() {
     let (_client, mut server) = pair(64, Config::default()).await;
