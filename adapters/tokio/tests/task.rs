@@ -255,7 +255,8 @@ async fn without_handles_the_connection_says_1001_after_what_is_queued() {
     drop(clone);
     assert_eq!(text(client.next().await), "last words");
     assert_eq!(text(client.next().await), "and these");
-    assert!(client.next().await.is_none());
+    let end = timeout(secs(60), client.next()).await;
+    assert!(end.expect("an end").is_none());
     let closed = client.closed().unwrap();
     assert!(closed.clean);
     assert_eq!(closed.code(), CloseCode::GOING_AWAY);
@@ -292,7 +293,8 @@ async fn without_a_receiver_what_comes_is_dropped_and_sending_goes_on() {
     });
     sleep(secs(1)).await;
     drop(receiver);
-    let mut client = flushing.await.unwrap();
+    let flushed = timeout(secs(60), flushing).await;
+    let mut client = flushed.expect("it reads on").unwrap();
     sender.send("hello").await.unwrap();
     assert_eq!(text(client.next().await), "hello");
     let (closed, end) = tokio::join!(sender.close(CloseCode::NORMAL, ""), client.next());
