@@ -263,6 +263,12 @@ macro_rules! looks {
                 self.shared.lock().closed().cloned()
             }
 
+            /// Lends the stream underneath to `look`, for its addresses or options. Reading or
+            /// writing it would break the connection.
+            pub fn with_ref<T>(&self, look: impl FnOnce(&S) -> T) -> T {
+                look(self.shared.lock().stream())
+            }
+
             /// Client: returns the server's answer, with its headers and the chosen subprotocol.
             #[must_use]
             pub fn response(&self) -> Option<&Response> {
