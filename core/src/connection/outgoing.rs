@@ -52,6 +52,8 @@ pub(super) struct Outgoing {
     pub(super) unframed: usize,
     /// The kind of the message that the application is sending in parts.
     pub(super) unfinished: Option<Opcode>,
+    /// Whether the last message was turned away for want of room.
+    pub(super) was_full: bool,
     /// Whether an application heartbeat is to be answered behind that message.
     pub(super) owes_answer: bool,
 }
