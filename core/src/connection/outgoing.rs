@@ -143,12 +143,13 @@ impl Outgoing {
         self.is_drained() && !self.has_frames() && self.unfinished.is_none() && !self.inside_message
     }
 
+    /// Whether anything goes before an answer to a Close: pings do not any more.
+    pub(super) fn precedes_close(&self) -> bool {
+        self.pongs.count > 0 || !self.staged.is_empty() || !self.parts.is_empty()
+    }
+
     pub(super) fn has_frames(&self) -> bool {
-        !self.head.is_empty()
-            || self.pongs.count > 0
-            || !self.pings.is_empty()
-            || !self.staged.is_empty()
-            || !self.parts.is_empty()
+        !self.head.is_empty() || !self.pings.is_empty() || self.precedes_close()
     }
 
     pub(super) fn buffered_amount(&self) -> usize {

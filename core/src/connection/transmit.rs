@@ -153,7 +153,7 @@ impl Connection {
             }
             Phase::Opening(_) => left(|out| !out.is_silent()),
             Phase::Ending(ending) => {
-                let is_next = !self.holds_answer() || left(Outgoing::has_frames);
+                let is_next = !self.holds_answer() || left(Outgoing::precedes_close);
                 (ending.close.is_waiting() && is_next) || left(|out| !out.is_silent())
             }
             Phase::Over(_) => false,
