@@ -12,11 +12,11 @@ use wspulse_drive::{Clock as _, ConnectOptions, RedirectError, Target};
 use crate::Error;
 use crate::clock::{self, Clock};
 use crate::driver::Driver;
+use crate::layer::Layer;
 use crate::maybe_tls::MaybeTls;
 #[cfg(feature = "proxy")]
 use crate::proxy::Proxy;
 use crate::tcp;
-use crate::tls::Layer;
 use crate::websocket::WebSocket;
 
 /// Connects to a `ws` or `wss` URL and shakes hands.

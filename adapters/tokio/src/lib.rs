@@ -92,13 +92,13 @@
 mod client;
 mod clock;
 mod driver;
+mod layer;
 mod maybe_tls;
 #[cfg(feature = "proxy")]
 mod proxy;
 mod server;
 mod tcp;
 mod timer;
-mod tls;
 mod waiters;
 mod websocket;
 
@@ -109,7 +109,11 @@ pub use maybe_tls::MaybeTls;
 #[cfg(feature = "proxy")]
 pub use proxy::{Proxy, ProxyUrlError};
 pub use server::{accept, accept_with};
+#[cfg(feature = "tls")]
+pub use tokio_rustls;
 pub use websocket::WebSocket;
+#[cfg(feature = "tls")]
+pub use wspulse_drive::tls;
 pub use wspulse_drive::{ConnectOptions, Error, RedirectError, Stage, UrlError};
 
 /// Keeps the examples of the README compiling.
