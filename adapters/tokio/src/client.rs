@@ -91,8 +91,9 @@ pub async fn connect(
 ///
 /// # Errors
 ///
-/// As [`connect`], and [`Error::Proxy`] if the proxy does not let us through. [`Error::Io`] and
-/// the stages `Lookup` and `Connect` are about the way to the proxy.
+/// As [`connect`], and [`Error::Proxy`] if the proxy does not let us through: around a
+/// [`ProxyRefusal`](crate::ProxyRefusal) if it said so. [`Error::Io`] and the stages `Lookup` and
+/// `Connect` are about the way to the proxy.
 #[cfg(feature = "proxy")]
 pub async fn connect_through(
     proxy: &Proxy,

@@ -104,6 +104,8 @@ mod driver;
 mod layer;
 mod maybe_tls;
 #[cfg(feature = "proxy")]
+mod overheard;
+#[cfg(feature = "proxy")]
 mod proxy;
 mod server;
 mod split;
@@ -116,6 +118,8 @@ mod websocket;
 pub use client::connect_through;
 pub use client::{client, connect};
 pub use maybe_tls::MaybeTls;
+#[cfg(feature = "proxy")]
+pub use overheard::ProxyRefusal;
 #[cfg(feature = "proxy")]
 pub use proxy::{Proxy, ProxyUrlError};
 pub use server::{accept, accept_with};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 use wspulse_core::handshake::{Accept, Reject};
-use wspulse_tokio::{Error, Proxy, ProxyUrlError, connect_through};
+use wspulse_tokio::{Error, Proxy, ProxyRefusal, ProxyUrlError, connect_through};
 
 use crate::certificates::Authority;
 use crate::kit::*;
@@ -105,11 +105,15 @@ async fn relay(mut stream: TcpStream, server: SocketAddr) {
 
 const GOOD: &str = "HTTP/1.1 200 Connection established\r\nVia: 1.1 test\r\n\r\n";
 
-async fn proxy_error(proxy: &str) -> String {
+/// What the proxy said when it did not let us through, or else what was wrong with that.
+async fn refusal_of(proxy: &str) -> Result<ProxyRefusal, String> {
     let proxy = Proxy::parse(proxy).unwrap();
     let result = connect_through(&proxy, "ws://server.invalid/", options());
     match bounded(result).await {
-        Err(Error::Proxy(error)) => error.to_string(),
+        Err(Error::Proxy(error)) => match error.downcast_ref() {
+            Some(refusal) => Ok(*refusal),
+            None => Err(error.to_string()),
+        },
         other => panic!("{other:?}"),
     }
 }
@@ -212,43 +216,59 @@ async fn credentials_are_sent_as_each_proxy_wants_them() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_refuses_is_an_error_of_the_proxy() {
+async fn a_proxy_that_refuses_is_an_error_with_its_reason() {
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
     let seen = Seen::default();
-    for (answer, reason) in [
-        ("HTTP/1.1 403 Forbidden\r\n\r\n", "unsuccessful"),
-        ("HTTP/1.1 502 Bad Gateway\r\n\r\n", "unsuccessful"),
+    for (status, answer) in [
+        (403, "HTTP/1.1 403 Forbidden\r\n\r\n"),
+        (407, "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"),
         (
-            "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
-            "authorization required",
+            502,
+            "HTTP/1.0 502 Bad Gateway\r\nVia: 1.1 test\r\n\r\nsorry",
         ),
-        ("SSH-2.0-OpenSSH_10.0\r\n", "unsuccessful"),
-        ("", "unexpected end of file"),
     ] {
         let proxy = http_proxy(&seen, nowhere, answer).await;
-        let error = proxy_error(&format!("http://{proxy}")).await;
-        assert!(error.contains(reason), "{answer}: {error}");
+        let refusal = refusal_of(&format!("http://{proxy}")).await;
+        assert_eq!(refusal, Ok(ProxyRefusal::Status(status)));
     }
-    for (reply, reason) in [
-        (1, "general server failure"),
-        (2, "not allowed"),
-        (3, "network unreachable"),
-        (4, "host unreachable"),
-        (5, "connection refused"),
-        (6, "ttl expired"),
-        (7, "command not supported"),
-        (8, "address type not supported"),
-        (9, "parsing"),
-    ] {
+    for reply in 1..=9 {
         let proxy = socks_proxy(&seen, nowhere, 0, reply).await;
-        let error = proxy_error(&format!("socks5://{proxy}")).await;
-        assert!(error.contains(reason), "{reply}: {error}");
+        let refusal = refusal_of(&format!("socks5://{proxy}")).await;
+        assert_eq!(refusal, Ok(ProxyRefusal::Reply(reply)));
     }
-    let guarded = socks_proxy(&seen, nowhere, 2, 0).await;
-    let error = proxy_error(&format!("socks5://{guarded}")).await;
-    assert!(error.contains("authentication"), "{error}");
-    let error = proxy_error(&format!("socks5://user:wrong@{guarded}")).await;
-    assert!(error.contains("not accepted"), "{error}");
+    let guarded = socks_proxy(&seen, nowhere, 2, 2).await;
+    for (user, expected) in [
+        ("", ProxyRefusal::Credentials),
+        ("user:wrong@", ProxyRefusal::Credentials),
+        ("user:secret@", ProxyRefusal::Reply(2)),
+    ] {
+        let refusal = refusal_of(&format!("socks5://{user}{guarded}")).await;
+        assert_eq!(refusal, Ok(expected), "{user}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_proxy_is_an_error_too() {
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+    let endless: &'static str = "HTTP/1.1 200 OK\r\nX: ".repeat(1000).leak();
+    for answer in ["", "HTTP/1.1 200", "SSH-2.0-OpenSSH_10.0\r\n", endless] {
+        let other = serve(move |mut stream| async move {
+            stream.write_all(answer.as_bytes()).await.ok();
+            stream.shutdown().await.ok();
+            read_to_end(&mut stream).await;
+        })
+        .await;
+        for scheme in ["http", "socks5"] {
+            let refusal = refusal_of(&format!("{scheme}://{other}")).await;
+            let error = refusal.expect_err("nothing that a proxy would say");
+            assert!(!error.is_empty(), "{answer}");
+        }
+    }
+    // Longer than SOCKS can say.
+    let long = "x".repeat(250);
+    let silent = socks_proxy(&Seen::default(), nowhere, 2, 0).await;
+    let refusal = refusal_of(&format!("socks5://{long}:{long}@{silent}")).await;
+    assert!(refusal.is_err(), "{refusal:?}");
 }
 
 #[tokio::test]
