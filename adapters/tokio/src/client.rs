@@ -47,9 +47,7 @@ use crate::websocket::WebSocket;
 /// # TLS
 ///
 /// `wss` needs the feature `tls` and certificates to trust: one of the features `webpki-roots`,
-/// `native-roots` and `platform-verifier`, or `ConnectOptions::tls`. A configuration that is
-/// passed is shared by all connections that it is passed to, and so are its sessions to resume;
-/// that of a feature is made anew each time. Names and expiry are verified.
+/// `native-roots` and `platform-verifier`, or `ConnectOptions::tls`. Names and expiry are verified.
 ///
 /// # Redirects
 ///
