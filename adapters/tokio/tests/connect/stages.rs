@@ -100,3 +100,26 @@ async fn headers_subprotocols_and_origin_arrive() {
     );
     assert_echoes(ws).await;
 }
+
+#[tokio::test]
+async fn an_ipv6_address_is_connected_to_without_its_brackets() {
+    // Where the machine has no IPv6 there is nothing to connect to.
+    let Ok(listener) = tokio::net::TcpListener::bind("[::1]:0").await else {
+        return;
+    };
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let serving = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        echo(stream, |_| Ok(Accept::new())).await;
+    };
+    let connecting = async { assert_echoes(connect(&url, options()).await.unwrap()).await };
+    bounded(async { tokio::join!(serving, connecting) }).await;
+}
+
+#[test]
+fn the_way_to_a_connection_may_be_a_task_of_its_own() {
+    fn assert_send(_: impl Send) {}
+    let proxy = Proxy::parse("http://127.0.0.1:1").unwrap();
+    assert_send(connect("wss://127.0.0.1:1/", options()));
+    assert_send(connect_through(&proxy, "wss://127.0.0.1:1/", options()));
+}
