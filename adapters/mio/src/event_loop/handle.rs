@@ -27,8 +27,10 @@ pub(crate) enum Command<H> {
     Broadcast(Message),
     Close(ConnectionId, CloseCode, String),
     Abort(ConnectionId),
-    Run(Box<dyn FnOnce(&mut H, &mut Connections) + Send>),
+    Run(Task<H>),
 }
+
+type Task<H> = Box<dyn FnOnce(&mut H, &mut Connections) + Send>;
 
 /// What a loop and its handles share.
 #[derive(Debug)]

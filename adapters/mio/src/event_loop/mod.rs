@@ -474,11 +474,12 @@ impl<H: Handler> EventLoop<H> {
         let entry = &mut self.connections.entries[id.index as usize];
         match outcome {
             Ok(Outcome::Waiting(connecting)) => {
-                entry.stage = Stage::Connecting(Box::new(connecting));
+                entry.stage = Stage::Connecting(connecting);
                 self.connections.arm(id.index as usize);
                 false
             }
-            Ok(Outcome::Arrived(plan, ws)) => {
+            Ok(Outcome::Arrived(arrived)) => {
+                let (plan, ws) = *arrived;
                 entry.rare.get_or_insert_default().plan = Some(plan);
                 entry.stage = Stage::Running(ws);
                 true
