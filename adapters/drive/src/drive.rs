@@ -451,12 +451,12 @@ impl Drive {
 
     /// Turns the end into an error: the stream's own where that is what it came from.
     pub fn end_error(&mut self, closed: Box<Closed>) -> Error {
-        let ended_early = matches!(
+        let is_of_stream = matches!(
             closed.cause,
             Cause::Eof | Cause::Aborted | Cause::Handshake(HandshakeError::UnexpectedEof)
         );
         match self.failure.take() {
-            Some(error) if ended_early => error.into(),
+            Some(error) if is_of_stream => error.into(),
             _ => Error::Closed(closed),
         }
     }
