@@ -116,6 +116,52 @@ pub fn accept_with<S: Stream>(
     Ok(WebSocket::new(stream, connection, clock))
 }
 
+/// As [`accept`], over TLS: with a session that is new or has shaken hands over `stream`.
+///
+/// The configuration's `handshake_timeout` covers the TLS handshake too; what is wrong in it,
+/// [`end_error`](WebSocket::end_error) knows.
+///
+/// # Errors
+///
+/// As [`accept`].
+#[cfg(feature = "tls")]
+pub fn accept_tls<S: Stream>(
+    stream: S,
+    session: TlsSession,
+    config: impl Into<Arc<Config>>,
+) -> Result<WebSocket<S>, Error> {
+    Ok(accept(stream, config)?.with_tls(session))
+}
+
+/// As [`accept_with`], over TLS; see [`accept_tls`].
+///
+/// # Errors
+///
+/// As [`accept`].
+#[cfg(feature = "tls")]
+pub fn accept_tls_with<S: Stream>(
+    stream: S,
+    session: TlsSession,
+    config: impl Into<Arc<Config>>,
+) -> Result<WebSocket<S>, Error> {
+    Ok(accept_with(stream, config)?.with_tls(session))
+}
+
+/// As [`client`], over TLS; see [`accept_tls`].
+///
+/// # Errors
+///
+/// As [`client`].
+#[cfg(feature = "tls")]
+pub fn client_tls<S: Stream>(
+    stream: S,
+    session: TlsSession,
+    request: &ClientRequest,
+    config: impl Into<Arc<Config>>,
+) -> Result<WebSocket<S>, Error> {
+    Ok(client(stream, request, config)?.with_tls(session))
+}
+
 /// Asks for a connection over `stream`, which may still be connecting itself. [`Event::Open`]
 /// says that the server agreed.
 ///
@@ -158,10 +204,8 @@ impl<S: Stream> WebSocket<S> {
         }
     }
 
-    /// Speaks TLS on the stream, with a session that is new or has shaken hands over it. Before
-    /// the first turn.
-    ///
-    /// The configuration's `handshake_timeout` covers the TLS handshake too.
+    /// Speaks TLS on the stream, from before the first turn on; what [`accept_tls`] and its kin
+    /// do.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn with_tls(mut self, session: TlsSession) -> Self {

@@ -15,7 +15,7 @@ use rcgen::{
 use rustls::{CertificateError, ClientConfig, ServerConfig};
 use wspulse_core::{Config, Event, Message};
 use wspulse_mio::tls::{self, TlsSession};
-use wspulse_mio::{ConnectOptions, Error, Stage, Turn, accept_with, client};
+use wspulse_mio::{ConnectOptions, Error, Stage, Turn, accept_tls_with, client_tls};
 
 /// An authority that signs what a test asks for.
 struct Authority {
@@ -179,7 +179,7 @@ fn a_server_that_does_not_shake_hands_is_a_timeout_of_that_stage() {
     peer.wait_until_empty();
 }
 
-/// The pieces: TLS is said by `with_tls`, and what is wrong with it by `end_error`.
+/// The pieces: TLS is a session beside the stream, and what is wrong with it by `end_error`.
 #[test]
 fn the_pieces_speak_tls_too() {
     let authority = Authority::new();
@@ -204,12 +204,10 @@ fn pieces(
     let (far, _) = listener.accept().unwrap();
     far.set_nonblocking(true).unwrap();
     let name = IpAddr::V4(Ipv4Addr::LOCALHOST).into();
-    let near = client(near, &request(), Config::default())
-        .unwrap()
-        .with_tls(TlsSession::client(trusted, name).unwrap());
-    let far = accept_with(TcpStream::from_std(far), Config::default())
-        .unwrap()
-        .with_tls(TlsSession::server(server).unwrap());
+    let session = TlsSession::client(trusted, name).unwrap();
+    let near = client_tls(near, session, &request(), Config::default()).unwrap();
+    let session = TlsSession::server(server).unwrap();
+    let far = accept_tls_with(TcpStream::from_std(far), session, Config::default()).unwrap();
     assert!(near.tls().unwrap().is_handshaking());
     let mut ends = [near, far];
     let mut poll = Poll::new().unwrap();
