@@ -34,7 +34,8 @@ impl Read for Flood {
             *byte = self.message[self.offset];
             self.offset = (self.offset + 1) % self.message.len();
         }
-        self.read.fetch_add(buffer.len(), Ordering::Relaxed);
+        let before = self.read.fetch_add(buffer.len(), Ordering::Relaxed);
+        assert!(before < 512 << 20, "it is read without end");
         Ok(buffer.len())
     }
 }
@@ -152,6 +153,89 @@ fn two_peers_that_flood_take_turns() {
         assert_eq!(run[0], [one, two][index % 2]);
         assert!(run.len() <= SHARE / 1_000, "{} in a row", run.len());
     }
+}
+
+/// Peers of all kinds that give nothing to do: open, unanswered, unread, paused, half gone.
+#[test]
+fn a_loop_with_nothing_to_do_sleeps() {
+    let (notes, seen) = Notes::new(false);
+    let mut server = EventLoop::new(notes).unwrap();
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    server
+        .connections()
+        .listen(listener, Config::default())
+        .unwrap();
+    let thread = std::thread::spawn(move || {
+        let silent = Raw::connect(address);
+        let half = Raw::open(address);
+        half.0.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut broken = Raw::open(address);
+        broken.write(&[0xF1, 0x80, 0, 0, 0, 0]);
+        let (mut unread, mut paused) = (Raw::open(address), Raw::open(address));
+        unread.write(&frame(TEXT, b"write to me"));
+        paused.write(&frame(TEXT, b"pause me"));
+        (silent, half, broken, unread, paused)
+    });
+    let mut raws = None;
+    let begun = Instant::now();
+    let mut held = 0;
+    while raws.is_none() || held < 2 {
+        assert!(begun.elapsed() < PATIENCE);
+        server.turn(Some(millis(20))).unwrap();
+        for seen in seen.try_iter() {
+            let Seen::Message(id, message) = seen else {
+                continue;
+            };
+            held += 1;
+            match message.as_text() {
+                Some("pause me") => server.connections().pause(id),
+                _ => server.connections().send(id, vec![0; 16 << 20]).unwrap(),
+            }
+        }
+        if raws.is_none() && thread.is_finished() {
+            raws = Some(());
+        }
+    }
+    let (_silent, _half, _broken, mut unread, mut paused) = thread.join().unwrap();
+    paused.write(&frame(TEXT, b"held back").repeat(10));
+    // What the kernels still take; then it is quiet.
+    for _ in 0..50 {
+        server.turn(Some(millis(10))).unwrap();
+    }
+    let begun = Instant::now();
+    let mut turns = 0;
+    while begun.elapsed() < millis(300) {
+        server.turn(Some(millis(100))).unwrap();
+        turns += 1;
+    }
+    assert!(turns <= 12, "{turns} turns in 300 ms");
+    // And the one with megabytes to write goes on when it is read.
+    let thread = std::thread::spawn(move || unread.read_exact(16 << 20));
+    let begun = Instant::now();
+    while !thread.is_finished() {
+        assert!(begun.elapsed() < PATIENCE);
+        server.turn(Some(millis(20))).unwrap();
+    }
+    thread.join().unwrap();
+}
+
+#[test]
+fn no_more_connections_are_taken_than_there_may_be() {
+    let (notes, seen) = Notes::new(true);
+    let server = Running::start_with(notes, |connections, listener| {
+        connections.listen(listener, Config::default()).unwrap();
+        connections.set_max_connections(2);
+    });
+    let first = Raw::open(server.address);
+    let _second = Raw::open(server.address);
+    let mut third = Raw::connect(server.address);
+    third.write(REQUEST);
+    std::thread::sleep(millis(50));
+    assert_eq!(server.look(|_, connections| connections.len()), 2);
+    drop(first);
+    wait_for_end(&seen).unwrap_err();
+    assert!(third.read_head().starts_with("HTTP/1.1 101 "));
 }
 
 // ---- deadlines

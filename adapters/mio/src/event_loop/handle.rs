@@ -146,6 +146,10 @@ impl<H> Handle<H> {
             .end
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let (spread, wait) = match *end {
+            Some(earlier) => (earlier.0.min(spread), earlier.1.min(wait)),
+            None => (spread, wait),
+        };
         *end = Some((spread, wait));
         drop(end);
         self.shared.wake();

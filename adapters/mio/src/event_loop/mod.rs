@@ -186,7 +186,7 @@ impl<H: Handler> EventLoop<H> {
         let now = Instant::now();
         let listeners = connections.listeners.iter();
         let accepts = listeners
-            .filter(|(_, listening)| listening.is_ready)
+            .filter(|(_, listening)| listening.is_ready && !connections.is_full())
             .map(|(_, listening)| listening.retry_at.unwrap_or(now));
         let deadlines = [
             connections.timers.next(),
@@ -291,6 +291,9 @@ impl<H: Handler> EventLoop<H> {
         let now = Instant::now();
         for _ in 0..ACCEPT_BUDGET {
             let connections = &mut self.connections;
+            if connections.is_full() {
+                return;
+            }
             let Some(listening) = connections.listeners.get_mut(key) else {
                 return;
             };
@@ -485,6 +488,7 @@ impl<H: Handler> EventLoop<H> {
                 true
             }
             Err(error) => {
+                self.connections.lookups.cancel(id);
                 self.end(id, Err(error));
                 false
             }
