@@ -92,15 +92,20 @@
 mod client;
 mod clock;
 mod driver;
+mod reconnect;
 mod server;
 mod timer;
 mod waiters;
 mod websocket;
 
 pub use client::{client, connect};
+pub use reconnect::{ReconnectHandle, ReconnectingClient};
 pub use server::{accept, accept_with};
 pub use websocket::WebSocket;
-pub use wspulse_drive::{ConnectOptions, Error, RedirectError, Stage, UrlError};
+pub use wspulse_drive::{
+    ConnectOptions, DownReason, Error, Opening, ReconnectError, ReconnectEvent, ReconnectPolicy,
+    RedirectError, Stage, UrlError, WhileDown,
+};
 
 /// Keeps the examples of the README compiling.
 #[cfg(doctest)]

@@ -210,7 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         self.driver.command(|connection, now| connection.abort(now));
     }
 
-    fn start_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
+    pub(crate) fn start_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
         if !matches!(self.state(), State::Connecting | State::Open) {
             return Ok(());
         }
@@ -220,7 +220,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         queued.map_err(Error::Send)
     }
 
-    async fn push(&mut self) {
+    pub(crate) async fn push(&mut self) {
         poll_fn(|cx| {
             self.driver.push(cx);
             Poll::Ready(())

@@ -331,7 +331,7 @@ fn retry_after_is_read_as_seconds_or_as_a_date() {
         ),
     ];
     for (header, seconds) in cases {
-        let refusal = refusal(&format!("503 x\r\n{header}").trim_end().to_owned());
+        let refusal = refusal(format!("503 x\r\n{header}").trim_end());
         let asked = retry_after(&refusal, now);
         assert_eq!(asked, seconds.map(Duration::from_secs), "{header}");
     }
