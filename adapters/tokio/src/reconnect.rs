@@ -19,10 +19,10 @@ use wspulse_drive::{
     ReconnectPolicy, Target,
 };
 
-use crate::Error;
 use crate::clock::Clock;
 use crate::timer::Timer;
 use crate::websocket::WebSocket;
+use crate::{Error, MaybeTls};
 
 /// A client that connects, and connects again whenever the connection is lost, until that is
 /// hopeless or [`close`](Self::close) is called.
@@ -72,7 +72,7 @@ use crate::websocket::WebSocket;
 /// # Memory
 ///
 /// One connection's, the messages that are kept, and one boxed attempt.
-pub struct ReconnectingClient<S = TcpStream> {
+pub struct ReconnectingClient<S = MaybeTls<TcpStream>> {
     connect: Connector<S>,
     on_open: Option<Hook>,
     phase: Phase<S>,
@@ -401,7 +401,7 @@ impl<S> fmt::Debug for ReconnectingClient<S> {
 /// Sends on a [`ReconnectingClient`]'s connections from other tasks.
 ///
 /// It works while the client itself is polled.
-pub struct ReconnectHandle<S = TcpStream> {
+pub struct ReconnectHandle<S = MaybeTls<TcpStream>> {
     shared: Arc<Shared<S>>,
 }
 
