@@ -1,16 +1,18 @@
 //! An echo server.
 
+mod std;
 mod tokio;
 
-use std::fmt;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use ::std::fmt;
+use ::std::net::SocketAddr;
+use ::std::sync::Arc;
+use ::std::time::Duration;
 
 use rustls::ServerConfig;
 use serde_json::json;
-use wspulse_core::Config;
 use wspulse_core::heartbeat::HeartbeatConfig;
+use wspulse_core::{Closed, Config};
+use wspulse_drive::Error;
 
 use crate::output::Output;
 use crate::{Failure, Runtime, args, tls};
@@ -72,7 +74,8 @@ pub(crate) fn run(options: &Options, output: Output) -> Result<(), Failure> {
     };
     match options.runtime {
         Runtime::Tokio => crate::block_on(tokio::run(server)),
-        Runtime::Std | Runtime::Mio => Err(Failure::failed("not there yet")),
+        Runtime::Std => std::run(server),
+        Runtime::Mio => Err(Failure::failed("not there yet")),
     }
 }
 
@@ -118,6 +121,16 @@ fn say_ended(output: Output, peer: SocketAddr, end: impl fmt::Display, messages:
             "messages": messages,
         }),
     );
+}
+
+/// Says how a connection ended: in the words of its end, or of its transport's.
+fn words(end: Result<(), Error>, closed: Option<&Closed>) -> String {
+    match (end, closed) {
+        (Err(error @ (Error::Io(_) | Error::Tls(_))), _) => error.to_string(),
+        (_, Some(closed)) => closed.to_string(),
+        (Err(error), None) => error.to_string(),
+        (Ok(()), None) => "closed".into(),
+    }
 }
 
 /// After a failed accept, so that the failure is not met again at once.
