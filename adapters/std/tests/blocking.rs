@@ -41,8 +41,7 @@ fn connect_and_accept_meet_over_tcp() {
             let (stream, _) = listener.accept().unwrap();
             echo(&mut accept(stream, Config::default())?)
         });
-        let mut client =
-            connect(&format!("ws://localhost:{port}/"), Config::default()).unwrap();
+        let mut client = connect(&format!("ws://localhost:{port}/"), Config::default()).unwrap();
         client.send("hello").unwrap();
         assert_eq!(client.next().unwrap().unwrap().as_text(), Some("hello"));
         client.close(CloseCode::NORMAL, "").unwrap();
