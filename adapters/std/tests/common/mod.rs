@@ -13,7 +13,8 @@ use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Config, ConfigBuilder};
 use wspulse_std::{Error, Stream, WebSocket, accept, client};
 
-pub(crate) const REQUEST: &[u8] = b"GET /chat HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\n\
+pub(crate) const REQUEST: &[u8] =
+    b"GET /chat HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Version: 13\r\n\r\n";
 
