@@ -86,6 +86,11 @@ impl<S: Stream + ?Sized> Shared<S> {
             state.is_drained = false;
             match state.drive.command(|c| queue(c, message)) {
                 Ok(()) => Some(Ok(())),
+                // A stream that takes nothing any more makes no room either.
+                Err(SendError::Full(message)) if state.drive.has_failed_writing() => {
+                    let error = SendError::NotOpen(message);
+                    Some(Err(state.drive.send_error(error)))
+                }
                 Err(SendError::Full(message)) => {
                     slot = Some(message);
                     None
@@ -211,10 +216,14 @@ impl<S: Stream + ?Sized> Shared<S> {
         done: &mut dyn FnMut(&mut State) -> Option<T>,
     ) -> Result<T, Late> {
         let mut pace = Pace::default();
+        let mut has_waited = false;
         loop {
             if let Some(result) = done(&mut state) {
                 drop(self.settle(state));
                 return Ok(result);
+            }
+            if has_waited && until.is_some_and(|until| until <= SystemInstant::now()) {
+                return Err(Late);
             }
             if state.is_deaf {
                 while state.drive.poll_event().is_some() {}
@@ -234,9 +243,7 @@ impl<S: Stream + ?Sized> Shared<S> {
                     continue;
                 }
             }
-            if until.is_some_and(|until| until <= SystemInstant::now()) {
-                return Err(Late);
-            }
+            has_waited = true;
             state = self.wait(task, state, wrote, until, &mut pace);
         }
     }
@@ -443,6 +450,8 @@ fn flushed(state: &mut State) -> Option<Result<(), Error>> {
         return Some(Ok(()));
     }
     match state.drive.is_flushed() {
+        // Somebody else was told why.
+        Ok(true) if state.drive.has_failed_writing() => Some(Err(Error::NotOpen)),
         Ok(true) => Some(Ok(())),
         Ok(false) => None,
         Err(error) => Some(Err(error)),
