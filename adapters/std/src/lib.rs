@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod commands;
 mod connect;
 mod patience;
 mod scratch;
@@ -10,6 +11,7 @@ mod server;
 #[cfg(feature = "tls")]
 mod session;
 mod shared;
+mod spawn;
 mod split;
 mod state;
 mod stream;
@@ -22,6 +24,7 @@ pub use connect::connect;
 pub use server::{accept, accept_with};
 #[cfg(feature = "tls")]
 pub use server::{accept_tls, accept_tls_with};
+pub use spawn::{Receiver, Sender};
 pub use split::{Reader, ReuniteError, Writer};
 pub use stream::Stream;
 pub use websocket::WebSocket;
