@@ -1,5 +1,6 @@
 //! A client that one keeps open, by hand or in a script.
 
+mod mio;
 mod report;
 mod std;
 mod stdin;
@@ -92,6 +93,6 @@ pub(crate) fn run(options: &Options, output: Output) -> Result<(), Failure> {
     match options.runtime {
         Runtime::Tokio => crate::block_on(tokio::run(options, connect, report)),
         Runtime::Std => std::run(options, connect, report),
-        Runtime::Mio => Err(Failure::failed("not there yet")),
+        Runtime::Mio => mio::run(options, connect, report),
     }
 }

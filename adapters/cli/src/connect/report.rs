@@ -40,7 +40,7 @@ impl Report {
         None
     }
 
-    fn message(self, message: &Message) {
+    pub(super) fn message(self, message: &Message) {
         match message.as_text() {
             Some(text) => self
                 .output
@@ -98,7 +98,7 @@ impl Report {
     }
 
     /// The end, with its numbers; a failure unless it was in order.
-    fn closed(self, closed: &Closed) -> Result<(), Failure> {
+    pub(super) fn closed(self, closed: &Closed) -> Result<(), Failure> {
         let numbers = Numbers(closed);
         let reason = closed.to_string();
         let reason = reason.strip_prefix("closed, ").unwrap_or(&reason);

@@ -1,5 +1,6 @@
 //! An echo server.
 
+mod mio;
 mod std;
 mod tokio;
 
@@ -75,7 +76,7 @@ pub(crate) fn run(options: &Options, output: Output) -> Result<(), Failure> {
     match options.runtime {
         Runtime::Tokio => crate::block_on(tokio::run(server)),
         Runtime::Std => std::run(server),
-        Runtime::Mio => Err(Failure::failed("not there yet")),
+        Runtime::Mio => mio::run(server),
     }
 }
 
@@ -111,12 +112,19 @@ fn say_not_accepted(error: impl fmt::Display) {
     eprintln!("wspulse: cannot accept: {error}");
 }
 
-fn say_ended(output: Output, peer: SocketAddr, end: impl fmt::Display, messages: u64) {
+fn say_ended(
+    output: Output,
+    peer: impl Into<Option<SocketAddr>>,
+    end: impl fmt::Display,
+    messages: u64,
+) {
+    let peer = peer.into().map(|address| address.to_string());
+    let name = peer.as_deref().unwrap_or("a client");
     output.line(
-        format_args!("{peer}: {end} ({messages} messages)"),
+        format_args!("{name}: {end} ({messages} messages)"),
         &json!({
             "event": "ended",
-            "peer": peer.to_string(),
+            "peer": peer,
             "reason": end.to_string(),
             "messages": messages,
         }),
