@@ -6,6 +6,7 @@ mod client;
 mod commands;
 mod connect;
 mod patience;
+mod reconnect;
 mod scratch;
 mod server;
 #[cfg(feature = "tls")]
@@ -21,6 +22,7 @@ pub use client::client;
 #[cfg(feature = "tls")]
 pub use client::client_tls;
 pub use connect::connect;
+pub use reconnect::{ReconnectHandle, ReconnectingClient};
 pub use server::{accept, accept_with};
 #[cfg(feature = "tls")]
 pub use server::{accept_tls, accept_tls_with};
@@ -30,4 +32,7 @@ pub use stream::Stream;
 pub use websocket::WebSocket;
 #[cfg(feature = "tls")]
 pub use wspulse_drive::tls;
-pub use wspulse_drive::{ConnectOptions, Error, RedirectError, Stage, UrlError};
+pub use wspulse_drive::{
+    ConnectOptions, DownReason, Error, Opening, ReconnectError, ReconnectEvent, ReconnectPolicy,
+    RedirectError, Stage, UrlError, WhileDown,
+};
