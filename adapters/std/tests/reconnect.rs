@@ -517,6 +517,40 @@ fn a_client_and_its_handle_may_move_to_other_threads() {
     is_sync(&client.handle());
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn a_certificate_that_is_not_trusted_is_not_looked_at_again() {
+    use wspulse_std::tls::{TlsSession, client_config_from_pem, server_config_from_pem};
+    within(ms(20_000), || {
+        let names = || vec!["localhost".to_owned()];
+        let trusted = rcgen::generate_simple_self_signed(names()).unwrap();
+        let shown = rcgen::generate_simple_self_signed(names()).unwrap();
+        let key = shown.signing_key.serialize_pem();
+        let server = server_config_from_pem(shown.cert.pem().as_bytes(), key.as_bytes()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (attempts, count) = mpsc::channel();
+        thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                attempts.send(()).ok();
+                let session = TlsSession::server(server.clone()).unwrap();
+                let _ = wspulse_std::accept_tls(stream, session, Config::default());
+            }
+        });
+        let roots = client_config_from_pem(trusted.cert.pem().as_bytes()).unwrap();
+        let options = ConnectOptions::new(Config::default()).tls(roots);
+        let url = format!("wss://localhost:{port}/");
+        let mut client = ReconnectingClient::new(&url, options, quick()).unwrap();
+        let error = client.next().unwrap().unwrap_err();
+        assert!(
+            matches!(fatal(&error), DownReason::Failed(Error::Tls(_))),
+            "{error}"
+        );
+        assert!(client.next().is_none());
+        assert_eq!(count.try_iter().count(), 1);
+    });
+}
+
 #[test]
 fn it_finds_a_server_that_restarts_on_the_same_port() {
     within(ms(20_000), || {
