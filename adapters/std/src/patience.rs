@@ -94,8 +94,8 @@ impl Remembered {
 pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
 const SHORTEST_NANOS: u64 = 1_000_000;
 
-/// Kernels count seconds in different sizes; who waits longer is woken once a year.
-const LONGEST: u64 = 365 * 24 * 60 * 60 * 1_000_000_000;
+/// Kernels count seconds in different sizes; who waits longer is woken once a day.
+const LONGEST: u64 = 24 * 60 * 60 * 1_000_000_000;
 
 const FOR_EVER: u64 = u64::MAX;
 const UNKNOWN: u64 = u64::MAX - 1;

@@ -12,7 +12,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant as SystemInstant};
 
 use wspulse_core::handshake::Response;
-use wspulse_core::{Cause, Closed, Connection, Event, Instant, Message, SendError};
+use wspulse_core::{Closed, Connection, Event, Instant, Message, SendError};
 use wspulse_drive::{Clock as _, Outcome, SystemClock, with_buffer};
 
 use crate::Error;
@@ -22,15 +22,16 @@ use crate::state::State;
 use crate::stream::Stream;
 
 /// A connection and its stream, for the threads that use them.
-pub(crate) struct Shared<S> {
+pub(crate) struct Shared<S: ?Sized> {
     state: Mutex<State>,
     /// A thread has finished at the stream, or something happened to the connection.
     changed: Condvar,
-    stream: S,
     clock: SystemClock,
     read_timeout: Remembered,
     write_timeout: Remembered,
     pub(crate) response: Option<Box<Response>>,
+    /// At the end, so that its type can be left open.
+    stream: S,
 }
 
 type Guard<'a> = MutexGuard<'a, State>;
@@ -51,14 +52,16 @@ impl<S: Stream> Shared<S> {
         Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
-            stream,
             clock,
             read_timeout: Remembered::default(),
             write_timeout: Remembered::default(),
             response: None,
+            stream,
         }
     }
+}
 
+impl<S: Stream + ?Sized> Shared<S> {
     // ---- what callers wait for
 
     /// Waits for the next event; `None` after [`Event::Closed`]. `Err` when `until` has come.
@@ -83,6 +86,11 @@ impl<S: Stream> Shared<S> {
             state.is_drained = false;
             match state.drive.command(|c| queue(c, message)) {
                 Ok(()) => Some(Ok(())),
+                // A stream that takes nothing any more makes no room either.
+                Err(SendError::Full(message)) if state.drive.has_failed_writing() => {
+                    let error = SendError::NotOpen(message);
+                    Some(Err(state.drive.send_error(error)))
+                }
                 Err(SendError::Full(message)) => {
                     slot = Some(message);
                     None
@@ -120,31 +128,17 @@ impl<S: Stream> Shared<S> {
         self.run_flushing(state, &mut flushed)
     }
 
-    /// Waits for the end, and drops whatever comes before it.
-    pub(crate) fn drain(&self) -> Option<Closed> {
-        let mut closed = |state: &mut State| {
-            while state.drive.poll_event().is_some() {}
-            state.drive.closed().cloned()
-        };
-        self.run(self.lock(), None, &mut closed).ok()
+    /// Runs the connection until `done` says what came of it.
+    pub(crate) fn run_until<T>(&self, mut done: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
+        self.run(self.lock(), None, &mut done).ok()
     }
 
-    /// Sees a Close frame off; waits for the end if nobody else does.
-    pub(crate) fn finish_close(&self) -> Result<(), Error> {
-        match self.flush() {
-            // Over is as closed as it gets.
-            Ok(()) | Err(Error::NotOpen) => {}
-            Err(error) => return Err(error),
-        }
-        if !self.look(|state, _| state.is_deaf) {
-            return Ok(());
-        }
-        match self.drain() {
-            Some(closed) if closed.cause != Cause::Normal => {
-                Err(self.look(|state, _| state.drive.end_error(Box::new(closed))))
-            }
-            _ => Ok(()),
-        }
+    /// Waits for the end, and drops whatever comes before it.
+    pub(crate) fn drain(&self) -> Option<Closed> {
+        self.run_until(|state| {
+            while state.drive.poll_event().is_some() {}
+            state.drive.closed().cloned()
+        })
     }
 
     /// A thread that only ever sends has its timers run here, and its input read now and then.
@@ -222,10 +216,14 @@ impl<S: Stream> Shared<S> {
         done: &mut dyn FnMut(&mut State) -> Option<T>,
     ) -> Result<T, Late> {
         let mut pace = Pace::default();
+        let mut has_waited = false;
         loop {
             if let Some(result) = done(&mut state) {
                 drop(self.settle(state));
                 return Ok(result);
+            }
+            if has_waited && until.is_some_and(|until| until <= SystemInstant::now()) {
+                return Err(Late);
             }
             if state.is_deaf {
                 while state.drive.poll_event().is_some() {}
@@ -245,9 +243,7 @@ impl<S: Stream> Shared<S> {
                     continue;
                 }
             }
-            if until.is_some_and(|until| until <= SystemInstant::now()) {
-                return Err(Late);
-            }
+            has_waited = true;
             state = self.wait(task, state, wrote, until, &mut pace);
         }
     }
@@ -416,7 +412,7 @@ impl<S: Stream> Shared<S> {
     }
 }
 
-impl<S> Shared<S> {
+impl<S: ?Sized> Shared<S> {
     /// A stream that panicked leaves a connection that says what became of it.
     fn lock(&self) -> Guard<'_> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -425,6 +421,13 @@ impl<S> Shared<S> {
     /// Nobody takes events any more.
     pub(crate) fn be_deaf(&self) {
         self.lock().is_deaf = true;
+        self.changed.notify_all();
+    }
+
+    /// Wakes a thread that waits for what another one does.
+    pub(crate) fn nudge(&self) {
+        // Under the lock it is either before that thread looked, or after it began to wait.
+        let _state = self.lock();
         self.changed.notify_all();
     }
 }
@@ -447,6 +450,8 @@ fn flushed(state: &mut State) -> Option<Result<(), Error>> {
         return Some(Ok(()));
     }
     match state.drive.is_flushed() {
+        // Somebody else was told why.
+        Ok(true) if state.drive.has_failed_writing() => Some(Err(Error::NotOpen)),
         Ok(true) => Some(Ok(())),
         Ok(false) => None,
         Err(error) => Some(Err(error)),

@@ -22,6 +22,8 @@ pub(crate) struct State {
     pub(crate) flushers: usize,
     /// Two threads may use the connection.
     pub(crate) is_split: bool,
+    /// A message that is sent in parts is under way.
+    pub(crate) is_in_parts: bool,
     /// Nobody is there to take events any more.
     pub(crate) is_deaf: bool,
     /// The last write left nothing to write.
@@ -42,6 +44,7 @@ impl State {
             is_writing: false,
             flushers: 0,
             is_split: false,
+            is_in_parts: false,
             is_deaf: false,
             is_drained: true,
             is_shut: false,

@@ -130,11 +130,11 @@ pub trait Stream {
 /// Set up by [`wspulse_drive::tune`], and to wait.
 impl Stream for TcpStream {
     fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        Self::set_read_timeout(self, timeout)
+        is_shut(Self::set_read_timeout(self, timeout))
     }
 
     fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        Self::set_write_timeout(self, timeout)
+        is_shut(Self::set_write_timeout(self, timeout))
     }
 
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -160,11 +160,11 @@ impl Stream for TcpStream {
 #[cfg(unix)]
 impl Stream for UnixStream {
     fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        Self::set_read_timeout(self, timeout)
+        is_shut(Self::set_read_timeout(self, timeout))
     }
 
     fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        Self::set_write_timeout(self, timeout)
+        is_shut(Self::set_write_timeout(self, timeout))
     }
 
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -219,6 +219,16 @@ macro_rules! behind {
 
 behind!(Arc);
 behind!(Box);
+
+/// macOS refuses a timeout for a socket that is closed at its other end; nothing waits there.
+fn is_shut(set: io::Result<()>) -> io::Result<()> {
+    match set {
+        Err(error) if cfg!(target_vendor = "apple") && error.kind() == INVALID => Ok(()),
+        set => set,
+    }
+}
+
+const INVALID: io::ErrorKind = io::ErrorKind::InvalidInput;
 
 /// Sorts the end of a socket's own timeout from a peer that the kernel gave up. Windows has one
 /// error for both, and sets no TCP_USER_TIMEOUT.

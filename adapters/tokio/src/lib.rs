@@ -122,6 +122,7 @@ mod maybe_tls;
 mod overheard;
 #[cfg(feature = "proxy")]
 mod proxy;
+mod reconnect;
 mod server;
 mod split;
 mod task;
@@ -144,6 +145,7 @@ pub use maybe_tls::MaybeTls;
 pub use overheard::ProxyRefusal;
 #[cfg(feature = "proxy")]
 pub use proxy::{Proxy, ProxyUrlError};
+pub use reconnect::{ReconnectHandle, ReconnectingClient};
 pub use server::{accept, accept_with};
 pub use split::{Reader, ReuniteError, Writer};
 pub use task::{Receiver, Sender};
@@ -156,7 +158,10 @@ pub use websocket::WebSocket;
 pub use wspulse_drive::tls;
 #[cfg(feature = "hyper")]
 pub use wspulse_drive::tune;
-pub use wspulse_drive::{ConnectOptions, Error, RedirectError, Stage, UrlError};
+pub use wspulse_drive::{
+    ConnectOptions, DownReason, Error, Opening, ReconnectError, ReconnectEvent, ReconnectPolicy,
+    RedirectError, Stage, UrlError, WhileDown,
+};
 
 /// Keeps the examples of the README compiling.
 #[cfg(doctest)]
