@@ -66,6 +66,10 @@ impl State {
 
     /// A read of the stream ended like this.
     pub(crate) fn handle_read(&mut self, now: Instant, read: io::Result<&[u8]>) -> Outcome {
+        // What a thread finds at a stream that another one closed under it says nothing.
+        if self.is_hung_up {
+            return Outcome::Progress;
+        }
         #[cfg(feature = "tls")]
         if let (Some(tls), Ok(bytes @ [_, ..])) = (&mut self.tls, &read) {
             return tls.receive(now, bytes, &mut self.drive);
@@ -111,6 +115,9 @@ impl State {
         ended: Instant,
         written: io::Result<usize>,
     ) -> Outcome {
+        if self.is_hung_up {
+            return Outcome::Progress;
+        }
         let was_over = self.drive.is_over();
         #[cfg(feature = "tls")]
         let outcome = match &mut self.tls {
