@@ -137,6 +137,9 @@ fn look_up(target: &Target, timeout: Duration) -> Result<Vec<SocketAddr>, Error>
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
+    if timeout.is_zero() {
+        return Err(Error::Timeout(Stage::Lookup));
+    }
     let (sender, receiver) = mpsc::sync_channel(1);
     thread::Builder::new()
         .name("wspulse lookup".into())
