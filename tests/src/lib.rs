@@ -9,6 +9,7 @@
 //! - [`kit`]: short ways to say what tests say often.
 //! - [`alloc`]: an allocator that counts.
 //! - [`fuzzing`]: the oracles of the fuzz targets.
+//! - `net` (feature, on by default): a raw peer over real sockets, and the adapters under test.
 
 pub mod alloc;
 pub mod check;
@@ -16,6 +17,8 @@ pub mod fuzzing;
 pub mod host;
 pub mod kit;
 pub mod model;
+#[cfg(feature = "net")]
+pub mod net;
 pub mod peer;
 pub mod pipe;
 pub mod rng;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 use std::{fmt, io};
 
+use wspulse_core::handshake::HandshakeError;
 use wspulse_core::{Cause, Closed, Connection, Event, Instant, SendError, State, Transmit};
 
 use crate::clock::Clock;
@@ -36,6 +37,8 @@ pub struct Drive {
     /// What the transport died of, until somebody is told.
     failure: Option<io::Error>,
     closed: Option<Box<Closed>>,
+    /// Writes that the stream took.
+    written: u32,
 }
 
 /// What became of one direction of the stream.
@@ -68,13 +71,15 @@ pub struct Turn {
     pub wrote: bool,
     /// How many bytes were read.
     pub read: usize,
+    is_blocked: bool,
 }
 
 impl Turn {
-    /// Tells whether another turn may move more.
+    /// Tells whether another turn may move more; a stream that took a part of the output and then
+    /// would block takes no more of it now.
     #[must_use]
     pub const fn has_progress(&self) -> bool {
-        self.moved || self.wrote
+        self.moved || (self.wrote && !self.is_blocked)
     }
 }
 
@@ -92,6 +97,7 @@ impl Drive {
             needs_flush: false,
             failure: None,
             closed: None,
+            written: 0,
         }
     }
 
@@ -144,6 +150,7 @@ impl Drive {
             Ok(0) => self.fail_writing(ended, io::ErrorKind::WriteZero.into()),
             Ok(count) => {
                 self.needs_flush = true;
+                self.written = self.written.wrapping_add(1);
                 // The peer may have the bytes before the write returns, so a round trip is
                 // measured from its beginning; unless this thread was held up in it, for which no
                 // pong is to be late.
@@ -271,8 +278,14 @@ impl Drive {
         })
     }
 
-    /// Writes until the output is drained or the stream takes no more.
-    pub fn write(&mut self, transport: &mut impl Transport, clock: &impl Clock) -> Outcome {
+    /// Writes until the output is drained or the stream takes no more; tells whether it took any.
+    pub fn write(&mut self, transport: &mut impl Transport, clock: &impl Clock) -> bool {
+        let was_written = self.written;
+        self.write_all(transport, clock);
+        self.written != was_written
+    }
+
+    fn write_all(&mut self, transport: &mut impl Transport, clock: &impl Clock) -> Outcome {
         let mut outcome = Outcome::Idle;
         while let Some(transmit) = self.poll_transmit() {
             let began = clock.now();
@@ -314,7 +327,8 @@ impl Drive {
                 ..Turn::default()
             };
         }
-        let write = self.write(transport, clock);
+        let was_written = self.written;
+        let write = self.write_all(transport, clock);
         let shutdown = self.shutdown(transport);
         let (read, count) = self.read_counted(transport, clock);
         let time = match self.poll_timeout() {
@@ -327,8 +341,9 @@ impl Drive {
                 || self.look_ahead()
                 || !is_blocked
                 || self.writing == Half::Open && self.connection.wants_shutdown(),
-            wrote: write == Outcome::Progress,
+            wrote: self.written != was_written,
             read: count,
+            is_blocked: write == Outcome::Blocked,
         }
     }
 
@@ -436,8 +451,12 @@ impl Drive {
 
     /// Turns the end into an error: the stream's own where that is what it came from.
     pub fn end_error(&mut self, closed: Box<Closed>) -> Error {
+        let is_of_stream = matches!(
+            closed.cause,
+            Cause::Eof | Cause::Aborted | Cause::Handshake(HandshakeError::UnexpectedEof)
+        );
         match self.failure.take() {
-            Some(error) if matches!(closed.cause, Cause::Eof | Cause::Aborted) => error.into(),
+            Some(error) if is_of_stream => error.into(),
             _ => Error::Closed(closed),
         }
     }

@@ -1,20 +1,25 @@
-//! The opening handshake of a client.
+//! A client's way to a connection.
 
 use std::future::poll_fn;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use wspulse_core::handshake::ClientRequest;
-use wspulse_core::{Config, Connection, Event};
-use wspulse_drive::{Clock as _, ConnectOptions, Stage, Target, UrlError};
+use wspulse_core::handshake::{ClientRequest, HandshakeError};
+use wspulse_core::{Cause, Closed, Config, Connection, Event};
+use wspulse_drive::{Clock as _, ConnectOptions, RedirectError, Target};
 
 use crate::Error;
 use crate::clock::{self, Clock};
 use crate::driver::Driver;
+use crate::maybe_tls::MaybeTls;
+#[cfg(feature = "proxy")]
+use crate::proxy::Proxy;
+use crate::tcp;
+use crate::tls::Layer;
 use crate::websocket::WebSocket;
 
-/// Connects to a `ws://` URL over TCP and shakes hands.
+/// Connects to a `ws` or `wss` URL and shakes hands.
 ///
 /// `options` may be a [`Config`] alone.
 ///
@@ -32,30 +37,129 @@ use crate::websocket::WebSocket;
 /// # }
 /// ```
 ///
+/// # Stages
+///
+/// The name lookup, TCP, the proxy's answer and the TLS handshake each have a time of their own in
+/// [`ConnectOptions`]; the opening handshake has the configuration's `handshake_timeout`. Where a
+/// name has several addresses, the next is tried beside the one before after 250 ms, and the first
+/// to answer is taken.
+///
+/// # TLS
+///
+/// `wss` needs the feature `tls` and certificates to trust: one of the features `webpki-roots`,
+/// `native-roots` and `platform-verifier`, or [`ConnectOptions::tls`]. A configuration that is
+/// passed is shared by all connections that it is passed to, and so are its sessions to resume;
+/// that of a feature is made anew each time. Names and expiry are verified.
+///
+/// # Redirects
+///
+/// None is followed unless [`ConnectOptions::max_redirects`] says how many: then 301, 302, 303,
+/// 307 and 308 are, though never from `wss` to `ws`. Once they lead to another scheme, host or
+/// port, credentials stay behind: the headers `Authorization`, `Cookie` and `Proxy-Authorization`.
+///
+/// # Cancel safety
+///
+/// Dropping the future closes whatever it has opened. A name lookup under way goes on in its
+/// thread, and its answer is dropped.
+///
 /// # Errors
 ///
-/// [`Error::Url`] and [`Error::Request`] before anything is done; [`Error::Io`] and
-/// [`Error::Timeout`] if no TCP connection comes about; [`Error::Closed`] if the server is no
-/// WebSocket server, refuses, or does not answer in time.
+/// [`Error::Url`] and [`Error::Request`] before anything is done; [`Error::Timeout`] names the
+/// stage that took too long; [`Error::Io`] if no TCP connection comes about; `Error::Tls` says
+/// what is wrong with the server's certificate; [`Error::Redirect`] why a redirect is not
+/// followed; [`Error::Closed`] if the server is no WebSocket server, refuses, or does not answer
+/// in time.
 pub async fn connect(
     url: &str,
     options: impl Into<ConnectOptions>,
-) -> Result<WebSocket<TcpStream>, Error> {
-    let options = options.into();
-    let target = Target::parse(url)?;
-    if target.is_secure() {
-        return Err(UrlError::Tls.into());
+) -> Result<WebSocket<MaybeTls<TcpStream>>, Error> {
+    follow(Route::Direct, url, &options.into()).await
+}
+
+/// Connects as [`connect`] does, with a proxy between. The proxy looks the host's name up.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), wspulse_tokio::Error> {
+/// use wspulse_core::Config;
+/// use wspulse_tokio::{Proxy, connect_through};
+///
+/// let proxy = Proxy::parse("socks5://user:secret@proxy.example:1080")?;
+/// let ws = connect_through(&proxy, "ws://example.com/", Config::default()).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// As [`connect`], and [`Error::Proxy`] if the proxy does not let us through. [`Error::Io`] and
+/// the stages `Lookup` and `Connect` are about the way to the proxy.
+#[cfg(feature = "proxy")]
+pub async fn connect_through(
+    proxy: &Proxy,
+    url: &str,
+    options: impl Into<ConnectOptions>,
+) -> Result<WebSocket<MaybeTls<TcpStream>>, Error> {
+    follow(Route::Through(proxy.clone()), url, &options.into()).await
+}
+
+/// Where TCP leads to.
+enum Route {
+    Direct,
+    #[cfg(feature = "proxy")]
+    Through(Proxy),
+}
+
+impl Route {
+    async fn connect(&self, target: &Target, options: &ConnectOptions) -> Result<TcpStream, Error> {
+        match self {
+            Self::Direct => tcp::connect(&target.host(), target.port(), options).await,
+            #[cfg(feature = "proxy")]
+            Self::Through(proxy) => proxy.connect(target, options).await,
+        }
     }
-    let request = options.request(&target, true)?;
-    let address = (target.host(), target.port());
-    let connected = tokio::time::timeout(
-        options.timeout(Stage::Connect),
-        TcpStream::connect((&*address.0, address.1)),
-    );
-    let stream = connected
-        .await
-        .map_err(|_| Error::Timeout(Stage::Connect))??;
-    client(stream, &request, Arc::clone(options.config())).await
+}
+
+/// Connects to `url`, and from there to wherever it leads.
+async fn follow(
+    route: Route,
+    url: &str,
+    options: &ConnectOptions,
+) -> Result<WebSocket<MaybeTls<TcpStream>>, Error> {
+    let origin = Target::parse(url)?;
+    let mut target = origin.clone();
+    // What a stranger leads back to is not trusted again: the path is the stranger's choice.
+    let mut is_trusted = true;
+    let mut redirects = 0;
+    loop {
+        let request = options.request(&target, is_trusted)?;
+        let layer = Layer::new(&target, options)?;
+        let stream = route.connect(&target, options).await?;
+        let stream = layer.wrap(stream, options).await?;
+        let closed = match client(stream, &request, Arc::clone(options.config())).await {
+            Err(Error::Closed(closed)) => closed,
+            result => return result,
+        };
+        let Some(location) = redirect(&closed).filter(|_| options.redirects() > 0) else {
+            return Err(Error::Closed(closed));
+        };
+        if redirects == options.redirects() {
+            return Err(RedirectError::TooMany.into());
+        }
+        redirects += 1;
+        target = target.redirect(location.ok_or(RedirectError::Location)?)?;
+        is_trusted &= origin.is_same_origin(&target);
+    }
+}
+
+/// Returns the `Location` of a redirect, if it was one (RFC 9110 §15.4).
+fn redirect(closed: &Closed) -> Option<Option<&[u8]>> {
+    match &closed.cause {
+        Cause::Handshake(HandshakeError::Refused(refusal)) => {
+            let is_redirect = matches!(refusal.status(), 301 | 302 | 303 | 307 | 308);
+            is_redirect.then(|| refusal.header("location"))
+        }
+        _ => None,
+    }
 }
 
 /// Shakes hands over a stream that is connected already: TLS, a Unix socket, a proxy's tunnel.

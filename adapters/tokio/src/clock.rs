@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use wspulse_core::{Config, Instant};
 
+use crate::maybe_tls::MaybeTls;
+
 /// The connection's timeline, which begins when the connection is made.
 ///
 /// On tokio's clock, so that paused time in tests is the connection's time too.
@@ -34,11 +36,34 @@ impl wspulse_drive::Clock for Clock {
     }
 }
 
-/// Sets up a TCP socket; other streams are left alone.
+/// Sets up the TCP socket that `stream` is, or that it encrypts; other streams are left alone.
 pub(crate) fn tune<S: Any>(stream: &S, config: &Config) {
-    if let Some(socket) = (stream as &dyn Any).downcast_ref::<TcpStream>() {
+    if let Some(socket) = tcp_of(stream) {
         wspulse_drive::tune(socket, config);
     }
+}
+
+fn tcp_of(stream: &dyn Any) -> Option<&TcpStream> {
+    if let Some(socket) = stream.downcast_ref::<TcpStream>() {
+        return Some(socket);
+    }
+    if let Some(stream) = stream.downcast_ref::<MaybeTls<TcpStream>>() {
+        return Some(stream.get_ref());
+    }
+    #[cfg(feature = "tls")]
+    {
+        use tokio_rustls::{TlsStream, client, server};
+        if let Some(stream) = stream.downcast_ref::<server::TlsStream<TcpStream>>() {
+            return Some(stream.get_ref().0);
+        }
+        if let Some(stream) = stream.downcast_ref::<client::TlsStream<TcpStream>>() {
+            return Some(stream.get_ref().0);
+        }
+        if let Some(stream) = stream.downcast_ref::<TlsStream<TcpStream>>() {
+            return Some(stream.get_ref().0);
+        }
+    }
+    None
 }
 
 /// A timer later than this is armed again when it fires. Clocks and timers all reach that far.

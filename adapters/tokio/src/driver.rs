@@ -9,8 +9,12 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop;
-use wspulse_core::{Closed, Connection, Event, Instant, Message, SendError, Transmit};
-use wspulse_drive::{Clock as _, Drive, Outcome, READ_SIZE, Transport};
+use wspulse_core::heartbeat::HeartbeatConfig;
+use wspulse_core::{
+    Cause, CloseCode, Closed, ConfigError, Connection, Event, Instant, Message, SendError, State,
+    Transmit,
+};
+use wspulse_drive::{Clock as _, Drive, READ_SIZE, Transport};
 
 use crate::Error;
 use crate::clock::Clock;
@@ -29,6 +33,11 @@ pub(crate) struct Driver<S> {
     /// Whether anything moved, or output alone, in the call under way.
     moved: bool,
     wrote: bool,
+    /// The stream of messages has ended.
+    is_done: bool,
+    /// Nobody takes events any more, so they are dropped, all but the last.
+    is_deaf: bool,
+    last: Option<Event>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
@@ -42,6 +51,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             read_in_turn: 0,
             moved: false,
             wrote: false,
+            is_done: false,
+            is_deaf: false,
+            last: None,
         }
     }
 
@@ -51,7 +63,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         self.wait(Side::Receive, cx, |driver, cx| {
             loop {
-                if let Some(event) = driver.drive.poll_event() {
+                if let Some(event) = driver.take_event() {
                     // Best effort after the last one: whoever holds the stream drops it next.
                     let _ = driver.drive.shutdown(&mut stream(&mut driver.stream, cx));
                     return Poll::Ready(Some(event));
@@ -62,6 +74,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 ready!(driver.poll_turn(cx));
             }
         })
+    }
+
+    /// Waits for the next message; `None` after the closing handshake, or after the error.
+    pub(crate) fn poll_message(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Message, Error>>> {
+        while !self.is_done {
+            let Some(event) = ready!(self.poll_event(cx)) else {
+                self.is_done = true;
+                break;
+            };
+            match Message::try_from(event) {
+                Ok(message) => return Poll::Ready(Some(Ok(message))),
+                Err(Event::Closed(closed)) => {
+                    self.is_done = true;
+                    if closed.cause != Cause::Normal {
+                        return Poll::Ready(Some(Err(self.end_error(closed))));
+                    }
+                }
+                Err(_) => {}
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    /// Tells whether the stream of messages has ended.
+    pub(crate) const fn is_done(&self) -> bool {
+        self.is_done
     }
 
     /// Waits until `queue` takes the message, which stays in `slot` until then.
@@ -91,7 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
         self.wait(Side::Send, cx, |driver, cx| {
             while !driver.drive.has_room() {
-                if driver.write(cx) != Outcome::Progress {
+                if !driver.write(cx) {
                     ready!(driver.poll_turn(cx));
                 }
             }
@@ -112,6 +153,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         })
     }
 
+    /// Waits until a Close frame that was queued has left, and if nobody else waits for the end,
+    /// until then.
+    pub(crate) fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.is_deaf {
+            while let Some(message) = ready!(self.poll_message(cx)) {
+                message?;
+            }
+            return Poll::Ready(Ok(()));
+        }
+        match ready!(self.poll_flush(cx)) {
+            // Over is as closed as it gets.
+            Err(Error::NotOpen) => Poll::Ready(Ok(())),
+            flushed => Poll::Ready(flushed),
+        }
+    }
+
     /// Runs `poll` for one side, and lets the other side know of what it moved.
     fn wait<T>(
         &mut self,
@@ -125,10 +182,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             None => poll(self, cx),
         };
         self.waiters.note(side, &result, cx);
-        if self.moved || self.drive.is_over() || (self.wrote && side == Side::Receive) {
-            self.waiters.wake(side.other());
+        let other = side.other();
+        if self.moved
+            || self.drive.is_over()
+            || (self.wrote && side == Side::Receive)
+            || (result.is_ready() && self.is_timer_late(other))
+        {
+            self.waiters.wake(other);
         }
         result
+    }
+
+    /// Tells whether `side` sleeps in another call, for longer than it may by now.
+    fn is_timer_late(&self, side: Side) -> bool {
+        self.waiters.is_waiting(side)
+            && self
+                .drive
+                .poll_timeout()
+                .is_some_and(|deadline| !self.timer.covers(self.clock.runtime_time(deadline)))
     }
 
     /// Writes what is queued, as far as the stream takes it, unless more input is at hand whose
@@ -144,9 +215,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             .drive
             .poll_timeout()
             .is_some_and(|due| due <= self.clock.now());
-        if is_due || self.drive.has_failed_writing() {
+        let has_turned = is_due || self.drive.has_failed_writing();
+        if has_turned {
             let _ = self.poll_turn(cx);
             self.write(cx);
+        }
+        // This task goes away, and its waker took the place of the other's in the stream: whoever
+        // waits for events is to wait for what is left, too.
+        if has_turned || self.drive.wants_write() || self.is_timer_late(Side::Receive) {
+            self.waiters.wake(Side::Receive);
         }
     }
 
@@ -160,6 +237,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     pub(crate) fn command<T>(&mut self, run: impl FnOnce(&mut Connection, Instant) -> T) -> T {
         let now = self.clock.now();
         self.drive.command(|connection| run(connection, now))
+    }
+
+    pub(crate) fn queue_ping(&mut self, payload: &[u8]) -> Result<(), Error> {
+        self.command(|connection, _| connection.ping(payload))
+            .map_err(|error| self.send_error(error))
+    }
+
+    pub(crate) fn abort(&mut self) {
+        self.command(|connection, now| connection.abort(now));
+        self.waiters.wake(Side::Receive);
+        self.waiters.wake(Side::Send);
+    }
+
+    pub(crate) fn set_heartbeat(&mut self, config: HeartbeatConfig) -> Result<(), ConfigError> {
+        let set = self.command(|connection, now| connection.set_heartbeat(now, config));
+        // A deadline that moved earlier is to be slept for.
+        self.waiters.wake(Side::Receive);
+        self.waiters.wake(Side::Send);
+        set
+    }
+
+    /// Queues a Close frame, unless the connection is past that.
+    pub(crate) fn start_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
+        if !matches!(self.connection().state(), State::Connecting | State::Open) {
+            return Ok(());
+        }
+        self.command(|connection, now| connection.close(now, code, reason))
+            .map_err(Error::Send)
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -187,6 +292,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     /// Tries each thing once. Pending if nothing moved; then whatever can move next wakes the task.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_deaf {
+            self.drop_events();
+        }
         if self.read_in_turn >= READ_BUDGET {
             self.read_in_turn = 0;
             self.write(cx);
@@ -206,6 +314,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         Poll::Pending
     }
 
+    fn take_event(&mut self) -> Option<Event> {
+        self.last.take().or_else(|| self.drive.poll_event())
+    }
+
+    fn drop_events(&mut self) {
+        while let Some(event) = self.drive.poll_event() {
+            if matches!(event, Event::Closed(_)) {
+                self.last = Some(event);
+            }
+        }
+    }
+
     /// Arms the timer for the next deadline, of which the clock said that it has not come.
     fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = self.drive.poll_timeout() else {
@@ -218,13 +338,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         Poll::Ready(())
     }
 
-    fn write(&mut self, cx: &mut Context<'_>) -> Outcome {
-        let outcome = self
+    /// Writes what the stream takes; tells whether it took any.
+    fn write(&mut self, cx: &mut Context<'_>) -> bool {
+        let wrote = self
             .drive
             .write(&mut stream(&mut self.stream, cx), &self.clock);
-        self.wrote |= outcome == Outcome::Progress;
+        self.wrote |= wrote;
         self.moved |= self.drive.has_failed_writing();
-        outcome
+        wrote
+    }
+}
+
+impl<S> Driver<S> {
+    /// From now on nobody takes events, or somebody does again.
+    pub(crate) fn set_deaf(&mut self, is_deaf: bool) {
+        self.is_deaf = is_deaf;
+        // The side that sends may wait behind an event.
+        self.waiters.wake(Side::Send);
     }
 }
 

@@ -79,6 +79,8 @@
 //! - **A batch of input is answered with one write**; see [`WebSocket`](WebSocket#batches).
 //! - **Cancel safe.** Each future may be dropped at any await without losing or repeating a byte,
 //!   and so may be used in `select!`.
+//! - **Two tasks.** [`split`](WebSocket::split) gives a [`Reader`] and a [`Writer`]. Either of
+//!   them runs the whole protocol while it is polled, and only the reader takes events.
 //! - **Memory.** Beside the engine's own budget (`max_message_size`, `max_buffered_amount`) a
 //!   connection holds one timer and, while its events wait to be taken, at most 64 KiB that were
 //!   read. The buffer for reads is the thread's, not the connection's.
@@ -92,13 +94,25 @@
 mod client;
 mod clock;
 mod driver;
+mod maybe_tls;
+#[cfg(feature = "proxy")]
+mod proxy;
 mod server;
+mod split;
+mod tcp;
 mod timer;
+mod tls;
 mod waiters;
 mod websocket;
 
+#[cfg(feature = "proxy")]
+pub use client::connect_through;
 pub use client::{client, connect};
+pub use maybe_tls::MaybeTls;
+#[cfg(feature = "proxy")]
+pub use proxy::{Proxy, ProxyUrlError};
 pub use server::{accept, accept_with};
+pub use split::{Reader, ReuniteError, Writer};
 pub use websocket::WebSocket;
 pub use wspulse_drive::{ConnectOptions, Error, RedirectError, Stage, UrlError};
 

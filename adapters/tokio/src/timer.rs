@@ -16,6 +16,13 @@ pub(crate) struct Timer {
 }
 
 impl Timer {
+    /// Tells whether whoever polled last is woken no later than at `deadline`.
+    pub(crate) fn covers(&self, deadline: Instant) -> bool {
+        self.sleep
+            .as_ref()
+            .is_some_and(|sleep| sleep.deadline() <= deadline)
+    }
+
     /// Is ready once `deadline` has come; until then `cx` is woken no later than that.
     pub(crate) fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let sleep = self

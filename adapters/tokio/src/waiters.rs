@@ -42,6 +42,11 @@ impl Waiters {
         }
     }
 
+    /// Tells whether a task waits on `side`.
+    pub(crate) fn is_waiting(&self, side: Side) -> bool {
+        self.slot(side).is_some()
+    }
+
     /// Wakes whoever waits on `side`.
     pub(crate) fn wake(&mut self, side: Side) {
         if let Some(waker) = self.slot_mut(side).take() {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use futures_core::{FusedStream, Stream};
 use futures_sink::Sink;
@@ -11,11 +11,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use wspulse_core::handshake::Response;
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{
-    Cause, CloseCode, Closed, ConfigError, Event, Message, Role, SendError, Snapshot, State,
+    CloseCode, Closed, ConfigError, Event, Message, Role, SendError, Snapshot, State,
 };
 
 use crate::Error;
 use crate::driver::Driver;
+use crate::split::{Reader, Writer, split};
 
 /// A WebSocket connection over a stream of bytes, from [`accept`](crate::accept),
 /// [`connect`](crate::connect) or [`client`](crate::client).
@@ -53,17 +54,11 @@ use crate::driver::Driver;
 pub struct WebSocket<S> {
     driver: Driver<S>,
     response: Option<Box<Response>>,
-    /// The stream of messages has ended.
-    is_over: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     pub(crate) fn new(driver: Driver<S>, response: Option<Box<Response>>) -> Self {
-        Self {
-            driver,
-            response,
-            is_over: false,
-        }
+        Self { driver, response }
     }
 
     // ---- receiving
@@ -77,35 +72,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// [`Error::Closed`] or [`Error::Io`], once, if the connection ends in any other way.
     pub async fn next(&mut self) -> Option<Result<Message, Error>> {
-        poll_fn(|cx| self.poll_message(cx)).await
+        poll_fn(|cx| self.driver.poll_message(cx)).await
     }
 
     /// Waits for whatever happens next: messages, parts of messages, pongs, suspicion, and last
     /// of all [`Event::Closed`]; then `None`.
     ///
-    /// Where the transport itself failed, `Closed` says [`Cause::Eof`].
+    /// Where the transport itself failed, `Closed` says [`Cause::Eof`](wspulse_core::Cause::Eof).
     pub async fn next_event(&mut self) -> Option<Event> {
         poll_fn(|cx| self.driver.poll_event(cx)).await
-    }
-
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
-        while !self.is_over {
-            let Some(event) = ready!(self.driver.poll_event(cx)) else {
-                self.is_over = true;
-                break;
-            };
-            match Message::try_from(event) {
-                Ok(message) => return Poll::Ready(Some(Ok(message))),
-                Err(Event::Closed(closed)) => {
-                    self.is_over = true;
-                    if closed.cause != Cause::Normal {
-                        return Poll::Ready(Some(Err(self.driver.end_error(closed))));
-                    }
-                }
-                Err(_) => {}
-            }
-        }
-        Poll::Ready(None)
     }
 
     // ---- sending
@@ -178,10 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// [`Error::Send`] if the payload is too long, too many pings wait, or the connection is not
     /// open.
     pub async fn ping(&mut self, payload: &[u8]) -> Result<(), Error> {
-        let queued = self
-            .driver
-            .command(|connection, _| connection.ping(payload));
-        queued.map_err(|error| self.driver.send_error(error))?;
+        self.driver.queue_ping(payload)?;
         self.push().await;
         Ok(())
     }
@@ -197,7 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// [`Error::Send`] if the code or the reason must not be sent, and the connection stays open;
     /// [`Error::Closed`] or [`Error::Io`] if it ended otherwise than by the handshake.
     pub async fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        self.start_close(code, reason)?;
+        self.driver.start_close(code, reason)?;
         while let Some(message) = self.next().await {
             message?;
         }
@@ -205,19 +177,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     }
 
     /// Ends the connection without a closing handshake; [`next`](Self::next) reports
-    /// [`Cause::Aborted`].
+    /// [`Cause::Aborted`](wspulse_core::Cause::Aborted).
     pub fn abort(&mut self) {
-        self.driver.command(|connection, now| connection.abort(now));
-    }
-
-    fn start_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        if !matches!(self.state(), State::Connecting | State::Open) {
-            return Ok(());
-        }
-        let queued = self
-            .driver
-            .command(|connection, now| connection.close(now, code, reason));
-        queued.map_err(Error::Send)
+        self.driver.abort();
     }
 
     async fn push(&mut self) {
@@ -228,6 +190,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         .await;
     }
 
+    // ---- two tasks
+
+    /// Splits the connection into a half that receives and one that sends, for two tasks. Neither
+    /// ever waits behind the other.
+    ///
+    /// ```
+    /// # use wspulse_core::{CloseCode, Config};
+    /// # use wspulse_tokio::{Error, WebSocket};
+    /// # async fn example(ws: WebSocket<tokio::net::TcpStream>) -> Result<(), Error> {
+    /// let (mut reader, mut writer) = ws.split();
+    /// let printer = tokio::spawn(async move {
+    ///     while let Some(Ok(message)) = reader.next().await {
+    ///         println!("{message:?}");
+    ///     }
+    /// });
+    /// writer.send("hello").await?;
+    /// writer.close(CloseCode::NORMAL, "").await?;
+    /// printer.await.expect("the printer does not panic");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn split(self) -> (Reader<S>, Writer<S>) {
+        split(self.driver, self.response)
+    }
+
     // ---- settings and looks
 
     /// Changes when pings are sent and when the peer is given up, from now on.
@@ -236,8 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// [`ConfigError`] if the configuration cannot work; the one before stays.
     pub fn set_heartbeat(&mut self, config: HeartbeatConfig) -> Result<(), ConfigError> {
-        self.driver
-            .command(|connection, now| connection.set_heartbeat(now, config))
+        self.driver.set_heartbeat(config)
     }
 
     /// Returns where the connection stands in its life.
@@ -290,13 +277,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
     type Item = Result<Message, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_message(cx)
+        self.driver.poll_message(cx)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> FusedStream for WebSocket<S> {
     fn is_terminated(&self) -> bool {
-        self.is_over
+        self.driver.is_done()
     }
 }
 
@@ -321,19 +308,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for WebSocket<S> {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.start_close(CloseCode::NORMAL, "")?;
-        match ready!(self.driver.poll_flush(cx)) {
-            // Over is as closed as it gets.
-            Err(Error::NotOpen) => Poll::Ready(Ok(())),
-            flushed => Poll::Ready(flushed),
-        }
+        self.driver.start_close(CloseCode::NORMAL, "")?;
+        self.driver.poll_closing(cx)
     }
 }
 
 impl<S> fmt::Debug for WebSocket<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebSocket")
-            .field("is_over", &self.is_over)
-            .finish_non_exhaustive()
+        f.debug_struct("WebSocket").finish_non_exhaustive()
     }
 }

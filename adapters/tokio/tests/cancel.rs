@@ -3,7 +3,9 @@
 mod common;
 
 use common::*;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use wspulse_core::{CloseCode, Config, Message};
+use wspulse_tokio::WebSocket;
 
 fn message(n: u32) -> Message {
     // Lengths on both sides of the pipe's size, so that most of them are cut.
@@ -12,57 +14,157 @@ fn message(n: u32) -> Message {
     Message::from(bytes)
 }
 
-/// Every `next` and every `send` gets `polls` polls before it is dropped and tried again.
-async fn exchange(polls: u32, pipe: usize) {
-    let config = Config::builder().max_buffered_amount(100).build().unwrap();
-    let (mut client, mut server) = pair(pipe, config).await;
-    let count = 200;
-    let sender = async {
-        for n in 0..count {
-            while give_up_after(polls, client.send(message(n)))
-                .await
-                .is_none()
-            {
-                tokio::task::yield_now().await;
-            }
-        }
-        while give_up_after(polls, client.flush()).await.is_none() {
-            tokio::task::yield_now().await;
-        }
-        client
-    };
-    let receiver = async {
-        let mut received = 0;
-        while received < count {
-            match give_up_after(polls, server.next()).await {
-                Some(next) => {
-                    assert_eq!(next.unwrap().unwrap(), message(received));
-                    received += 1;
-                }
+/// How often each future in turn is polled before it is dropped.
+#[derive(Clone, Debug)]
+struct Patience {
+    seed: u64,
+    most: u32,
+}
+
+impl Patience {
+    fn next(&mut self) -> u32 {
+        self.seed = self
+            .seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.seed >> 33) as u32 % self.most + 1
+    }
+}
+
+/// Makes a future again and again, and drops it each time, until one of them comes to its end.
+macro_rules! insist {
+    ($patience:expr, $future:expr) => {
+        loop {
+            match give_up_after($patience.next(), $future).await {
+                Some(output) => break output,
                 None => tokio::task::yield_now().await,
             }
         }
+    };
+}
+
+fn config() -> Config {
+    Config::builder().max_buffered_amount(100).build().unwrap()
+}
+
+const COUNT: u32 = 100;
+
+/// Messages both ways at once, then a Close, over whole connections: each side sends a part, then
+/// receives a part.
+async fn exchange_whole<S>(ends: [WebSocket<S>; 2], patience: Patience)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let [mut client, mut server] = ends;
+    let mut ours = patience.clone();
+    let near = async {
+        for n in 0..COUNT {
+            insist!(ours, client.send(message(n))).unwrap();
+            if n % 7 == 0 {
+                insist!(ours, client.flush()).unwrap();
+            }
+            if n % 2 == 0 {
+                let next = insist!(ours, client.next()).unwrap();
+                assert_eq!(next.unwrap(), message(n / 2), "{patience:?}");
+            }
+        }
+        insist!(ours, client.close(CloseCode::NORMAL, "")).unwrap();
+        client
+    };
+    let mut theirs = Patience {
+        seed: !patience.seed,
+        ..patience
+    };
+    let far = async {
+        for n in 0..COUNT {
+            let next = insist!(theirs, server.next()).unwrap();
+            assert_eq!(next.unwrap(), message(n), "{patience:?}");
+            if n % 2 == 0 {
+                insist!(theirs, server.send(message(n / 2))).unwrap();
+            }
+        }
+        assert!(insist!(theirs, server.next()).is_none(), "{patience:?}");
         server
     };
-    let (mut client, mut server) = tokio::join!(sender, receiver);
-    let end = async {
-        while give_up_after(polls, client.close(CloseCode::NORMAL, ""))
-            .await
-            .is_none()
-        {
-            tokio::task::yield_now().await;
-        }
-    };
-    let (end, ()) = tokio::join!(server.next(), end);
-    assert!(end.is_none());
+    let (client, server) = tokio::join!(near, far);
     assert!(client.closed().unwrap().clean && server.closed().unwrap().clean);
+}
+
+/// The same with halves in tasks of their own: all four send or receive at once.
+async fn exchange_split(ends: [WebSocket<Rough<DuplexStream>>; 2], patience: Patience) {
+    let mut tasks = Vec::new();
+    let mut readers = Vec::new();
+    for (end, ws) in ends.into_iter().enumerate() {
+        let (mut reader, mut writer) = ws.split();
+        let said = patience.clone();
+        let mut patience = patience.clone();
+        patience.seed = patience.seed.wrapping_add(end as u64);
+        let mut reading = patience.clone();
+        tasks.push(tokio::spawn(async move {
+            for n in 0..COUNT {
+                insist!(patience, writer.send(message(n))).unwrap();
+                if n % 7 == 0 {
+                    insist!(patience, writer.flush()).unwrap();
+                }
+            }
+            if end == 0 {
+                insist!(patience, writer.close(CloseCode::NORMAL, "")).unwrap();
+            } else {
+                insist!(patience, writer.flush()).unwrap();
+            }
+        }));
+        readers.push(tokio::spawn(async move {
+            for n in 0..COUNT {
+                let next = insist!(reading, reader.next()).unwrap();
+                assert_eq!(next.unwrap(), message(n), "{said:?}");
+            }
+            // The side that closes first may lose nothing of the other's.
+            assert!(insist!(reading, reader.next()).is_none(), "{said:?}");
+            reader
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    for reader in readers {
+        assert!(reader.await.unwrap().closed().unwrap().clean);
+    }
+}
+
+/// A client and a server over a pipe of this size, each end of which is rough.
+async fn rough_pair(pipe: usize, is_nasty: bool) -> [WebSocket<Rough<DuplexStream>>; 2] {
+    let (near, far) = tokio::io::duplex(pipe);
+    let wrap = if is_nasty { Rough::nasty } else { Rough::new };
+    let request = request();
+    let (client, server) = tokio::join!(
+        wspulse_tokio::client(wrap(near), &request, config()),
+        wspulse_tokio::accept(wrap(far), config()),
+    );
+    [client.unwrap(), server.unwrap()]
+}
+
+fn patiences() -> impl Iterator<Item = Patience> {
+    (1..=4).flat_map(|most| (0..3).map(move |seed| Patience { seed, most }))
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_future_dropped_after_any_number_of_polls_loses_nothing() {
-    for polls in 1..=4 {
+    for patience in patiences() {
         for pipe in [1, 7, 64, 4_096] {
-            exchange(polls, pipe).await;
+            for is_nasty in [false, true] {
+                exchange_whole(rough_pair(pipe, is_nasty).await, patience.clone()).await;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_half_whose_futures_are_dropped_loses_nothing() {
+    for patience in patiences() {
+        for pipe in [1, 7, 64, 4_096] {
+            for is_nasty in [false, true] {
+                exchange_split(rough_pair(pipe, is_nasty).await, patience.clone()).await;
+            }
         }
     }
 }

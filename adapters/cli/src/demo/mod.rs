@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use wspulse_core::backoff::{Backoff, BackoffConfig, Decision, Outcome};
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Cause, CloseCode, Closed, Config, Instant};
-use wspulse_tokio::WebSocket;
+use wspulse_tokio::{MaybeTls, WebSocket};
 
 use crate::output::{Output, json_millis, millis};
 use crate::{Failure, args, stop};
@@ -120,7 +120,7 @@ impl<'a> Demo<'a> {
         options: &'a Options,
         config: Arc<Config>,
         timeline: &'a Timeline,
-        client: &mut Option<WebSocket<TcpStream>>,
+        client: &mut Option<WebSocket<MaybeTls<TcpStream>>>,
     ) -> Result<(), Failure> {
         let (sender, sightings) = mpsc::unbounded_channel();
         let origin = timeline.origin;
@@ -162,7 +162,10 @@ impl<'a> Demo<'a> {
         demo.play(client).await
     }
 
-    async fn play(&mut self, client: &mut Option<WebSocket<TcpStream>>) -> Result<(), Failure> {
+    async fn play(
+        &mut self,
+        client: &mut Option<WebSocket<MaybeTls<TcpStream>>>,
+    ) -> Result<(), Failure> {
         let mut backoff = self.new_backoff()?;
         let generation = backoff.begin(self.now());
         let ws = client.insert(self.connect().await?);
@@ -184,7 +187,7 @@ impl<'a> Demo<'a> {
         self.part(ws).await
     }
 
-    async fn connect(&mut self) -> Result<WebSocket<TcpStream>, Failure> {
+    async fn connect(&mut self) -> Result<WebSocket<MaybeTls<TcpStream>>, Failure> {
         let began = self.timeline.origin.elapsed();
         let url = format!("ws://{}/", self.relay.address);
         let connecting = wspulse_tokio::connect(&url, Arc::clone(&self.config));
@@ -201,7 +204,11 @@ impl<'a> Demo<'a> {
     }
 
     /// One message there and back.
-    async fn talk(&mut self, ws: &mut WebSocket<TcpStream>, text: &str) -> Result<(), Failure> {
+    async fn talk(
+        &mut self,
+        ws: &mut WebSocket<MaybeTls<TcpStream>>,
+        text: &str,
+    ) -> Result<(), Failure> {
         let began = self.timeline.origin.elapsed();
         ws.send(text).await.map_err(Failure::failed)?;
         let answer = tokio::time::timeout(PATIENCE, watch::watch(ws, &mut self.observer)).await;
@@ -215,7 +222,7 @@ impl<'a> Demo<'a> {
     }
 
     /// Nothing is said for a while: pings keep the connection, and show that it lives.
-    async fn keep_quiet(&mut self, ws: &mut WebSocket<TcpStream>) -> Result<(), Failure> {
+    async fn keep_quiet(&mut self, ws: &mut WebSocket<MaybeTls<TcpStream>>) -> Result<(), Failure> {
         let quiet = self.options.quiet;
         let text = format!("nobody says anything for {}", seconds(quiet));
         self.timeline.note(
@@ -254,7 +261,10 @@ impl<'a> Demo<'a> {
     }
 
     /// The relay falls silent, and each end finds out.
-    async fn lose_the_peer(&mut self, ws: &mut WebSocket<TcpStream>) -> Result<u16, Failure> {
+    async fn lose_the_peer(
+        &mut self,
+        ws: &mut WebSocket<MaybeTls<TcpStream>>,
+    ) -> Result<u16, Failure> {
         self.relay.go_silent();
         self.timeline.note(
             "relay",
@@ -370,7 +380,7 @@ impl<'a> Demo<'a> {
     }
 
     /// The closing handshake.
-    async fn part(&mut self, ws: &mut WebSocket<TcpStream>) -> Result<(), Failure> {
+    async fn part(&mut self, ws: &mut WebSocket<MaybeTls<TcpStream>>) -> Result<(), Failure> {
         let began = self.timeline.origin.elapsed();
         let closed = tokio::time::timeout(PATIENCE, ws.close(CloseCode::NORMAL, "bye")).await;
         closed.map_err(Failure::failed)?.map_err(Failure::failed)?;

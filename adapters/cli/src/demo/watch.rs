@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use wspulse_core::{Closed, Config, Event, Message};
@@ -85,7 +86,7 @@ pub(super) async fn serve(config: Arc<Config>, observer: Observer) -> io::Result
 ///
 /// May be dropped and called again.
 pub(super) async fn watch(
-    ws: &mut WebSocket<TcpStream>,
+    ws: &mut WebSocket<impl AsyncRead + AsyncWrite + Unpin>,
     observer: &mut Observer,
 ) -> Option<Message> {
     let mut looks = tokio::time::interval(LOOK);

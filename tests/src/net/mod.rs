@@ -1,0 +1,40 @@
+//! Real sockets: a peer that knows frames and no engine, and the adapters it is let loose on.
+//!
+//! - [`Peer`] speaks plain TCP or TLS in either role and behaves as a [`Manner`] says: the nine
+//!   behaviours that kill healthy connections, or leave dead ones standing, have their names there.
+//! - [`Subject`] is an adapter under test. It runs a [`Script`] as its application and returns a
+//!   [`Report`].
+//! - [`Heap`] counts what the whole process holds, without the peers; [`process`] counts
+//!   descriptors and threads.
+//! - [`isolated`] gives each test of a binary a process of its own.
+//! - [`Control`] measures how late this machine is, so that a test can tell a late adapter from a
+//!   late machine.
+
+mod abort;
+mod bare;
+mod control;
+mod heap;
+pub mod isolated;
+mod line;
+mod manner;
+mod peer;
+pub mod process;
+mod script;
+mod stage;
+mod subject;
+mod tls;
+mod tokio;
+
+pub use abort::{Ending, Point, abort_as_client, abort_as_server, round};
+pub use bare::Bare;
+pub use control::Control;
+pub use heap::{Heap, exempt_this_thread, held, peak, reset_peak};
+pub use line::{Line, Sink};
+pub use manner::{Answer, Manner, Sending};
+pub use peer::{Log, Peer, PeerOptions};
+pub use script::{Job, Script};
+pub use stage::{Outcome, Stage};
+pub use subject::{End, Hall, Note, Recorder, Report, Subject, subjects};
+pub use tls::Tls;
+
+pub use self::tokio::Tokio;
