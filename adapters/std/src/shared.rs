@@ -147,13 +147,13 @@ impl<S: Stream + ?Sized> Shared<S> {
         let now = self.clock.now();
         let mut state = self.lock();
         let is_due = state.drive.poll_timeout().is_some_and(|due| due <= now);
-        if !is_due && !state.drive.has_failed_writing() {
+        if !is_due && !state.owes_look && !state.drive.has_failed_writing() {
             return;
         }
         if state.drive.wants_read() && !state.is_reading {
             (state, _) = self.read(state, Some(SHORTEST));
         }
-        state.drive.handle_timeout(self.clock.now());
+        state.handle_timeout(self.clock.now());
         (state, _) = self.write(Task::Other, state, SHORTEST);
         drop(self.settle(state));
     }
@@ -232,7 +232,7 @@ impl<S: Stream + ?Sized> Shared<S> {
             state = self.settle(state);
             // What is at hand comes first, so that its answers share a write.
             let now = self.clock.now();
-            if state.drive.hand_over() || state.drive.handle_timeout(now) == Outcome::Progress {
+            if state.drive.hand_over() || state.handle_timeout(now) == Outcome::Progress {
                 self.changed.notify_all();
                 continue;
             }
@@ -317,6 +317,7 @@ impl<S: Stream + ?Sized> Shared<S> {
         timeout: Option<Duration>,
     ) -> (Guard<'s>, Option<usize>) {
         state.is_reading = true;
+        state.owes_look = false;
         drop(state);
         with_buffer(|buffer| {
             let read = self

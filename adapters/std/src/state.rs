@@ -20,6 +20,8 @@ pub(crate) struct State {
     pub(crate) is_writing: bool,
     /// Threads that see to all output until it has left; others leave theirs to them.
     pub(crate) flushers: usize,
+    /// Time has passed that only a read can judge.
+    pub(crate) owes_look: bool,
     /// Two threads may use the connection.
     pub(crate) is_split: bool,
     /// A message that is sent in parts is under way.
@@ -43,6 +45,7 @@ impl State {
             is_reading: false,
             is_writing: false,
             flushers: 0,
+            owes_look: false,
             is_split: false,
             is_in_parts: false,
             is_deaf: false,
@@ -75,6 +78,13 @@ impl State {
             return tls.receive(now, bytes, &mut self.drive);
         }
         self.drive.handle_read(now, read)
+    }
+
+    /// Time passed; does nothing unless the deadline has come.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Outcome {
+        let outcome = self.drive.handle_timeout(now);
+        self.owes_look |= outcome == Outcome::Progress;
+        outcome
     }
 
     // ---- output
