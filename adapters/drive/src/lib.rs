@@ -67,7 +67,7 @@
 //! ```
 //!
 //! Beside it: [`ConnectOptions`], [`Error`] and [`Target`], which are the same in every adapter;
-//! [`tune`] and [`seed`]; and with the feature `tls`, [`tls`].
+//! [`tune`] and [`seed`]; and with the feature `tls`, the module `tls`.
 
 #![forbid(unsafe_code)]
 

@@ -372,8 +372,12 @@ fn stream<'a, 'b, S: Unpin>(stream: &'a mut S, cx: &'a mut Context<'b>) -> Polle
 impl<S: AsyncRead + AsyncWrite> Transport for Polled<'_, '_, S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut buffer = ReadBuf::new(buffer);
-        now(self.stream.as_mut().poll_read(self.cx, &mut buffer))?;
-        Ok(buffer.filled().len())
+        match now(self.stream.as_mut().poll_read(self.cx, &mut buffer)) {
+            // TLS that ends without saying so has ended all the same: WebSocket has its own last
+            // word, so nothing can be cut off unnoticed.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+            read => read.map(|()| buffer.filled().len()),
+        }
     }
 
     /// Makes one write of everything lent, or of its first chunk where the stream has no better.

@@ -85,23 +85,32 @@
 //!   connection holds one timer and, while its events wait to be taken, at most 64 KiB that were
 //!   read. The buffer for reads is the thread's, not the connection's.
 //! - **Fair.** A task that is fed without end yields every 256 KiB.
-//! - **The stream** may be anything that reads and writes; on `TcpStream`s TCP_NODELAY and, on
-//!   Linux, TCP_NOTSENT_LOWAT are set.
-//! - **TLS**: pass a TLS stream to [`accept`] or [`client`]. `wss://` is refused by [`connect`].
+//! - **The stream** may be anything that reads and writes; on `TcpStream`s, also below TLS,
+//!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set.
+//! - **On the way** to a connection each stage has a time of its own, several addresses of a name
+//!   are tried one beside the other, and redirects are followed only as far as
+//!   [`ConnectOptions::max_redirects`] says: see [`connect`].
+//! - **TLS** (feature `tls`): [`connect`] takes `wss` URLs, and [`accept`] takes a TLS stream.
+//!   Which certificates a client trusts is said by one of the features `webpki-roots`,
+//!   `native-roots` and `platform-verifier`, or by [`ConnectOptions`]; names and expiry are
+//!   verified.
+//! - **Proxies** (feature `proxy`): HTTP CONNECT and SOCKS5, by `connect_through`.
 
 #![forbid(unsafe_code)]
 
 mod client;
 mod clock;
 mod driver;
+mod layer;
 mod maybe_tls;
+#[cfg(feature = "proxy")]
+mod overheard;
 #[cfg(feature = "proxy")]
 mod proxy;
 mod server;
 mod split;
 mod tcp;
 mod timer;
-mod tls;
 mod waiters;
 mod websocket;
 
@@ -110,10 +119,16 @@ pub use client::connect_through;
 pub use client::{client, connect};
 pub use maybe_tls::MaybeTls;
 #[cfg(feature = "proxy")]
+pub use overheard::ProxyRefusal;
+#[cfg(feature = "proxy")]
 pub use proxy::{Proxy, ProxyUrlError};
 pub use server::{accept, accept_with};
 pub use split::{Reader, ReuniteError, Writer};
+#[cfg(feature = "tls")]
+pub use tokio_rustls;
 pub use websocket::WebSocket;
+#[cfg(feature = "tls")]
+pub use wspulse_drive::tls;
 pub use wspulse_drive::{ConnectOptions, Error, RedirectError, Stage, UrlError};
 
 /// Keeps the examples of the README compiling.
