@@ -363,6 +363,8 @@ pub struct Ended {
     pub pings: u64,
     /// Pauses of the child's own that it noticed.
     pub pauses: u64,
+    /// The end in words.
+    pub said: String,
     /// All that the child said.
     pub line: String,
 }
@@ -382,6 +384,7 @@ impl Ended {
             digest: line.number("digest")?,
             pings: line.number("pings").unwrap_or(0),
             pauses: line.number("pauses").unwrap_or(0),
+            said: line.get("said")?.replace('_', " "),
             line: line.whole.clone(),
         })
     }
