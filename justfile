@@ -30,9 +30,9 @@ no-std:
     cargo build -p wspulse-core --no-default-features --locked
     tests/no_std/check.sh
 
-# Each feature of the core compiles alone
+# Each feature compiles alone
 features:
-    .ci/features wspulse-core
+    for package in core drive std tokio mio; do .ci/features "wspulse-$package"; done
 
 # The oldest supported compiler
 msrv:

@@ -45,6 +45,14 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Reads a header such as `Authorization: Bearer 4711`.
+pub(crate) fn header(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.trim().to_owned())),
+        _ => Err(format!("'{text}' is no header like NAME:VALUE")),
+    }
+}
+
 /// Far enough for everybody, and near enough for every clock to add it.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3_600);
 
@@ -57,7 +65,7 @@ fn split(text: &str) -> Option<(f64, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Duration, duration, size};
+    use super::{Duration, duration, header, size};
 
     #[test]
     fn durations_have_units() {
@@ -77,6 +85,16 @@ mod tests {
             "99999999999999999999h",
         ] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn headers_have_a_name() {
+        let pair = |name: &str, value: &str| Ok((name.to_owned(), value.to_owned()));
+        assert_eq!(header("A: b:c "), pair("A", "b:c"));
+        assert_eq!(header("A:"), pair("A", ""));
+        for wrong in ["", "A", ":b"] {
+            assert!(header(wrong).is_err(), "{wrong}");
         }
     }
 

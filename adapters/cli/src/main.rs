@@ -3,17 +3,19 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod connect;
 mod demo;
 mod echo;
 mod output;
 mod ping;
 mod stop;
+mod tls;
 
 use std::fmt;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use tokio::runtime;
+use clap::{Parser, Subcommand, ValueEnum};
+use wspulse_drive::Error;
 
 use output::Output;
 
@@ -31,6 +33,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Keep a connection open, by hand or in a script
+    Connect(connect::Options),
     /// Show in 15 seconds how a dead peer is noticed, on loopback
     Demo(demo::Options),
     /// Serve: send every message back
@@ -43,6 +47,7 @@ const EXAMPLES: &str = "\
 Examples:
   wspulse demo
   wspulse echo --listen 127.0.0.1:9001 --ping-interval 5s --pong-timeout 10s
+  wspulse connect ws://127.0.0.1:9001/
   wspulse ping ws://127.0.0.1:9001/ --count 5
 
 Exit codes:
@@ -51,6 +56,18 @@ Exit codes:
      the connection ended, an address is in use
   2  the command line makes no sense";
 
+/// What runs connections.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Runtime {
+    /// Blocking sockets and threads
+    Std,
+    /// Tasks
+    #[default]
+    Tokio,
+    /// One thread and an event loop
+    Mio,
+}
+
 /// Why a command did not work, in one line.
 #[derive(Debug)]
 enum Failure {
@@ -58,6 +75,8 @@ enum Failure {
     Usage(String),
     /// It was tried, and failed.
     Failed(String),
+    /// It failed, and was said already.
+    Told,
 }
 
 impl Failure {
@@ -68,6 +87,14 @@ impl Failure {
     fn failed(error: impl fmt::Display) -> Self {
         Self::Failed(error.to_string())
     }
+
+    /// No connection to `url` came about.
+    fn connecting(url: &str, error: Error) -> Self {
+        match error {
+            Error::Url(_) | Error::Request(_) => Self::Usage(format!("{url}: {error}")),
+            _ => Self::Failed(format!("{url}: {error}")),
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -75,28 +102,34 @@ fn main() -> ExitCode {
     let output = Output {
         json: arguments.json,
     };
-    let runtime = match runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return report(&Failure::failed(error)),
+    let result = match arguments.command {
+        Command::Connect(options) => connect::run(&options, output),
+        Command::Demo(options) => block_on(demo::run(options, output)),
+        Command::Echo(options) => echo::run(&options, output),
+        Command::Ping(options) => block_on(ping::run(options, output)),
     };
-    let result = runtime.block_on(async {
-        match arguments.command {
-            Command::Demo(options) => demo::run(options, output).await,
-            Command::Echo(options) => echo::run(options, output).await,
-            Command::Ping(options) => ping::run(options, output).await,
-        }
-    });
-    runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(&failure),
     }
 }
 
+/// Runs `command` on tokio.
+fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::failed)?;
+    let result = runtime.block_on(command);
+    runtime.shutdown_background();
+    result
+}
+
 fn report(failure: &Failure) -> ExitCode {
     let (message, code) = match failure {
         Failure::Usage(message) => (message, 2),
         Failure::Failed(message) => (message, 1),
+        Failure::Told => return ExitCode::from(1),
     };
     eprintln!("wspulse: {message}");
     ExitCode::from(code)

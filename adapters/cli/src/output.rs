@@ -25,6 +25,16 @@ impl Output {
         };
     }
 
+    /// Prints one line to standard error, in the same way.
+    pub(crate) fn error_line(self, text: impl fmt::Display, object: &Value) {
+        let mut stderr = io::stderr().lock();
+        let _ = if self.json {
+            writeln!(stderr, "{object}")
+        } else {
+            writeln!(stderr, "{text}")
+        };
+    }
+
     /// Prints a line that has nothing to tell machines.
     pub(crate) fn text(self, text: impl fmt::Display) {
         if !self.json {

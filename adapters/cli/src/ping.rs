@@ -1,16 +1,17 @@
 //! Round trips to a WebSocket server.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::net::TcpStream;
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Cause, CloseCode, Config, Event};
-use wspulse_tokio::{Error, MaybeTls, WebSocket};
+use wspulse_tokio::{ConnectOptions, Error, MaybeTls, WebSocket};
 
 use crate::output::{Output, json_millis, millis};
-use crate::{Failure, args, stop};
+use crate::{Failure, args, stop, tls};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -19,6 +20,7 @@ Ends after --count pings or with Ctrl-C, and prints what came of them.
 Examples:
   wspulse ping ws://127.0.0.1:9001/
   wspulse ping ws://127.0.0.1:9001/ --count 5 --interval 200ms
+  wspulse ping wss://127.0.0.1:9001/ --ca ca.pem
   wspulse ping ws://127.0.0.1:9001/ --count 1 --timeout 500ms --json
 
 Exit codes:
@@ -26,8 +28,12 @@ Exit codes:
   1  none did, or the connection could not be made or was lost
   2  the command line makes no sense")]
 pub(crate) struct Options {
-    /// A ws:// URL
+    /// A ws:// or wss:// URL
     url: String,
+
+    /// Trust the certificates in this PEM file, and no others
+    #[arg(long, value_name = "PEM")]
+    ca: Option<PathBuf>,
 
     /// Stop after this many pings; without it, go on until Ctrl-C
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -50,16 +56,18 @@ pub(crate) async fn run(options: Options, output: Output) -> Result<(), Failure>
         .close_timeout(options.timeout.min(Duration::from_secs(2)))
         .build()
         .map_err(Failure::usage)?;
+    let connect = ConnectOptions::new(config)
+        .lookup_timeout(options.timeout)
+        .connect_timeout(options.timeout)
+        .tls_timeout(options.timeout);
+    let connect = tls::client(connect, options.ca.as_deref())?;
     let stop = stop::requested().map_err(Failure::failed)?;
     tokio::pin!(stop);
     let connected = tokio::select! {
-        connected = wspulse_tokio::connect(&options.url, config) => connected,
+        connected = wspulse_tokio::connect(&options.url, connect) => connected,
         () = &mut stop => return Err(Failure::failed("interrupted before the connection was open")),
     };
-    let mut ws = connected.map_err(|error| match error {
-        Error::Url(_) | Error::Request(_) => Failure::Usage(format!("{}: {error}", options.url)),
-        _ => Failure::Failed(format!("{}: {error}", options.url)),
-    })?;
+    let mut ws = connected.map_err(|error| Failure::connecting(&options.url, error))?;
     let peer = ws
         .get_ref()
         .get_ref()

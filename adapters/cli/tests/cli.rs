@@ -314,7 +314,10 @@ fn what_makes_no_sense_is_refused_with_2() {
         &["echo", "--max-message", "lots"],
         &["echo", "--runtime", "abacus"],
         &["ping"],
+        &["echo", "--cert", "a.pem"],
         &["ping", "ws://127.0.0.1:1/", "--count", "0"],
+        &["connect"],
+        &["connect", "ws://127.0.0.1:1/", "--header", "no colon"],
     ];
     for arguments in nonsense {
         let output = run(arguments);
@@ -326,13 +329,9 @@ fn what_makes_no_sense_is_refused_with_2() {
         );
         assert!(!stderr(&output).is_empty());
     }
-    for url in [
-        "http://127.0.0.1/",
-        "wss://127.0.0.1/",
-        "127.0.0.1",
-        "ws://me@127.0.0.1/",
-    ] {
+    for url in ["http://127.0.0.1/", "127.0.0.1", "ws://me@127.0.0.1/"] {
         assert_fails(&run(&["ping", url]), 2, url);
+        assert_fails(&run(&["connect", url]), 2, url);
     }
 }
 
@@ -340,6 +339,7 @@ fn what_makes_no_sense_is_refused_with_2() {
 fn help_has_examples_and_exit_codes() {
     for arguments in [
         &["--help"][..],
+        &["connect", "--help"],
         &["demo", "--help"],
         &["echo", "--help"],
         &["ping", "--help"],

@@ -43,7 +43,7 @@ impl Subject for Bare {
                         Ok(bound) => bound.run(job, recorder),
                         Err(error) => recorder.fail(error),
                     };
-                    hall.connection_ended(report, 0);
+                    hall.connection_ended(report);
                 });
             }
         });

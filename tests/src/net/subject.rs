@@ -1,9 +1,22 @@
 //! An adapter under test.
+//!
+//! A new one takes three steps: a file beside this one with a unit type that is a [`Subject`]
+//! (`bare.rs` is the model for adapters that block or have a loop of their own, `tokio.rs` for
+//! runtimes), its name in [`subjects`], and the adapter among the dependencies of the feature
+//! `net`. Then every suite that takes its subjects from [`subjects`] runs it.
+//!
+//! An implementation makes one [`Recorder`] a connection, before the handshake; calls
+//! [`open`](Recorder::open) when the connection is open and [`event`](Recorder::event) with each
+//! event; does what [`Job::script`](super::Job::script) says; and ends with
+//! [`finish`](Recorder::finish): [`End::Closed`] if the connection ended, [`End::Alive`] with its
+//! snapshot if `Job::window` did first, counted from the opening. Then it drops the connection, and
+//! no closing handshake is tried. What fails before the opening is [`End::Closed`] if the adapter's
+//! error carries one, or else [`fail`](Recorder::fail).
 
 use std::fmt::{self, Debug, Display};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use wspulse_core::{Closed, Event, Message, Snapshot};
@@ -21,8 +34,8 @@ pub trait Subject: Debug + Sync {
     /// Connects to `ws://address/` (`wss://` if the job has TLS), and does the job.
     fn connect(&self, address: SocketAddr, job: &Job) -> Report;
 
-    /// Accepts `hall.count()` connections and does the job on each, all at the same time.
-    /// Returns when all have ended.
+    /// Accepts `hall.count()` connections and does the job on each, all at the same time, and tells
+    /// [`Hall::connection_ended`] after each. Returns when all have ended.
     fn serve(&self, hall: &Hall, job: &Job);
 
     /// Whether the connection goes on (pings, pongs, deadlines) while the application of
@@ -41,14 +54,15 @@ pub fn subjects() -> Vec<&'static dyn Subject> {
 }
 
 /// Where a [`Subject`] serves, and where it tells what becomes of its connections.
-#[derive(Debug)]
 pub struct Hall {
     listener: TcpListener,
     count: usize,
     ended: AtomicUsize,
-    tasks: AtomicUsize,
+    tasks: OnceLock<CountTasks>,
     reports: Mutex<Vec<Report>>,
 }
+
+type CountTasks = Box<dyn Fn() -> usize + Send + Sync>;
 
 impl Hall {
     /// Makes a hall for so many connections; the last 16 reports are kept.
@@ -58,7 +72,7 @@ impl Hall {
             listener,
             count,
             ended: AtomicUsize::new(0),
-            tasks: AtomicUsize::new(0),
+            tasks: OnceLock::new(),
             reports: Mutex::default(),
         }
     }
@@ -75,13 +89,18 @@ impl Hall {
         self.count
     }
 
-    /// Tells that a connection has ended and everything it held is dropped; and how many tasks,
-    /// or other things that should end with their connection and are not threads, there still are.
+    /// Lets `count` tell how many tasks there are, or other things that end with their connection
+    /// and are neither threads nor descriptors, at any time from now on.
+    pub fn count_tasks_by(&self, count: impl Fn() -> usize + Send + Sync + 'static) {
+        let _ = self.tasks.set(Box::new(count));
+    }
+
+    /// Tells that a connection has ended and is dropped.
     ///
     /// # Panics
     ///
     /// If another user panicked.
-    pub fn connection_ended(&self, report: Report, tasks: usize) {
+    pub fn connection_ended(&self, report: Report) {
         let mut reports = self.reports.lock().expect("no panic");
         if reports.len() < KEPT {
             reports.reserve_exact(KEPT);
@@ -89,7 +108,6 @@ impl Hall {
             reports.remove(0);
         }
         reports.push(report);
-        self.tasks.store(tasks, Ordering::SeqCst);
         self.ended.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -99,10 +117,10 @@ impl Hall {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// Returns how many tasks there were after the last end.
+    /// Returns how many tasks there are.
     #[must_use]
     pub fn tasks(&self) -> usize {
-        self.tasks.load(Ordering::SeqCst)
+        self.tasks.get().map_or(0, |count| count())
     }
 
     /// Returns the last reports.
@@ -112,6 +130,16 @@ impl Hall {
     /// If another user panicked.
     pub fn take_reports(&self) -> Vec<Report> {
         std::mem::take(&mut self.reports.lock().expect("no panic"))
+    }
+}
+
+impl Debug for Hall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hall")
+            .field("listener", &self.listener)
+            .field("count", &self.count)
+            .field("ended", &self.ended())
+            .finish_non_exhaustive()
     }
 }
 

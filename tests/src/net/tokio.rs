@@ -31,7 +31,8 @@ impl Subject for Tokio {
 
     fn serve(&self, hall: &Hall, job: &Job) {
         let runtime = runtime();
-        let handle = runtime.handle().clone();
+        let metrics = runtime.metrics();
+        hall.count_tasks_by(move || metrics.num_alive_tasks());
         runtime.block_on(async {
             let listener = listener(hall).expect("a listener");
             let mut connections = JoinSet::new();
@@ -51,7 +52,7 @@ impl Subject for Tokio {
                     }
                     Some(report) = connections.join_next() => {
                         let report = report.unwrap_or_else(|panic| Recorder::new().fail(panic));
-                        hall.connection_ended(report, handle.metrics().num_alive_tasks());
+                        hall.connection_ended(report);
                     }
                 }
             }

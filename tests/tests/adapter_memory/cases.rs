@@ -7,7 +7,8 @@ use wspulse_core::heartbeat::{DeadReason, HeartbeatConfig};
 use wspulse_core::{Cause, Config, LimitExceeded, Role};
 use wspulse_tests::kit::{ms, ping};
 use wspulse_tests::net::{
-    End, Job, Manner, Outcome, Script, Sending, Stage, Subject, Tls, held, peak, reset_peak,
+    End, Job, Manner, Outcome, Script, Sending, Stage, Subject, Tls, held, peak, process,
+    reset_peak,
 };
 
 /// A case.
@@ -164,17 +165,24 @@ impl Case {
         };
         reset_peak();
         let before = held();
+        let used = process::others_time();
         let outcome = stage.play()?;
+        let used = process::others_time() - used;
         let growth = usize::try_from(peak() - before).unwrap_or(0);
         let budget = (self.budget)(subject);
         let figure = format!(
-            "{} KiB at most, budget {} KiB; {}",
+            "{} KiB at most, budget {} KiB, {} ms of processor time; {}",
             growth / KIB,
             budget / KIB,
+            used.as_millis(),
             outcome.summary()
         );
         if growth > budget {
             return Err(format!("memory stays within the budget: {figure}"));
+        }
+        // Where nothing moves, nothing turns.
+        if used > outcome.report.open_for() / 4 {
+            return Err(format!("it waits, and does not spin: {figure}"));
         }
         match (self.check)(&stage, &outcome) {
             Ok(()) => Ok(figure),

@@ -1,0 +1,98 @@
+//! A client that one keeps open, by hand or in a script.
+
+mod mio;
+mod report;
+mod std;
+mod stdin;
+mod tokio;
+
+use ::std::path::PathBuf;
+use ::std::time::Duration;
+
+use wspulse_core::heartbeat::HeartbeatConfig;
+use wspulse_core::{Config, ConfigError};
+use wspulse_drive::ConnectOptions;
+
+use crate::output::Output;
+use crate::{Failure, Runtime, args, tls};
+use report::Report;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Each line of standard input is sent as a text message; the end of input closes with 1000. Each text
+message received is a line of standard output; of a binary one only the size is shown. What happens
+to the connection goes to standard error, one line each: open, suspect, recovered, reconnecting,
+closed with the reason and its numbers. Ctrl-C closes with 1000 as well.
+
+Examples:
+  wspulse connect ws://127.0.0.1:9001/
+  wspulse connect wss://127.0.0.1:9001/ --ca ca.pem --ping-interval 5s --pong-timeout 10s
+  wspulse connect ws://127.0.0.1:9001/ --header 'Authorization: Bearer 4711' --subprotocol chat.v2
+  wspulse connect ws://127.0.0.1:9001/ --reconnect
+
+Exit codes:
+  0  the connection was closed in order, with 1000
+  1  it was not, or could not be made
+  2  the command line makes no sense")]
+pub(crate) struct Options {
+    /// A ws:// or wss:// URL
+    url: String,
+
+    /// What runs the connection
+    #[arg(long, value_enum, default_value_t)]
+    runtime: Runtime,
+
+    /// Ping the server after this much silence
+    #[arg(long, value_name = "D", default_value = "20s", value_parser = args::duration)]
+    ping_interval: Duration,
+
+    /// Give the server up this long after an unanswered ping
+    #[arg(long, value_name = "D", default_value = "20s", value_parser = args::duration)]
+    pong_timeout: Duration,
+
+    /// Send this header with the request; may be repeated
+    #[arg(long, value_name = "NAME:VALUE", value_parser = args::header)]
+    header: Vec<(String, String)>,
+
+    /// Offer this subprotocol; may be repeated
+    #[arg(long, value_name = "NAME")]
+    subprotocol: Vec<String>,
+
+    /// Trust the certificates in this PEM file, and no others
+    #[arg(long, value_name = "PEM")]
+    ca: Option<PathBuf>,
+
+    /// Connect again when the connection is lost, with growing delays
+    #[arg(long)]
+    reconnect: bool,
+}
+
+impl Options {
+    fn config(&self) -> Result<Config, ConfigError> {
+        let heartbeat = HeartbeatConfig::ping(self.ping_interval, self.pong_timeout);
+        Config::builder().heartbeat(heartbeat).build()
+    }
+
+    fn connect_options(&self) -> Result<ConnectOptions, Failure> {
+        let config = self.config().map_err(Failure::usage)?;
+        let mut options = tls::client(ConnectOptions::new(config), self.ca.as_deref())?;
+        for (name, value) in &self.header {
+            options = options.header(name, value);
+        }
+        for name in &self.subprotocol {
+            options = options.subprotocol(name);
+        }
+        Ok(options)
+    }
+}
+
+/// Keeps the connection until it is closed.
+pub(crate) fn run(options: &Options, output: Output) -> Result<(), Failure> {
+    let connect = options.connect_options()?;
+    let report = Report::new(output);
+    match options.runtime {
+        Runtime::Tokio => crate::block_on(tokio::run(options, connect, report)),
+        Runtime::Std => std::run(options, connect, report),
+        Runtime::Mio => mio::run(options, connect, report),
+    }
+}

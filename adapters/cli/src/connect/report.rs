@@ -1,0 +1,170 @@
+//! What is said of a connection: messages on standard output, everything else on standard error.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use wspulse_core::{Cause, CloseCode, Closed, Event, Message, Snapshot};
+
+use crate::Failure;
+use crate::output::{Output, json_millis, millis};
+
+/// Says what happens, one line each.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Report {
+    output: Output,
+}
+
+impl Report {
+    pub(super) fn new(output: Output) -> Self {
+        Self { output }
+    }
+
+    /// Says what happened; returns how it ended, if it did.
+    pub(super) fn event(
+        self,
+        event: Event,
+        snapshot: impl FnOnce() -> Snapshot,
+    ) -> Option<Result<(), Failure>> {
+        match event {
+            Event::Suspect => self.suspect(snapshot()),
+            Event::Recovered => self.recovered(),
+            Event::ControlFlood => self.flooded(),
+            Event::Closed(closed) => return Some(self.closed(&closed)),
+            event => {
+                if let Ok(message) = Message::try_from(event) {
+                    self.message(&message);
+                }
+            }
+        }
+        None
+    }
+
+    pub(super) fn message(self, message: &Message) {
+        match message.as_text() {
+            Some(text) => self
+                .output
+                .line(text, &json!({ "event": "text", "data": text })),
+            None => self.output.line(
+                format_args!("binary: {} bytes", message.len()),
+                &json!({ "event": "binary", "size": message.len() }),
+            ),
+        }
+    }
+
+    pub(super) fn open(self, url: &str) {
+        self.say(
+            format_args!("open: {url}"),
+            &json!({ "event": "open", "url": url }),
+        );
+    }
+
+    fn suspect(self, snapshot: Snapshot) {
+        let silence = snapshot.heartbeat.since_received;
+        self.say(
+            format_args!("suspect: silent for {}", seconds(silence)),
+            &json!({ "event": "suspect", "silence_ms": json_millis(silence) }),
+        );
+    }
+
+    fn recovered(self) {
+        self.say("recovered", &json!({ "event": "recovered" }));
+    }
+
+    fn flooded(self) {
+        self.say(
+            "flooded: the server sends too many control frames",
+            &json!({ "event": "flooded" }),
+        );
+    }
+
+    pub(super) fn reconnecting(self, delay: Duration, why: impl fmt::Display) {
+        self.say(
+            format_args!("reconnecting in {}: {why}", seconds(delay)),
+            &json!({
+                "event": "reconnecting",
+                "delay_ms": json_millis(delay),
+                "reason": why.to_string(),
+            }),
+        );
+    }
+
+    /// A line of input that is no message.
+    pub(super) fn skipped(self) {
+        self.say(
+            "skipped: a line that is not utf-8",
+            &json!({ "event": "skipped" }),
+        );
+    }
+
+    /// The end, with its numbers; a failure unless it was in order.
+    pub(super) fn closed(self, closed: &Closed) -> Result<(), Failure> {
+        let numbers = Numbers(closed);
+        let reason = closed.to_string();
+        let reason = reason.strip_prefix("closed, ").unwrap_or(&reason);
+        self.say(
+            format_args!("closed: {reason} ({numbers})"),
+            &numbers.to_json(),
+        );
+        let is_normal = matches!(closed.code(), CloseCode::NORMAL | CloseCode::NO_STATUS);
+        if closed.cause == Cause::Normal && is_normal {
+            Ok(())
+        } else {
+            Err(Failure::Told)
+        }
+    }
+
+    /// The end of a connection by a failure of its transport.
+    pub(super) fn failed(self, error: impl fmt::Display) -> Failure {
+        self.say(
+            format_args!("closed: {error}"),
+            &json!({ "event": "closed", "reason": error.to_string() }),
+        );
+        Failure::Told
+    }
+
+    fn say(self, text: impl fmt::Display, object: &Value) {
+        self.output.error_line(text, object);
+    }
+}
+
+struct Numbers<'a>(&'a Closed);
+
+impl fmt::Display for Numbers<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let snapshot = &self.0.snapshot;
+        let heartbeat = &snapshot.heartbeat;
+        write!(f, "last byte {} ago", seconds(heartbeat.since_received))?;
+        if let Some(rtt) = heartbeat.rtt {
+            write!(f, ", rtt {}", millis(rtt.smoothed()))?;
+        }
+        write!(
+            f,
+            ", {} pings, {} answered, {} lost, {} bytes unsent",
+            heartbeat.pings, heartbeat.answered, heartbeat.lost, snapshot.buffered_amount
+        )
+    }
+}
+
+impl Numbers<'_> {
+    fn to_json(&self) -> Value {
+        let snapshot = &self.0.snapshot;
+        let heartbeat = &snapshot.heartbeat;
+        json!({
+            "event": "closed",
+            "reason": self.0.to_string(),
+            "code": self.0.code().as_u16(),
+            "clean": self.0.clean,
+            "since_received_ms": json_millis(heartbeat.since_received),
+            "rtt_ms": heartbeat.rtt.map(|rtt| json_millis(rtt.smoothed())),
+            "pings": heartbeat.pings,
+            "answered": heartbeat.answered,
+            "lost": heartbeat.lost,
+            "unsent": snapshot.buffered_amount,
+        })
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.3} s", duration.as_secs_f64())
+}

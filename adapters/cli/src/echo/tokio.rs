@@ -1,0 +1,118 @@
+//! A task for each connection.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsAcceptor;
+use wspulse_core::CloseCode;
+use wspulse_tokio::{Error, MaybeTls, Stage, WebSocket};
+
+use super::{ACCEPT_PAUSE, STOPPING, Server, say_ended, say_not_accepted, words};
+use crate::{Failure, stop};
+
+type Stream = MaybeTls<TcpStream>;
+
+pub(super) async fn run(server: Server) -> Result<(), Failure> {
+    let stop = stop::requested().map_err(Failure::failed)?;
+    let listener = TcpListener::bind(server.listen).await;
+    let listener = listener.map_err(|error| server.cannot_listen(error))?;
+    server.say_listening(listener.local_addr().map_err(Failure::failed)?);
+
+    let server = Arc::new(server);
+    let (stopper, stopped) = watch::channel(false);
+    // Each connection holds a sender: when the last is gone, so are the connections.
+    let (alive, mut all_gone) = mpsc::channel::<()>(1);
+    tokio::pin!(stop);
+    loop {
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    say_not_accepted(error);
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+            () = &mut stop => break,
+        };
+        let (server, stopped, alive) = (Arc::clone(&server), stopped.clone(), alive.clone());
+        tokio::spawn(async move {
+            serve(stream, peer, &server, stopped).await;
+            drop(alive);
+        });
+    }
+    drop((listener, alive));
+    let _ = stopper.send(true);
+    let _ = tokio::time::timeout(server.patience(), all_gone.recv()).await;
+    Ok(())
+}
+
+/// Serves one connection to its end.
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    server: &Server,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let stop = async {
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    tokio::pin!(stop);
+    let accepted = tokio::select! {
+        biased;
+        accepted = accept(stream, server) => accepted,
+        () = &mut stop => return,
+    };
+    let (end, messages) = match accepted {
+        Ok(mut ws) => {
+            let mut messages = 0;
+            let end = tokio::select! {
+                biased;
+                end = echo(&mut ws, &mut messages) => Some(end),
+                () = &mut stop => None,
+            };
+            let end = match end {
+                Some(end) => end,
+                None => ws.close(CloseCode::GOING_AWAY, STOPPING).await,
+            };
+            let end = ending(end, &mut ws).await;
+            (words(end, ws.closed()), messages)
+        }
+        Err(error) => (error.to_string(), 0),
+    };
+    say_ended(server.output, peer, end, messages);
+}
+
+async fn accept(stream: TcpStream, server: &Server) -> Result<WebSocket<Stream>, Error> {
+    let stream = match &server.tls {
+        Some(config) => {
+            let handshake = TlsAcceptor::from(Arc::clone(config)).accept(stream);
+            let limit = server.config.handshake_timeout();
+            let shaken = tokio::time::timeout(limit, handshake).await;
+            MaybeTls::from(shaken.map_err(|_| Error::Timeout(Stage::Tls))??)
+        }
+        None => MaybeTls::Plain(stream),
+    };
+    wspulse_tokio::accept(stream, Arc::clone(&server.config)).await
+}
+
+async fn echo(ws: &mut WebSocket<Stream>, messages: &mut u64) -> Result<(), Error> {
+    while let Some(message) = ws.next().await {
+        ws.send(message?).await?;
+        *messages += 1;
+    }
+    Ok(())
+}
+
+/// Returns how the connection ended, rather than the failed send that noticed it first.
+async fn ending(end: Result<(), Error>, ws: &mut WebSocket<Stream>) -> Result<(), Error> {
+    if !matches!(end, Err(Error::Send(_))) {
+        return end;
+    }
+    while let Some(message) = ws.next().await {
+        message?;
+    }
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! The opening handshake of a server.
+
+use std::sync::Arc;
+
+use wspulse_core::handshake::{Accept, Reject, Request};
+use wspulse_core::{Config, Connection, Event};
+#[cfg(feature = "tls")]
+use wspulse_drive::tls::TlsSession;
+use wspulse_drive::{Clock as _, SystemClock};
+
+use crate::Error;
+use crate::shared::Shared;
+use crate::state::State;
+use crate::stream::Stream;
+use crate::websocket::WebSocket;
+
+/// Waits for a client's request on `stream` and accepts it, whoever asks for whatever.
+///
+/// A server that browsers can reach and that trusts cookies must look at the request's origin
+/// first: use [`accept_with`].
+///
+/// A `TcpStream` is set up by [`tune`](wspulse_drive::tune) and to wait; see
+/// [`Stream::prepare`].
+///
+/// # Errors
+///
+/// As [`accept_with`].
+pub fn accept<S: Stream>(stream: S, config: impl Into<Arc<Config>>) -> Result<WebSocket<S>, Error> {
+    accept_with(stream, config, |_| Ok(Accept::new()))
+}
+
+/// Waits for a client's request on `stream` and lets `decide` answer it.
+///
+/// Returns when the answer has left. Takes at most the configuration's `handshake_timeout`,
+/// however slowly the request trickles in.
+///
+/// ```
+/// use std::net::TcpStream;
+///
+/// use wspulse_core::Config;
+/// use wspulse_core::handshake::{Accept, OriginCheck, Reject};
+/// use wspulse_std::{Error, WebSocket, accept_with};
+///
+/// fn greet(stream: TcpStream) -> Result<WebSocket<TcpStream>, Error> {
+///     let forbidden = Reject::new(403).expect("a status of refusal");
+///     accept_with(stream, Config::default(), |request| {
+///         match request.check_origin(["https://example.com"]) {
+///             OriginCheck::Allowed if request.target() == "/chat" => Ok(Accept::new()),
+///             _ => Err(forbidden),
+///         }
+///     })
+/// }
+/// ```
+///
+/// # Errors
+///
+/// [`Error::Closed`] if the request was not a valid one, came too late, or was rejected: then the
+/// client has been told. [`Error::Answer`] if `decide` chose a subprotocol that the client did
+/// not offer. [`Error::Io`] if the stream failed.
+pub fn accept_with<S, F>(
+    stream: S,
+    config: impl Into<Arc<Config>>,
+    decide: F,
+) -> Result<WebSocket<S>, Error>
+where
+    S: Stream,
+    F: FnOnce(&Request) -> Result<Accept, Reject>,
+{
+    let config = config.into();
+    stream.prepare(&config)?;
+    let clock = SystemClock::start();
+    let connection = Connection::server(config, wspulse_drive::seed()?, clock.now());
+    answer(Shared::new(stream, State::new(connection), clock), decide)
+}
+
+/// Shakes hands by TLS, then waits for the client's request and accepts it.
+///
+/// ```no_run
+/// # fn main() -> Result<(), wspulse_std::Error> {
+/// use std::net::TcpListener;
+///
+/// use wspulse_core::Config;
+/// use wspulse_drive::tls::{TlsSession, server_config_from_pem};
+///
+/// let chain = std::fs::read("chain.pem")?;
+/// let key = std::fs::read("key.pem")?;
+/// let tls = server_config_from_pem(&chain, &key)?;
+/// let (stream, _) = TcpListener::bind("0.0.0.0:443")?.accept()?;
+/// let session = TlsSession::server(tls.clone())?;
+/// let ws = wspulse_std::accept_tls(stream, session, Config::default())?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// As [`accept_tls_with`].
+#[cfg(feature = "tls")]
+pub fn accept_tls<S: Stream>(
+    stream: S,
+    session: TlsSession,
+    config: impl Into<Arc<Config>>,
+) -> Result<WebSocket<S>, Error> {
+    accept_tls_with(stream, session, config, |_| Ok(Accept::new()))
+}
+
+/// Shakes hands by TLS, then waits for the client's request and lets `decide` answer it.
+///
+/// TLS and the request may take the configuration's `handshake_timeout` each.
+///
+/// # Errors
+///
+/// [`Error::Tls`] if the peers do not agree, [`Error::Timeout`] if that takes too long; else as
+/// [`accept_with`].
+#[cfg(feature = "tls")]
+pub fn accept_tls_with<S, F>(
+    stream: S,
+    session: TlsSession,
+    config: impl Into<Arc<Config>>,
+    decide: F,
+) -> Result<WebSocket<S>, Error>
+where
+    S: Stream,
+    F: FnOnce(&Request) -> Result<Accept, Reject>,
+{
+    let config = config.into();
+    stream.prepare(&config)?;
+    let (tls, early) = crate::session::handshake(&stream, session, config.handshake_timeout())?;
+    let clock = SystemClock::start();
+    let connection = Connection::server(config, wspulse_drive::seed()?, clock.now());
+    let state = State::new(connection).with_tls(tls, &early, clock.now());
+    answer(Shared::new(stream, state, clock), decide)
+}
+
+fn answer<S, F>(shared: Shared<S>, decide: F) -> Result<WebSocket<S>, Error>
+where
+    S: Stream,
+    F: FnOnce(&Request) -> Result<Accept, Reject>,
+{
+    let mut decide = Some(decide);
+    let mut misuse = None;
+    loop {
+        match shared.next_event(None) {
+            Ok(Some(Event::Request(request))) => {
+                let Some(decide) = decide.take() else {
+                    continue;
+                };
+                let answered = match decide(&request) {
+                    Ok(accept) => shared.command(|c, now| c.accept(now, &accept)),
+                    Err(reject) => {
+                        shared
+                            .command(|c, now| c.reject(now, &reject))
+                            .map_err(Error::Answer)?;
+                        continue;
+                    }
+                };
+                match answered {
+                    Ok(()) => break,
+                    Err(error) => misuse = Some(error),
+                }
+                // The client is not to be left waiting over a mistake of this side.
+                let sorry = Reject::new(500).expect("500 is a status of refusal");
+                shared
+                    .command(|c, now| c.reject(now, &sorry))
+                    .map_err(Error::Answer)?;
+            }
+            Ok(Some(Event::Closed(closed))) => {
+                return Err(match misuse {
+                    Some(misuse) => Error::Answer(misuse),
+                    None => shared.look(|state, _| state.drive.end_error(closed)),
+                });
+            }
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => return Err(Error::NotOpen),
+        }
+    }
+    shared.flush()?;
+    Ok(WebSocket::new(shared))
+}

@@ -1,0 +1,467 @@
+//! Runs a connection's drive loop in the threads that call it.
+//!
+//! One lock guards the connection, and nobody holds it across a system call. Who wants to read or
+//! to write says so under the lock, does it without, and comes back to say how it ended; so at
+//! most one thread reads and one writes, and bytes keep their order. Who finds another thread at
+//! it leaves its output there: that thread looks again under the same lock before it goes, so what
+//! was left is never forgotten.
+
+use std::io;
+use std::net::Shutdown;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant as SystemInstant};
+
+use wspulse_core::handshake::Response;
+use wspulse_core::{Cause, Closed, Connection, Event, Instant, Message, SendError};
+use wspulse_drive::{Clock as _, Outcome, SystemClock, with_buffer};
+
+use crate::Error;
+use crate::patience::{Pace, Remembered, SHORTEST};
+use crate::scratch;
+use crate::state::State;
+use crate::stream::Stream;
+
+/// A connection and its stream, for the threads that use them.
+pub(crate) struct Shared<S> {
+    state: Mutex<State>,
+    /// A thread has finished at the stream, or something happened to the connection.
+    changed: Condvar,
+    stream: S,
+    clock: SystemClock,
+    read_timeout: Remembered,
+    write_timeout: Remembered,
+    pub(crate) response: Option<Box<Response>>,
+}
+
+type Guard<'a> = MutexGuard<'a, State>;
+
+/// What came of an attempt to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wrote {
+    /// Nothing was to be written, or nothing is left of it.
+    All,
+    /// The stream takes no more now, after the thread waited for it.
+    Blocked,
+    /// Another thread does the writing.
+    Elsewhere,
+}
+
+impl<S: Stream> Shared<S> {
+    pub(crate) fn new(stream: S, state: State, clock: SystemClock) -> Self {
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            stream,
+            clock,
+            read_timeout: Remembered::default(),
+            write_timeout: Remembered::default(),
+            response: None,
+        }
+    }
+
+    // ---- what callers wait for
+
+    /// Waits for the next event; `None` after [`Event::Closed`]. `Err` when `until` has come.
+    pub(crate) fn next_event(&self, until: Option<SystemInstant>) -> Result<Option<Event>, Late> {
+        let mut take = |state: &mut State| match state.drive.poll_event() {
+            None if state.drive.closed().is_some() => Some(None),
+            None => None,
+            event => Some(event),
+        };
+        self.run(self.lock(), until, &mut take)
+    }
+
+    /// Waits until `queue` takes the message.
+    pub(crate) fn queue(
+        &self,
+        message: Message,
+        mut queue: impl FnMut(&mut Connection, Message) -> Result<(), SendError>,
+    ) -> Result<(), Error> {
+        let mut slot = Some(message);
+        let mut attempt = |state: &mut State| {
+            let message = slot.take()?;
+            state.is_drained = false;
+            match state.drive.command(|c| queue(c, message)) {
+                Ok(()) => Some(Ok(())),
+                Err(SendError::Full(message)) => {
+                    slot = Some(message);
+                    None
+                }
+                Err(error) => Some(Err(state.drive.send_error(error))),
+            }
+        };
+        let mut state = self.lock();
+        if let Some(result) = attempt(&mut state) {
+            return result;
+        }
+        self.run_flushing(state, &mut attempt)
+    }
+
+    /// Sees off what is queued, unless more input is at hand whose answers can leave in the same
+    /// write.
+    pub(crate) fn push(&self) -> Result<(), Error> {
+        let state = self.lock();
+        let amount = state.drive.connection().buffered_amount();
+        // With two threads nobody knows whether anybody will take that input.
+        if !state.is_split && state.drive.has_buffered_input() && amount < BATCH_LIMIT {
+            return Ok(());
+        }
+        self.run_flushing(state, &mut flushed)?;
+        self.keep_time();
+        Ok(())
+    }
+
+    /// Waits until the stream has taken all output.
+    pub(crate) fn flush(&self) -> Result<(), Error> {
+        let mut state = self.lock();
+        if state.drive.is_over() {
+            return state.drive.is_flushed().map(|_| ());
+        }
+        self.run_flushing(state, &mut flushed)
+    }
+
+    /// Waits for the end, and drops whatever comes before it.
+    pub(crate) fn drain(&self) -> Option<Closed> {
+        let mut closed = |state: &mut State| {
+            while state.drive.poll_event().is_some() {}
+            state.drive.closed().cloned()
+        };
+        self.run(self.lock(), None, &mut closed).ok()
+    }
+
+    /// Sees a Close frame off; waits for the end if nobody else does.
+    pub(crate) fn finish_close(&self) -> Result<(), Error> {
+        match self.flush() {
+            // Over is as closed as it gets.
+            Ok(()) | Err(Error::NotOpen) => {}
+            Err(error) => return Err(error),
+        }
+        if !self.look(|state, _| state.is_deaf) {
+            return Ok(());
+        }
+        match self.drain() {
+            Some(closed) if closed.cause != Cause::Normal => {
+                Err(self.look(|state, _| state.drive.end_error(Box::new(closed))))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A thread that only ever sends has its timers run here, and its input read now and then.
+    fn keep_time(&self) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let is_due = state.drive.poll_timeout().is_some_and(|due| due <= now);
+        if !is_due && !state.drive.has_failed_writing() {
+            return;
+        }
+        if state.drive.wants_read() && !state.is_reading {
+            (state, _) = self.read(state, Some(SHORTEST));
+        }
+        state.drive.handle_timeout(self.clock.now());
+        (state, _) = self.write(Task::Other, state, SHORTEST);
+        drop(self.settle(state));
+    }
+
+    // ---- commands and looks
+
+    /// Runs a command of the connection, at the present time.
+    pub(crate) fn command<T>(&self, run: impl FnOnce(&mut Connection, Instant) -> T) -> T {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        state.is_drained = false;
+        let result = state.drive.command(|connection| run(connection, now));
+        drop(self.settle(state));
+        result
+    }
+
+    /// Looks at the connection.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&mut State, Instant) -> T) -> T {
+        look(&mut self.lock(), self.clock.now())
+    }
+
+    pub(crate) fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    // ---- the loop
+
+    /// Runs the connection until `done` says what came of it, and sees to all output until then.
+    fn run_flushing<T>(
+        &self,
+        mut state: Guard<'_>,
+        done: &mut dyn FnMut(&mut State) -> Option<Result<T, Error>>,
+    ) -> Result<T, Error> {
+        state.flushers += 1;
+        // It leaves under the lock that `done` was asked under: who queues more after that finds
+        // nobody here, and sees to it.
+        let mut leave = |state: &mut State| {
+            let result = done(state)?;
+            state.flushers -= 1;
+            Some(result)
+        };
+        let ran = self.run_as(Task::Flush, state, None, &mut leave);
+        ran.unwrap_or(Err(Error::NotOpen))
+    }
+
+    /// Runs the connection until `done` says what came of it, or until the time has come.
+    fn run<T>(
+        &self,
+        state: Guard<'_>,
+        until: Option<SystemInstant>,
+        done: &mut dyn FnMut(&mut State) -> Option<T>,
+    ) -> Result<T, Late> {
+        self.run_as(Task::Other, state, until, done)
+    }
+
+    fn run_as<'s, T>(
+        &'s self,
+        task: Task,
+        mut state: Guard<'s>,
+        until: Option<SystemInstant>,
+        done: &mut dyn FnMut(&mut State) -> Option<T>,
+    ) -> Result<T, Late> {
+        let mut pace = Pace::default();
+        loop {
+            if let Some(result) = done(&mut state) {
+                drop(self.settle(state));
+                return Ok(result);
+            }
+            if state.is_deaf {
+                while state.drive.poll_event().is_some() {}
+            }
+            state = self.settle(state);
+            // What is at hand comes first, so that its answers share a write.
+            let now = self.clock.now();
+            if state.drive.hand_over() || state.drive.handle_timeout(now) == Outcome::Progress {
+                self.changed.notify_all();
+                continue;
+            }
+            let mut wrote = Wrote::All;
+            if state.wants_write() {
+                (state, wrote) = self.write(task, state, pace.slice());
+                if wrote == Wrote::All {
+                    pace.hasten();
+                    continue;
+                }
+            }
+            if until.is_some_and(|until| until <= SystemInstant::now()) {
+                return Err(Late);
+            }
+            state = self.wait(task, state, wrote, until, &mut pace);
+        }
+    }
+
+    /// Waits for input, for the other thread, or for the time; not for long while output is left.
+    fn wait<'s>(
+        &'s self,
+        task: Task,
+        mut state: Guard<'s>,
+        wrote: Wrote,
+        until: Option<SystemInstant>,
+        pace: &mut Pace,
+    ) -> Guard<'s> {
+        let until_due = state.drive.poll_timeout().map(|due| self.clock.until(due));
+        let until_late = until.map(|until| until.saturating_duration_since(SystemInstant::now()));
+        let mut limit = earlier(until_due, until_late);
+        // Output that another thread is at may be gone at any moment.
+        let waits_for_token = wrote == Wrote::Elsewhere && task == Task::Flush;
+        if !state.drive.wants_read() || state.is_reading || waits_for_token {
+            if wrote == Wrote::Blocked {
+                // The write has waited already.
+                pace.slacken();
+                return state;
+            }
+            limit = earlier(limit, Some(NAP));
+            let waited = self.changed.wait_timeout(state, limit.unwrap_or(NAP));
+            return waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if state.drive.has_failed_writing() {
+            // Only the peer's last words are left to read, if there are any.
+            limit = Some(Duration::ZERO);
+        } else if wrote == Wrote::Blocked {
+            limit = earlier(limit, Some(pace.slice()));
+        } else if state.is_split {
+            // The other thread may move the deadline, and has no way to say so.
+            limit = earlier(limit, Some(NAP));
+        }
+        let outcome;
+        (state, outcome) = self.read(state, limit);
+        match outcome {
+            Outcome::Blocked => pace.slacken(),
+            Outcome::Progress | Outcome::Idle => pace.hasten(),
+        }
+        state
+    }
+
+    // ---- at the stream
+
+    /// Reads once, and hands over what came.
+    fn read<'s>(&'s self, mut state: Guard<'s>, timeout: Option<Duration>) -> (Guard<'s>, Outcome) {
+        state.is_reading = true;
+        drop(state);
+        with_buffer(|buffer| {
+            let read = self
+                .read_timeout
+                .set(timeout, |timeout| self.stream.set_read_timeout(timeout))
+                .and_then(|()| self.stream.read(buffer));
+            self.read_timeout.note_idle(read.is_err());
+            let bytes = read.and_then(|count| {
+                buffer
+                    .get(..count)
+                    .ok_or_else(|| io::Error::other("the stream read more than there was room for"))
+            });
+            let mut state = self.lock();
+            state.is_reading = false;
+            let outcome = state.handle_read(self.clock.now(), bytes);
+            self.changed.notify_all();
+            (state, outcome)
+        })
+    }
+
+    /// Writes until nothing is left, or the stream takes no more within `slice`. Half-closes it
+    /// when it is time to.
+    fn write<'s>(
+        &'s self,
+        task: Task,
+        mut state: Guard<'s>,
+        slice: Duration,
+    ) -> (Guard<'s>, Wrote) {
+        if state.is_writing || (state.flushers > 0 && task != Task::Flush) {
+            return (state, Wrote::Elsewhere);
+        }
+        state.is_writing = true;
+        let (mut state, wrote) = scratch::with(|bytes| self.write_all(bytes, state, slice));
+        state.is_writing = false;
+        self.changed.notify_all();
+        (state, wrote)
+    }
+
+    fn write_all<'s>(
+        &'s self,
+        bytes: &mut Vec<u8>,
+        mut state: Guard<'s>,
+        slice: Duration,
+    ) -> (Guard<'s>, Wrote) {
+        loop {
+            state.fill(bytes);
+            if bytes.is_empty() {
+                if state.is_shut || !state.drive.wants_shutdown() {
+                    let is_done = !state.wants_write();
+                    return (
+                        state,
+                        if is_done {
+                            Wrote::All
+                        } else {
+                            Wrote::Elsewhere
+                        },
+                    );
+                }
+                if state.say_goodbye() {
+                    drop(state);
+                    // A peer that is gone already cannot be told.
+                    let _ = self.stream.shutdown(Shutdown::Write);
+                    state = self.lock();
+                    state.is_shut = true;
+                    state.drive.handle_shutdown(Ok(()));
+                    return (state, Wrote::All);
+                }
+                continue;
+            }
+            drop(state);
+            let began = self.clock.now();
+            let written = self
+                .write_timeout
+                .set(Some(slice), |timeout| {
+                    self.stream.set_write_timeout(timeout)
+                })
+                .and_then(|()| self.stream.write(bytes));
+            let ended = self.clock.now();
+            // A stream that takes little at a time has not been waited for.
+            let is_part = matches!(written, Ok(count) if count < bytes.len());
+            let has_waited = ended.saturating_duration_since(began) >= slice / 2;
+            state = self.lock();
+            let outcome = state.handle_write(began, ended, written);
+            if outcome == Outcome::Blocked || (is_part && has_waited) {
+                return (state, Wrote::Blocked);
+            }
+        }
+    }
+
+    /// Lets go of the stream when the connection is over, so that nobody waits for it any more.
+    fn settle<'s>(&'s self, mut state: Guard<'s>) -> Guard<'s> {
+        if !state.drive.is_over() || state.is_hung_up {
+            return state;
+        }
+        state.is_hung_up = true;
+        let mut goodbye = Vec::new();
+        if !state.is_shut && !state.is_writing {
+            state.say_goodbye();
+            state.fill(&mut goodbye);
+        }
+        state.is_shut = true;
+        drop(state);
+        if !goodbye.is_empty() {
+            // Best effort: the connection has said its own last word.
+            let _ = self
+                .write_timeout
+                .set(Some(SHORTEST), |timeout| {
+                    self.stream.set_write_timeout(timeout)
+                })
+                .and_then(|()| self.stream.write(&goodbye));
+        }
+        let _ = self.stream.shutdown(Shutdown::Both);
+        self.changed.notify_all();
+        self.lock()
+    }
+}
+
+impl<S> Shared<S> {
+    /// A stream that panicked leaves a connection that says what became of it.
+    fn lock(&self) -> Guard<'_> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody takes events any more.
+    pub(crate) fn be_deaf(&self) {
+        self.lock().is_deaf = true;
+        self.changed.notify_all();
+    }
+}
+
+/// What a thread is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Task {
+    /// To see to all output until it has left.
+    Flush,
+    /// Something else; it writes what nobody else does.
+    Other,
+}
+
+/// The time that a caller allows has passed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Late;
+
+fn flushed(state: &mut State) -> Option<Result<(), Error>> {
+    if state.drive.is_over() && state.is_drained {
+        return Some(Ok(()));
+    }
+    match state.drive.is_flushed() {
+        Ok(true) => Some(Ok(())),
+        Ok(false) => None,
+        Err(error) => Some(Err(error)),
+    }
+}
+
+fn earlier(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Output that does not wait for more to share its write.
+const BATCH_LIMIT: usize = 64 * 1024;
+
+/// How long a thread waits while another one may change what it waits for.
+const NAP: Duration = Duration::from_millis(250);

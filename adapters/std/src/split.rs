@@ -1,0 +1,289 @@
+//! The two halves of a connection, for two threads.
+
+use std::fmt;
+use std::iter::FusedIterator;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use wspulse_core::handshake::Response;
+use wspulse_core::heartbeat::HeartbeatConfig;
+use wspulse_core::{CloseCode, Closed, ConfigError, Event, Message, Role, Snapshot, State};
+
+use crate::Error;
+use crate::shared::Shared;
+use crate::stream::Stream;
+use crate::websocket::{Inbox, WebSocket, in_time, within};
+
+/// The half of a connection that receives, from [`WebSocket::split`].
+///
+/// Each method of either half runs the whole protocol while it waits: pings, pongs, deadlines. The
+/// halves never wait for each other: a [`next`](Self::next) that waits for the peer does not hold
+/// up a [`send`](Writer::send), and a `send` that waits for the peer to read does not hold up a
+/// `next`. So:
+///
+/// - with a [`next`](Self::next) running here, the connection is kept whatever the other half
+///   does, and what the other half [fed](Writer::feed) leaves within 250 ms;
+/// - while nothing runs here, the other half reads while it waits, up to the next event and no
+///   further: a peer that sends is held back, and is not declared dead meanwhile;
+/// - once this half is dropped, what the peer sends is dropped too, whenever the [`Writer`] waits;
+/// - once the [`Writer`] is dropped, the connection stays open, and this half sends what is queued.
+///
+/// A thread that waits here wakes up four times a second, since what the other half does may move
+/// a deadline.
+pub struct Reader<S> {
+    shared: Arc<Shared<S>>,
+    inbox: Inbox,
+}
+
+/// The half of a connection that sends, from [`WebSocket::split`].
+///
+/// What keeps the connection alive while only one half is used, [`Reader`] says. There are no
+/// batches here: [`send`](Self::send) writes at once, whatever waits to be received; use
+/// [`feed`](Self::feed) and [`flush`](Self::flush) to send several messages with one write.
+pub struct Writer<S> {
+    shared: Arc<Shared<S>>,
+}
+
+pub(crate) fn split<S: Stream>(shared: Arc<Shared<S>>, inbox: Inbox) -> (Reader<S>, Writer<S>) {
+    shared.look(|state, _| state.is_split = true);
+    let writer = Writer {
+        shared: Arc::clone(&shared),
+    };
+    (Reader { shared, inbox }, writer)
+}
+
+impl<S: Stream> Reader<S> {
+    /// Waits for the next message, as [`WebSocket::next`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] or [`Error::Io`], once, if the connection ends otherwise than by a
+    /// closing handshake.
+    #[expect(clippy::should_implement_trait, reason = "it is implemented")]
+    pub fn next(&mut self) -> Option<Result<Message, Error>> {
+        in_time(self.inbox.next(&self.shared, None))
+    }
+
+    /// Waits for the next message, as [`WebSocket::next_timeout`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn next_timeout(&mut self, timeout: Duration) -> Poll<Option<Result<Message, Error>>> {
+        within(timeout, |until| self.inbox.next(&self.shared, until))
+    }
+
+    /// Waits for whatever happens next, as [`WebSocket::next_event`] does.
+    pub fn next_event(&mut self) -> Option<Event> {
+        in_time(self.inbox.next_event(&self.shared, None))
+    }
+
+    /// Waits for whatever happens next, as [`WebSocket::next_event_timeout`] does.
+    pub fn next_event_timeout(&mut self, timeout: Duration) -> Poll<Option<Event>> {
+        within(timeout, |until| self.inbox.next_event(&self.shared, until))
+    }
+
+    /// Ends the connection without a closing handshake. The other half returns at once.
+    pub fn abort(&mut self) {
+        self.shared.command(|connection, now| connection.abort(now));
+    }
+
+    /// Puts the halves together again.
+    ///
+    /// # Errors
+    ///
+    /// [`ReuniteError`] gives both back if they are not of one connection.
+    pub fn reunite(mut self, writer: Writer<S>) -> Result<WebSocket<S>, ReuniteError<S>> {
+        if !Arc::ptr_eq(&self.shared, &writer.shared) {
+            return Err(ReuniteError(self, writer));
+        }
+        let inbox = std::mem::take(&mut self.inbox);
+        drop(self);
+        writer.shared.look(|state, _| {
+            state.is_split = false;
+            state.is_deaf = false;
+        });
+        Ok(WebSocket::over(writer.shared, inbox))
+    }
+}
+
+impl<S: Stream> Writer<S> {
+    /// Queues a message and sees it off: returns when the stream has taken it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Send`] gives the message back if the connection is not open; how it ended, the
+    /// [`Reader`] tells. [`Error::Io`] if it ended by a failure of the stream, and
+    /// [`Error::NotOpen`] if it ended in any other way before the stream took everything.
+    pub fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+        self.shared
+            .queue(message.into(), |c, message| c.send(message))?;
+        self.shared.push()
+    }
+
+    /// Queues a message and leaves it there, as [`WebSocket::feed`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+        self.shared
+            .queue(message.into(), |c, message| c.send(message))
+    }
+
+    /// Sends a part of a message, as [`WebSocket::send_part`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_part(&mut self, part: impl Into<Message>, last: bool) -> Result<(), Error> {
+        self.shared
+            .queue(part.into(), |c, part| c.send_part(part, last))?;
+        self.shared.push()
+    }
+
+    /// Waits until the stream has taken everything that is queued.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] or [`Error::NotOpen`] if the connection ended first.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        self.shared.flush()
+    }
+
+    /// Sends a ping of the application's own, as [`WebSocket::ping`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Send`] if the payload is too long, too many pings wait, or the connection is not
+    /// open; else as [`send`](Self::send).
+    pub fn ping(&mut self, payload: &[u8]) -> Result<(), Error> {
+        self.shared.ping(payload)
+    }
+
+    /// Sends what is queued and a Close frame, and waits until they have left: the [`Reader`]
+    /// goes on to the peer's last messages and then its end.
+    ///
+    /// With the reader dropped it waits for the end itself, for at most `close_timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Send`] if the code or the reason must not be sent, and the connection stays open;
+    /// [`Error::Io`] if the stream failed; with the reader dropped [`Error::Closed`] if the
+    /// connection ended otherwise than by the handshake.
+    pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
+        self.shared.start_close(code, reason)?;
+        self.shared.finish_close()
+    }
+
+    /// Ends the connection without a closing handshake. The other half returns at once.
+    pub fn abort(&mut self) {
+        self.shared.command(|connection, now| connection.abort(now));
+    }
+
+    /// Changes when pings are sent and when the peer is given up, from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the configuration cannot work; the one before stays.
+    pub fn set_heartbeat(&mut self, config: HeartbeatConfig) -> Result<(), ConfigError> {
+        self.shared
+            .command(|connection, now| connection.set_heartbeat(now, config))
+    }
+
+    /// Returns how many bytes are queued and not yet taken by the stream.
+    #[must_use]
+    pub fn buffered_amount(&self) -> usize {
+        self.shared
+            .look(|state, _| state.drive.connection().buffered_amount())
+    }
+}
+
+/// What both halves tell.
+macro_rules! looks {
+    ($half:ident) => {
+        impl<S: Stream> $half<S> {
+            /// Returns where the connection stands in its life.
+            #[must_use]
+            pub fn state(&self) -> State {
+                self.shared
+                    .look(|state, _| state.drive.connection().state())
+            }
+
+            /// Returns which end this is.
+            #[must_use]
+            pub fn role(&self) -> Role {
+                self.shared.look(|state, _| state.drive.connection().role())
+            }
+
+            /// Returns the numbers of this moment: silence, round-trip times, pings, queued bytes.
+            #[must_use]
+            pub fn snapshot(&self) -> Snapshot {
+                self.shared
+                    .look(|state, now| state.drive.connection().snapshot(now))
+            }
+
+            /// Returns how the connection ended, once the end was taken from the [`Reader`].
+            #[must_use]
+            pub fn closed(&self) -> Option<Closed> {
+                self.shared.look(|state, _| state.drive.closed().cloned())
+            }
+
+            /// Client: returns the server's answer, with its headers and the chosen subprotocol.
+            #[must_use]
+            pub fn response(&self) -> Option<&Response> {
+                self.shared.response.as_deref()
+            }
+
+            /// Returns the stream underneath, as [`WebSocket::get_ref`] does.
+            #[must_use]
+            pub fn get_ref(&self) -> &S {
+                self.shared.stream()
+            }
+        }
+
+        impl<S> fmt::Debug for $half<S> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($half)).finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+looks!(Reader);
+looks!(Writer);
+
+/// The messages, as from [`next`](Reader::next).
+impl<S: Stream> Iterator for Reader<S> {
+    type Item = Result<Message, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Self::next(self)
+    }
+}
+
+impl<S: Stream> FusedIterator for Reader<S> {}
+
+impl<S> Drop for Reader<S> {
+    fn drop(&mut self) {
+        self.shared.be_deaf();
+    }
+}
+
+/// Two halves that are not of one connection, and how to get them back.
+pub struct ReuniteError<S>(pub Reader<S>, pub Writer<S>);
+
+impl<S> fmt::Debug for ReuniteError<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ReuniteError").finish_non_exhaustive()
+    }
+}
+
+impl<S> fmt::Display for ReuniteError<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the halves are of two connections")
+    }
+}
+
+impl<S> std::error::Error for ReuniteError<S> {}

@@ -1,0 +1,135 @@
+//! What is behind the lock: the connection, TLS if there is any, and who does what.
+
+use std::io;
+
+use wspulse_core::{Connection, Instant};
+use wspulse_drive::{Drive, Outcome};
+
+#[cfg(feature = "tls")]
+use crate::session::Tls;
+
+/// A connection, and which threads are at its stream. Nothing here waits.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) drive: Drive,
+    #[cfg(feature = "tls")]
+    tls: Option<Box<Tls>>,
+    /// A thread reads from the stream, and has yet to hand over what it read.
+    pub(crate) is_reading: bool,
+    /// A thread writes to the stream, and has yet to say how much was taken.
+    pub(crate) is_writing: bool,
+    /// Threads that see to all output until it has left; others leave theirs to them.
+    pub(crate) flushers: usize,
+    /// Two threads may use the connection.
+    pub(crate) is_split: bool,
+    /// Nobody is there to take events any more.
+    pub(crate) is_deaf: bool,
+    /// The last write left nothing to write.
+    pub(crate) is_drained: bool,
+    /// The writing half of the stream is closed.
+    pub(crate) is_shut: bool,
+    /// The connection is over, and so is the stream.
+    pub(crate) is_hung_up: bool,
+}
+
+impl State {
+    pub(crate) fn new(connection: Connection) -> Self {
+        Self {
+            drive: Drive::new(connection),
+            #[cfg(feature = "tls")]
+            tls: None,
+            is_reading: false,
+            is_writing: false,
+            flushers: 0,
+            is_split: false,
+            is_deaf: false,
+            is_drained: true,
+            is_shut: false,
+            is_hung_up: false,
+        }
+    }
+
+    /// Puts TLS in between; `early` is what it has decrypted already.
+    #[cfg(feature = "tls")]
+    pub(crate) fn with_tls(mut self, tls: Tls, early: &[u8], now: Instant) -> Self {
+        self.tls = Some(Box::new(tls));
+        if !early.is_empty() {
+            self.drive.handle_read(now, Ok(early));
+        }
+        self
+    }
+
+    // ---- input
+
+    /// A read of the stream ended like this.
+    pub(crate) fn handle_read(&mut self, now: Instant, read: io::Result<&[u8]>) -> Outcome {
+        #[cfg(feature = "tls")]
+        if let (Some(tls), Ok(bytes @ [_, ..])) = (&mut self.tls, &read) {
+            return tls.receive(now, bytes, &mut self.drive);
+        }
+        self.drive.handle_read(now, read)
+    }
+
+    // ---- output
+
+    /// Tells whether there is something to write, or the stream is to be half-closed.
+    pub(crate) fn wants_write(&self) -> bool {
+        if self.is_shut || self.drive.has_failed_writing() {
+            return false;
+        }
+        #[cfg(feature = "tls")]
+        if self.tls.as_ref().is_some_and(|tls| tls.wants_write()) {
+            return true;
+        }
+        self.drive.wants_write() || self.drive.wants_shutdown()
+    }
+
+    /// Copies what is to be written next; nothing if there is nothing.
+    pub(crate) fn fill(&mut self, bytes: &mut Vec<u8>) {
+        bytes.clear();
+        if self.is_shut || self.drive.has_failed_writing() {
+            return;
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            return tls.fill(bytes, &mut self.drive);
+        }
+        if let Some(transmit) = self.drive.poll_transmit() {
+            for chunk in transmit.chunks() {
+                bytes.extend_from_slice(chunk);
+            }
+        }
+    }
+
+    /// A write of what was copied began and ended, and took this much of it.
+    pub(crate) fn handle_write(
+        &mut self,
+        began: Instant,
+        ended: Instant,
+        written: io::Result<usize>,
+    ) -> Outcome {
+        let was_over = self.drive.is_over();
+        #[cfg(feature = "tls")]
+        let outcome = match &mut self.tls {
+            Some(tls) => tls.handle_write(began, ended, written, &mut self.drive),
+            None => self.drive.handle_write(began, ended, written),
+        };
+        #[cfg(not(feature = "tls"))]
+        let outcome = self.drive.handle_write(began, ended, written);
+        // A socket sends what it took without being asked again.
+        self.drive.handle_flush(ended, Ok(()));
+        self.is_drained = !was_over
+            && !self.drive.has_failed_writing()
+            && (self.drive.is_over() || !self.drive.wants_write());
+        outcome
+    }
+
+    /// Queues what is to be said before the stream is half-closed; tells whether that is nothing.
+    pub(crate) fn say_goodbye(&mut self) -> bool {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            return tls.say_goodbye();
+        }
+        true
+    }
+}

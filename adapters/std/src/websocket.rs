@@ -1,0 +1,366 @@
+//! The connection as an application holds it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant as SystemInstant};
+
+use wspulse_core::handshake::Response;
+use wspulse_core::heartbeat::HeartbeatConfig;
+use wspulse_core::{
+    Cause, CloseCode, Closed, ConfigError, Event, Message, Role, SendError, Snapshot, State,
+};
+
+use crate::Error;
+use crate::shared::{Late, Shared};
+use crate::split::{self, Reader, Writer};
+use crate::stream::Stream;
+
+/// A WebSocket connection over a stream of bytes, from [`accept`](crate::accept),
+/// [`connect`](crate::connect) or [`client`](crate::client).
+///
+/// It is an [`Iterator`] over messages. Pings, pongs, deadlines and the closing handshake are taken
+/// care of inside its methods: the connection lives as long as a thread is in
+/// [`next`](Self::next), [`next_event`](Self::next_event), [`send`](Self::send),
+/// [`flush`](Self::flush) or [`close`](Self::close). A thread that has other things to do for long
+/// gives it away with [`spawn`](Self::spawn); two threads share it with [`split`](Self::split).
+///
+/// # Batches
+///
+/// What one read brought is answered with one write. While input that was read is not used up,
+/// `send` only queues; the queue leaves when `next` has used up the input, before it reads or
+/// waits again, or when 64 KiB wait. Without such input, `send` writes at once. So the plain loop
+///
+/// ```no_run
+/// # use wspulse_std::{Error, WebSocket};
+/// # fn echo(mut ws: WebSocket<std::net::TcpStream>) -> Result<(), Error> {
+/// while let Some(message) = ws.next() {
+///     ws.send(message?)?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// needs two system calls for a burst of messages, and not two each. A thread that waits for
+/// something else between two messages, such as a database, calls [`flush`](Self::flush) first.
+///
+/// # What blocks
+///
+/// [`next`](Self::next) and [`next_event`](Self::next_event) until something happens, for ever if
+/// the heartbeat is off; [`next_timeout`](Self::next_timeout) for as long as you say.
+/// [`send`](Self::send) and [`flush`](Self::flush) until the stream has taken what is queued: a
+/// peer that reads nothing holds them up for the heartbeat's `write_stall_timeout`, 30 s by
+/// default. [`close`](Self::close) for at most the configuration's `close_timeout`. Nothing else
+/// does, and dropping does not: what is queued then is lost.
+pub struct WebSocket<S> {
+    shared: Arc<Shared<S>>,
+    inbox: Inbox,
+}
+
+/// What one who takes messages remembers.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    closed: Option<Box<Closed>>,
+    /// The messages have ended.
+    is_over: bool,
+}
+
+impl Inbox {
+    pub(crate) fn next_event<S: Stream>(
+        &mut self,
+        shared: &Shared<S>,
+        until: Option<SystemInstant>,
+    ) -> Result<Option<Event>, Late> {
+        let event = shared.next_event(until)?;
+        if let Some(Event::Closed(closed)) = &event {
+            self.closed = Some(closed.clone());
+        }
+        Ok(event)
+    }
+
+    pub(crate) fn next<S: Stream>(
+        &mut self,
+        shared: &Shared<S>,
+        until: Option<SystemInstant>,
+    ) -> Result<Option<Result<Message, Error>>, Late> {
+        while !self.is_over {
+            let Some(event) = self.next_event(shared, until)? else {
+                self.is_over = true;
+                break;
+            };
+            match Message::try_from(event) {
+                Ok(message) => return Ok(Some(Ok(message))),
+                Err(Event::Closed(closed)) => {
+                    self.is_over = true;
+                    if closed.cause != Cause::Normal {
+                        let error = shared.look(|state, _| state.drive.end_error(closed));
+                        return Ok(Some(Err(error)));
+                    }
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn closed(&self) -> Option<&Closed> {
+        self.closed.as_deref()
+    }
+}
+
+/// A wait without end does not come to one.
+pub(crate) fn in_time<T>(waited: Result<Option<T>, Late>) -> Option<T> {
+    waited.ok().flatten()
+}
+
+pub(crate) fn within<T>(
+    timeout: Duration,
+    wait: impl FnOnce(Option<SystemInstant>) -> Result<T, Late>,
+) -> Poll<T> {
+    match wait(SystemInstant::now().checked_add(timeout)) {
+        Ok(result) => Poll::Ready(result),
+        Err(Late) => Poll::Pending,
+    }
+}
+
+impl<S: Stream> WebSocket<S> {
+    pub(crate) fn new(shared: Shared<S>) -> Self {
+        Self::over(Arc::new(shared), Inbox::default())
+    }
+
+    pub(crate) fn over(shared: Arc<Shared<S>>, inbox: Inbox) -> Self {
+        Self { shared, inbox }
+    }
+
+    // ---- receiving
+
+    /// Waits for the next message; `None` after the closing handshake, whatever its code.
+    ///
+    /// With [`Delivery::Parts`](wspulse_core::Delivery::Parts) there are no messages: use
+    /// [`next_event`](Self::next_event).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] or [`Error::Io`], once, if the connection ends in any other way.
+    // The iterator's own method of this name needs an import that nobody has to make.
+    #[expect(clippy::should_implement_trait, reason = "it is implemented")]
+    pub fn next(&mut self) -> Option<Result<Message, Error>> {
+        in_time(self.inbox.next(&self.shared, None))
+    }
+
+    /// Waits for the next message as [`next`](Self::next) does, but no longer than `timeout`:
+    /// `Pending` if none came. A thread that has more to do than to wait comes back here before
+    /// long.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn next_timeout(&mut self, timeout: Duration) -> Poll<Option<Result<Message, Error>>> {
+        within(timeout, |until| self.inbox.next(&self.shared, until))
+    }
+
+    /// Waits for whatever happens next: messages, parts of messages, pongs, suspicion, and last
+    /// of all [`Event::Closed`]; then `None`.
+    ///
+    /// Where the stream itself failed, `Closed` says [`Cause::Eof`].
+    pub fn next_event(&mut self) -> Option<Event> {
+        in_time(self.inbox.next_event(&self.shared, None))
+    }
+
+    /// Waits for whatever happens next as [`next_event`](Self::next_event) does, but no longer
+    /// than `timeout`: `Pending` if nothing did.
+    pub fn next_event_timeout(&mut self, timeout: Duration) -> Poll<Option<Event>> {
+        within(timeout, |until| self.inbox.next_event(&self.shared, until))
+    }
+
+    // ---- sending
+
+    /// Queues a message and sees it off, in a [batch](Self#batches) with others if there are.
+    ///
+    /// Returns when the stream has taken it, or it waits for its batch.
+    ///
+    /// While it waits it goes on reading, but no further than the next event, which is for
+    /// [`next`](Self::next) to take. Two peers that both only send will therefore wait for each
+    /// other once each has a message of the other's, until the heartbeat's `write_stall_timeout`
+    /// ends it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Send`] gives the message back if the connection is not open; how it ended,
+    /// [`next`](Self::next) tells. [`Error::Io`] if it ended by a failure of the stream, and
+    /// [`Error::NotOpen`] if it ended in any other way before the stream took everything.
+    pub fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+        self.shared
+            .queue(message.into(), |c, message| c.send(message))?;
+        self.shared.push()
+    }
+
+    /// Queues a message and leaves it there, for [`flush`](Self::flush) or any other method to
+    /// send. Waits only while `max_buffered_amount` is queued.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+        self.shared
+            .queue(message.into(), |c, message| c.send(message))
+    }
+
+    /// Sends a part of a message, which `last` completes (RFC 6455 §5.4): for messages whose
+    /// length is not known yet, or that nobody wants to hold whole. All parts are of one kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_part(&mut self, part: impl Into<Message>, last: bool) -> Result<(), Error> {
+        self.shared
+            .queue(part.into(), |c, part| c.send_part(part, last))?;
+        self.shared.push()
+    }
+
+    /// Waits until the stream has taken everything that is queued.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] or [`Error::NotOpen`] if the connection ended first.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        self.shared.flush()
+    }
+
+    /// Sends a ping of the application's own, of at most 125 bytes; its pong is an
+    /// [`Event::Pong`]. The heartbeat needs none of these.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Send`] if the payload is too long, too many pings wait, or the connection is not
+    /// open; else as [`send`](Self::send).
+    pub fn ping(&mut self, payload: &[u8]) -> Result<(), Error> {
+        self.shared.ping(payload)
+    }
+
+    /// Closes the connection: sends what is queued and a Close frame, waits for the peer's, and
+    /// drops the messages that still come. Takes at most the configuration's `close_timeout`.
+    ///
+    /// Where the peer's last messages matter, [`split`](Self::split) it: the [`Writer`] closes,
+    /// and the [`Reader`] goes on to the end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Send`] if the code or the reason must not be sent, and the connection stays open;
+    /// [`Error::Closed`] or [`Error::Io`] if it ended otherwise than by the handshake.
+    pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
+        self.shared.start_close(code, reason)?;
+        while let Some(message) = self.next() {
+            message?;
+        }
+        Ok(())
+    }
+
+    /// Ends the connection without a closing handshake; [`next`](Self::next) reports
+    /// [`Cause::Aborted`].
+    pub fn abort(&mut self) {
+        self.shared.command(|connection, now| connection.abort(now));
+    }
+
+    // ---- more threads
+
+    /// Takes the connection apart, for two threads: one that receives and one that sends.
+    #[must_use]
+    pub fn split(self) -> (Reader<S>, Writer<S>) {
+        split::split(self.shared, self.inbox)
+    }
+
+    // ---- settings and looks
+
+    /// Changes when pings are sent and when the peer is given up, from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the configuration cannot work; the one before stays.
+    pub fn set_heartbeat(&mut self, config: HeartbeatConfig) -> Result<(), ConfigError> {
+        self.shared
+            .command(|connection, now| connection.set_heartbeat(now, config))
+    }
+
+    /// Returns where the connection stands in its life.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.shared
+            .look(|state, _| state.drive.connection().state())
+    }
+
+    /// Returns which end this is.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.shared.look(|state, _| state.drive.connection().role())
+    }
+
+    /// Returns the numbers of this moment: silence, round-trip times, pings, queued bytes.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared
+            .look(|state, now| state.drive.connection().snapshot(now))
+    }
+
+    /// Returns how many bytes are queued and not yet taken by the stream.
+    #[must_use]
+    pub fn buffered_amount(&self) -> usize {
+        self.shared
+            .look(|state, _| state.drive.connection().buffered_amount())
+    }
+
+    /// Returns how the connection ended, once [`next`](Self::next) or
+    /// [`next_event`](Self::next_event) has come to the end.
+    #[must_use]
+    pub fn closed(&self) -> Option<&Closed> {
+        self.inbox.closed()
+    }
+
+    /// Client: returns the server's answer, with its headers and the chosen subprotocol.
+    #[must_use]
+    pub fn response(&self) -> Option<&Response> {
+        self.shared.response.as_deref()
+    }
+
+    /// Returns the stream underneath, for its addresses or options. Reading or writing it, or
+    /// changing its timeouts, would break the connection.
+    #[must_use]
+    pub fn get_ref(&self) -> &S {
+        self.shared.stream()
+    }
+}
+
+impl<S: Stream> Shared<S> {
+    pub(crate) fn ping(&self, payload: &[u8]) -> Result<(), Error> {
+        let queued = self.command(|connection, _| connection.ping(payload));
+        queued.map_err(|error: SendError| self.look(|state, _| state.drive.send_error(error)))?;
+        self.push()
+    }
+
+    pub(crate) fn start_close(&self, code: CloseCode, reason: &str) -> Result<(), Error> {
+        let queued = self.command(|connection, now| match connection.state() {
+            State::Connecting | State::Open => connection.close(now, code, reason),
+            State::Closing | State::Closed => Ok(()),
+        });
+        queued.map_err(Error::Send)
+    }
+}
+
+/// The messages, as from [`next`](WebSocket::next).
+impl<S: Stream> Iterator for WebSocket<S> {
+    type Item = Result<Message, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Self::next(self)
+    }
+}
+
+impl<S: Stream> std::iter::FusedIterator for WebSocket<S> {}
+
+impl<S> fmt::Debug for WebSocket<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocket")
+            .field("is_over", &self.inbox.is_over)
+            .finish_non_exhaustive()
+    }
+}
