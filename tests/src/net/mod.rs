@@ -25,6 +25,7 @@ mod peer;
 pub mod process;
 mod script;
 mod stage;
+mod std;
 mod subject;
 mod tls;
 mod tokio;
@@ -43,4 +44,5 @@ pub use stage::{Outcome, Stage};
 pub use subject::{End, Hall, Note, Recorder, Report, Subject, subjects};
 pub use tls::Tls;
 
+pub use self::std::Std;
 pub use self::tokio::Tokio;
