@@ -26,7 +26,7 @@ const LARGE: usize = 64 << 20;
 const RATE: u32 = 20_000_000;
 
 /// Links at once, unless `--test-threads` says otherwise: nearly all of the time is sleep.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 8;
 
 /// A situation.
 #[derive(Clone, Copy, Debug)]
