@@ -72,13 +72,15 @@ fn run(name: &str) -> Result<String, String> {
         interval: INTERVAL,
         span,
     })?;
-    let opened = Instant::now();
+    let started = Instant::now();
     load.next("open", Duration::from_secs(60))?;
-    let opened = opened.elapsed();
+    let opening = started.elapsed();
     load.next("measuring", INTERVAL + Duration::from_secs(10))?;
     let (began, cpu_before) = (Instant::now(), cpu_time());
     let measured = load.next("measured", span + Duration::from_secs(20))?;
     let (ended, cpu) = (Instant::now(), cpu_time() - cpu_before);
+    // Before anything else happens.
+    let (open, ends, suspicions) = (tally.opened(), tally.ends(), tally.suspicions());
     if server.is_finished() {
         return Err(format!("the server is gone: {:?}", server.join()));
     }
@@ -86,22 +88,20 @@ fn run(name: &str) -> Result<String, String> {
     let verdict = load.next("verdict", Duration::from_secs(60))?;
     let late = control.worst_lateness(began, ended);
     let figure = format!(
-        "{} connections open in {} ms; in {} s {heartbeats} heartbeats, CPU {:.1} us each, \
-         {:.1} % of one core; {} suspicions, {} ends; {verdict}; control at most {} ms late",
-        tally.opened(),
-        opened.as_millis(),
-        (ended - began).as_secs(),
+        "{open} connections open in {} ms; in {:.1} s {heartbeats} heartbeats, CPU {:.1} us each, \
+         {:.1} % of one core; {suspicions} suspicions, {ends} ends; {verdict}; control at most \
+         {} ms late",
+        opening.as_millis(),
+        (ended - began).as_secs_f64(),
         cpu.as_secs_f64() * 1e6 / f64::from(heartbeats.max(1)),
         100.0 * cpu.as_secs_f64() / (ended - began).as_secs_f64(),
-        tally.suspicions(),
-        tally.ends(),
         late.as_millis()
     );
     // One ping each in every interval, and jitter only shortens it.
     let expected = u32::try_from(CONNECTIONS).unwrap_or(0) * (span.as_secs() / 5) as u32;
     let faults = [
-        (tally.opened() < CONNECTIONS, "connections are missing"),
-        (tally.ends() > 0, "a connection ended"),
+        (open < CONNECTIONS, "connections are missing"),
+        (ends > 0, "a connection ended"),
         (heartbeats < expected / 20 * 19, "pings are missing"),
         (heartbeats > expected * 5 / 4, "there are too many pings"),
         (!verdict.starts_with("spread"), "the pings are not spread"),
