@@ -21,6 +21,7 @@ mod heap;
 pub mod isolated;
 mod line;
 mod manner;
+mod mio;
 mod peer;
 pub mod process;
 mod script;
@@ -44,5 +45,6 @@ pub use stage::{Outcome, Stage};
 pub use subject::{End, Hall, Note, Recorder, Report, Subject, subjects};
 pub use tls::Tls;
 
+pub use self::mio::Mio;
 pub use self::std::Std;
 pub use self::tokio::Tokio;
