@@ -131,9 +131,12 @@ impl Drain {
         };
         let slowest = self.slowest.min(latest.unwrap_or(u64::MAX));
         let ahead = held(self.ping_taken, slowest, self.ping_after);
-        // One window may hold a lump too many; several of them do not.
-        let rate = latest.or(self.rate);
-        let rate = rate.map(|rate| self.average().map_or(rate, |average| average.min(rate)));
+        // One window may hold a lump too many, or none at all; several of them do not.
+        let rate = match (latest.or(self.rate), self.average()) {
+            (Some(rate @ 1..), Some(average @ 1..)) => Some(rate.min(average)),
+            (Some(0), Some(average)) if self.open_since.is_some() => Some(average),
+            (rate, _) => rate,
+        };
         match (rate, self.open_since) {
             _ if ahead == 0 => Duration::ZERO,
             (Some(rate @ 1..), _) => time_for(ahead, rate).saturating_add(self.longest_gap),
@@ -174,9 +177,9 @@ impl Drain {
     }
 
     /// Whether its buffers are full. Between two writes of one batch, or before the next wake,
-    /// full ones look open.
+    /// full ones look open; and a write that waits for room says so only when it is over.
     fn is_full(&self, now: Instant, window: Duration) -> bool {
-        let grace = window.checked_div(8).unwrap_or_default();
+        let grace = window.checked_div(2).unwrap_or_default();
         self.open_since
             .is_none_or(|since| now.saturating_duration_since(since) <= grace)
     }
