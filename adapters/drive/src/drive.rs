@@ -3,6 +3,7 @@
 use std::time::Duration;
 use std::{fmt, io};
 
+use wspulse_core::handshake::HandshakeError;
 use wspulse_core::{Cause, Closed, Connection, Event, Instant, SendError, State, Transmit};
 
 use crate::clock::Clock;
@@ -450,8 +451,12 @@ impl Drive {
 
     /// Turns the end into an error: the stream's own where that is what it came from.
     pub fn end_error(&mut self, closed: Box<Closed>) -> Error {
+        let is_of_stream = matches!(
+            closed.cause,
+            Cause::Eof | Cause::Aborted | Cause::Handshake(HandshakeError::UnexpectedEof)
+        );
         match self.failure.take() {
-            Some(error) if matches!(closed.cause, Cause::Eof | Cause::Aborted) => error.into(),
+            Some(error) if is_of_stream => error.into(),
             _ => Error::Closed(closed),
         }
     }

@@ -17,6 +17,7 @@ mod heap;
 pub mod isolated;
 mod line;
 mod manner;
+mod mio;
 mod peer;
 pub mod process;
 mod script;
@@ -38,5 +39,6 @@ pub use stage::{Outcome, Stage};
 pub use subject::{End, Hall, Note, Recorder, Report, Subject, subjects};
 pub use tls::Tls;
 
+pub use self::mio::Mio;
 pub use self::std::Std;
 pub use self::tokio::Tokio;

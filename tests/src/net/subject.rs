@@ -50,7 +50,7 @@ pub trait Subject: Debug + Sync {
 /// All adapters.
 #[must_use]
 pub fn subjects() -> Vec<&'static dyn Subject> {
-    vec![&super::Bare, &super::Std, &super::Tokio]
+    vec![&super::Bare, &super::Mio, &super::Std, &super::Tokio]
 }
 
 /// Where a [`Subject`] serves, and where it tells what becomes of its connections.

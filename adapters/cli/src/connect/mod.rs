@@ -1,11 +1,13 @@
 //! A client that one keeps open, by hand or in a script.
 
+mod mio;
 mod report;
+mod std;
 mod stdin;
 mod tokio;
 
-use std::path::PathBuf;
-use std::time::Duration;
+use ::std::path::PathBuf;
+use ::std::time::Duration;
 
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Config, ConfigError};
@@ -90,6 +92,7 @@ pub(crate) fn run(options: &Options, output: Output) -> Result<(), Failure> {
     let report = Report::new(output);
     match options.runtime {
         Runtime::Tokio => crate::block_on(tokio::run(options, connect, report)),
-        Runtime::Std | Runtime::Mio => Err(Failure::failed("not there yet")),
+        Runtime::Std => std::run(options, connect, report),
+        Runtime::Mio => mio::run(options, connect, report),
     }
 }

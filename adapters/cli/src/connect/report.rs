@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wspulse_core::{Cause, CloseCode, Closed, Message, Snapshot};
+use wspulse_core::{Cause, CloseCode, Closed, Event, Message, Snapshot};
 
 use crate::Failure;
 use crate::output::{Output, json_millis, millis};
@@ -18,6 +18,26 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn new(output: Output) -> Self {
         Self { output }
+    }
+
+    /// Says what happened; returns how it ended, if it did.
+    pub(super) fn event(
+        self,
+        event: Event,
+        snapshot: impl FnOnce() -> Snapshot,
+    ) -> Option<Result<(), Failure>> {
+        match event {
+            Event::Suspect => self.suspect(snapshot()),
+            Event::Recovered => self.recovered(),
+            Event::ControlFlood => self.flooded(),
+            Event::Closed(closed) => return Some(self.closed(&closed)),
+            event => {
+                if let Ok(message) = Message::try_from(event) {
+                    self.message(&message);
+                }
+            }
+        }
+        None
     }
 
     pub(super) fn message(self, message: &Message) {
@@ -39,7 +59,7 @@ impl Report {
         );
     }
 
-    pub(super) fn suspect(self, snapshot: Snapshot) {
+    fn suspect(self, snapshot: Snapshot) {
         let silence = snapshot.heartbeat.since_received;
         self.say(
             format_args!("suspect: silent for {}", seconds(silence)),
@@ -47,11 +67,11 @@ impl Report {
         );
     }
 
-    pub(super) fn recovered(self) {
+    fn recovered(self) {
         self.say("recovered", &json!({ "event": "recovered" }));
     }
 
-    pub(super) fn flooded(self) {
+    fn flooded(self) {
         self.say(
             "flooded: the server sends too many control frames",
             &json!({ "event": "flooded" }),

@@ -3,10 +3,10 @@
 use std::io::{self, BufRead};
 use std::thread;
 
-/// Reads lines in a thread of its own, which a blocked read may outlive the connection in, and
-/// hands each to `take` without its line end; `None` for one that is not UTF-8. Ends with the
-/// input or when `take` wants no more, and drops `take` then.
-pub(super) fn spawn(mut take: impl FnMut(Option<String>) -> bool + Send + 'static) {
+/// Reads lines in a thread of its own, whose blocked read may outlive the connection, and hands
+/// each to `take` without its line end, `Some(None)` for one that is not UTF-8; and at the end of
+/// input, once, `None`. Ends before it when `take` wants no more.
+pub(super) fn spawn(mut take: impl FnMut(Option<Option<String>>) -> bool + Send + 'static) {
     thread::spawn(move || {
         let mut input = io::stdin().lock();
         let mut line = Vec::new();
@@ -21,9 +21,10 @@ pub(super) fn spawn(mut take: impl FnMut(Option<String>) -> bool + Send + 'stati
                     line.pop();
                 }
             }
-            if !take(String::from_utf8(std::mem::take(&mut line)).ok()) {
+            if !take(Some(String::from_utf8(std::mem::take(&mut line)).ok())) {
                 return;
             }
         }
+        take(None);
     });
 }

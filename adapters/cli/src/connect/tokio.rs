@@ -1,7 +1,7 @@
 //! The connection on tokio: one task reads it, the other writes it.
 
 use tokio::sync::mpsc;
-use wspulse_core::{CloseCode, Event, Message};
+use wspulse_core::CloseCode;
 use wspulse_tokio::{ConnectOptions, Reader, Writer};
 
 use super::report::Report;
@@ -26,7 +26,7 @@ pub(super) async fn run(
     report.open(&options.url);
     let (reader, writer) = ws.split();
     let (lines, next_line) = mpsc::channel(16);
-    stdin::spawn(move |line| lines.blocking_send(line).is_ok());
+    stdin::spawn(move |line| line.is_some_and(|line| lines.blocking_send(line).is_ok()));
     let receiving = receive(reader, report);
     tokio::pin!(receiving);
     tokio::select! {
@@ -66,16 +66,8 @@ async fn send(
 /// Reports until the end.
 async fn receive(mut reader: Reader<Stream>, report: Report) -> Result<(), Failure> {
     while let Some(event) = reader.next_event().await {
-        match event {
-            Event::Suspect => report.suspect(reader.snapshot()),
-            Event::Recovered => report.recovered(),
-            Event::ControlFlood => report.flooded(),
-            Event::Closed(closed) => return report.closed(&closed),
-            event => {
-                if let Ok(message) = Message::try_from(event) {
-                    report.message(&message);
-                }
-            }
+        if let Some(end) = report.event(event, || reader.snapshot()) {
+            return end;
         }
     }
     Err(report.failed("the connection is over"))

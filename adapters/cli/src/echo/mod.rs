@@ -1,16 +1,19 @@
 //! An echo server.
 
+mod mio;
+mod std;
 mod tokio;
 
-use std::fmt;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use ::std::fmt;
+use ::std::net::SocketAddr;
+use ::std::sync::Arc;
+use ::std::time::Duration;
 
 use rustls::ServerConfig;
 use serde_json::json;
-use wspulse_core::Config;
 use wspulse_core::heartbeat::HeartbeatConfig;
+use wspulse_core::{Closed, Config};
+use wspulse_drive::Error;
 
 use crate::output::Output;
 use crate::{Failure, Runtime, args, tls};
@@ -72,7 +75,8 @@ pub(crate) fn run(options: &Options, output: Output) -> Result<(), Failure> {
     };
     match options.runtime {
         Runtime::Tokio => crate::block_on(tokio::run(server)),
-        Runtime::Std | Runtime::Mio => Err(Failure::failed("not there yet")),
+        Runtime::Std => std::run(server),
+        Runtime::Mio => mio::run(server),
     }
 }
 
@@ -108,16 +112,33 @@ fn say_not_accepted(error: impl fmt::Display) {
     eprintln!("wspulse: cannot accept: {error}");
 }
 
-fn say_ended(output: Output, peer: SocketAddr, end: impl fmt::Display, messages: u64) {
+fn say_ended(
+    output: Output,
+    peer: impl Into<Option<SocketAddr>>,
+    end: impl fmt::Display,
+    messages: u64,
+) {
+    let peer = peer.into().map(|address| address.to_string());
+    let name = peer.as_deref().unwrap_or("a client");
     output.line(
-        format_args!("{peer}: {end} ({messages} messages)"),
+        format_args!("{name}: {end} ({messages} messages)"),
         &json!({
             "event": "ended",
-            "peer": peer.to_string(),
+            "peer": peer,
             "reason": end.to_string(),
             "messages": messages,
         }),
     );
+}
+
+/// Says how a connection ended: in the words of its end, or of its transport's.
+fn words(end: Result<(), Error>, closed: Option<&Closed>) -> String {
+    match (end, closed) {
+        (Err(error @ (Error::Io(_) | Error::Tls(_))), _) => error.to_string(),
+        (_, Some(closed)) => closed.to_string(),
+        (Err(error), None) => error.to_string(),
+        (Ok(()), None) => "closed".into(),
+    }
 }
 
 /// After a failed accept, so that the failure is not met again at once.

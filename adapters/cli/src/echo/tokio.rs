@@ -9,7 +9,7 @@ use tokio_rustls::TlsAcceptor;
 use wspulse_core::CloseCode;
 use wspulse_tokio::{Error, MaybeTls, Stage, WebSocket};
 
-use super::{ACCEPT_PAUSE, STOPPING, Server, say_ended, say_not_accepted};
+use super::{ACCEPT_PAUSE, STOPPING, Server, say_ended, say_not_accepted, words};
 use crate::{Failure, stop};
 
 type Stream = MaybeTls<TcpStream>;
@@ -77,7 +77,8 @@ async fn serve(
                 Some(end) => end,
                 None => ws.close(CloseCode::GOING_AWAY, STOPPING).await,
             };
-            (ending(end, &mut ws).await, messages)
+            let end = ending(end, &mut ws).await;
+            (words(end, ws.closed()), messages)
         }
         Err(error) => (error.to_string(), 0),
     };
@@ -105,23 +106,13 @@ async fn echo(ws: &mut WebSocket<Stream>, messages: &mut u64) -> Result<(), Erro
     Ok(())
 }
 
-/// Says how the connection ended, in the words of its end rather than of the failed send that
-/// noticed it first.
-async fn ending(end: Result<(), Error>, ws: &mut WebSocket<Stream>) -> String {
-    let end = match end {
-        Err(Error::Send(_)) => loop {
-            match ws.next().await {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => break Err(error),
-                None => break Ok(()),
-            }
-        },
-        end => end,
-    };
-    match (end, ws.closed()) {
-        (Err(error @ Error::Io(_)), _) => error.to_string(),
-        (_, Some(closed)) => closed.to_string(),
-        (Err(error), None) => error.to_string(),
-        (Ok(()), None) => "closed".into(),
+/// Returns how the connection ended, rather than the failed send that noticed it first.
+async fn ending(end: Result<(), Error>, ws: &mut WebSocket<Stream>) -> Result<(), Error> {
+    if !matches!(end, Err(Error::Send(_))) {
+        return end;
     }
+    while let Some(message) = ws.next().await {
+        message?;
+    }
+    Ok(())
 }

@@ -1,0 +1,128 @@
+//! The connection in an event loop of its own.
+
+use std::sync::mpsc::{self, Receiver};
+
+use wspulse_core::handshake::Response;
+use wspulse_core::{CloseCode, Closed, Event, Message, SendError};
+use wspulse_drive::ConnectOptions;
+use wspulse_mio::{ConnectionId, Connections, Error, EventLoop, Handler};
+
+use super::report::Report;
+use super::{Options, stdin};
+use crate::{Failure, stop};
+
+pub(super) fn run(
+    options: &Options,
+    connect: ConnectOptions,
+    report: Report,
+) -> Result<(), Failure> {
+    let (line, lines) = mpsc::sync_channel(16);
+    let client = Client {
+        url: options.url.clone(),
+        report,
+        lines,
+        waiting: None,
+        is_open: false,
+        end: Ok(()),
+    };
+    let mut event_loop = EventLoop::new(client).map_err(Failure::failed)?;
+    let id = event_loop
+        .connections()
+        .connect(&options.url, connect)
+        .map_err(|error| Failure::connecting(&options.url, error))?;
+    let handle = event_loop.handle();
+    stop::on_request(move || {
+        let _ = handle.run(move |_, connections| close(connections, id));
+    })
+    .map_err(Failure::failed)?;
+
+    let handle = event_loop.handle();
+    stdin::spawn(move |next| {
+        // A loop whose queue is full has more than one call to take lines waiting.
+        let is_taken = line.send(next).is_ok();
+        let _ = handle.run(move |client, connections| client.send_lines(connections, id));
+        is_taken
+    });
+    event_loop.run().map_err(Failure::failed)?;
+    event_loop.into_handler().end
+}
+
+/// What the server still has to say is received.
+fn close(connections: &mut Connections, id: ConnectionId) {
+    let _ = connections.close(id, CloseCode::NORMAL, "");
+}
+
+struct Client {
+    url: String,
+    report: Report,
+    lines: Receiver<Option<Option<String>>>,
+    /// A message that the connection does not take yet.
+    waiting: Option<Message>,
+    is_open: bool,
+    end: Result<(), Failure>,
+}
+
+impl Client {
+    /// Sends as many lines as the connection takes.
+    fn send_lines(&mut self, connections: &mut Connections, id: ConnectionId) {
+        while self.is_open {
+            let message = match self.waiting.take() {
+                Some(message) => message,
+                None => match self.lines.try_recv() {
+                    Ok(Some(Some(line))) => line.into(),
+                    Ok(Some(None)) => {
+                        self.report.skipped();
+                        continue;
+                    }
+                    Ok(None) => return close(connections, id),
+                    Err(_) => return,
+                },
+            };
+            match connections.send(id, message) {
+                Ok(()) => {}
+                Err(SendError::Full(message)) => {
+                    self.waiting = Some(message);
+                    return;
+                }
+                Err(_) => return, // it is closing, which is told in its own time
+            }
+        }
+    }
+}
+
+impl Handler for Client {
+    fn open(&mut self, connections: &mut Connections, id: ConnectionId, _: Option<&Response>) {
+        self.is_open = true;
+        self.report.open(&self.url);
+        self.send_lines(connections, id);
+    }
+
+    fn message(&mut self, _: &mut Connections, _: ConnectionId, message: Message) {
+        self.report.message(&message);
+    }
+
+    fn event(&mut self, connections: &mut Connections, id: ConnectionId, event: Event) {
+        if let Some(ws) = connections.get(id) {
+            self.report.event(event, || ws.snapshot());
+        }
+    }
+
+    fn writable(&mut self, connections: &mut Connections, id: ConnectionId) {
+        self.send_lines(connections, id);
+    }
+
+    fn closed(
+        &mut self,
+        connections: &mut Connections,
+        _: ConnectionId,
+        end: Result<Box<Closed>, Error>,
+    ) {
+        self.end = match end {
+            Ok(closed) => self.report.closed(&closed),
+            Err(error) if !self.is_open => Err(Failure::connecting(&self.url, error)),
+            Err(Error::Closed(closed)) => self.report.closed(&closed),
+            Err(error) => Err(self.report.failed(error)),
+        };
+        connections.stop();
+    }
+}

@@ -1,0 +1,610 @@
+//! All connections of a loop, for its handler.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::event::Source as _;
+use mio::{Interest, Registry, Token};
+use slab::Slab;
+use wspulse_core::handshake::ClientRequest;
+use wspulse_core::heartbeat::HeartbeatConfig;
+use wspulse_core::{CloseCode, Config, ConfigError, Event, Message, SendError, State};
+#[cfg(feature = "tls")]
+use wspulse_drive::tls::TlsSession;
+use wspulse_drive::{ConnectOptions, Error};
+
+use super::connecting::{Connecting, Place, Plan};
+use super::drain::Drain;
+use super::handler::{ConnectionId, ListenerId};
+use super::listener::{Listener, Listening};
+use super::lookup::Lookups;
+use crate::stream::Socket;
+use crate::timers::Timers;
+use crate::websocket::{self, WebSocket};
+
+/// The connections of an [`EventLoop`](crate::EventLoop), and its listeners.
+///
+/// Commands to a connection that is over, or not open yet, do nothing and say so. What is sent
+/// leaves when the loop comes to that connection, in one write with whatever else it has to say
+/// by then.
+#[derive(Debug)]
+pub struct Connections {
+    pub(super) registry: Registry,
+    pub(super) entries: Slab<Entry>,
+    generation: u32,
+    /// Who has something to do; each at most once that counts.
+    pub(super) ready: VecDeque<usize>,
+    pub(super) timers: Timers,
+    pub(super) listeners: Slab<Listening>,
+    pub(super) lookups: Lookups,
+    /// Whose turn it is.
+    pub(super) current: Option<usize>,
+    /// When the handler wants to be told.
+    pub(super) timeout: Option<Instant>,
+    pub(super) drain: Option<Drain>,
+    pub(super) is_over: bool,
+}
+
+/// One connection's place.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) stage: Stage,
+    pub(super) rare: Option<Box<Rare>>,
+    pub(super) generation: u32,
+    pub(super) wants: Wants,
+}
+
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are running")]
+pub(super) enum Stage {
+    Connecting(Box<Connecting>),
+    Running(WebSocket<Socket>),
+    /// From one to the other.
+    Between,
+}
+
+/// What few connections have.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// A client that may be sent elsewhere yet.
+    pub(super) plan: Option<Plan>,
+    /// Why it really ended.
+    pub(super) failure: Option<Error>,
+}
+
+/// What a connection waits in the ready queue for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wants {
+    Nothing,
+    /// To write what is queued; nothing says that there is anything to read.
+    Write,
+    Turn,
+}
+
+impl Connections {
+    pub(super) fn new(registry: Registry, lookups: Lookups) -> Self {
+        Self {
+            registry,
+            entries: Slab::new(),
+            generation: 0,
+            ready: VecDeque::new(),
+            timers: Timers::new(),
+            listeners: Slab::new(),
+            lookups,
+            current: None,
+            timeout: None,
+            drain: None,
+            is_over: false,
+        }
+    }
+
+    // ---- where connections come from
+
+    /// Takes the connections that come to `listener`. The handler's
+    /// [`request`](crate::Handler::request) decides about each.
+    ///
+    /// # Errors
+    ///
+    /// If the listener cannot be registered.
+    pub fn listen(
+        &mut self,
+        listener: impl Into<Listener>,
+        config: impl Into<Arc<Config>>,
+    ) -> io::Result<ListenerId> {
+        self.add_listener(Listening {
+            listener: listener.into(),
+            config: config.into(),
+            #[cfg(feature = "tls")]
+            tls: None,
+            is_ready: true,
+            retry_at: None,
+        })
+    }
+
+    /// Takes the connections that come to `listener` and speak TLS.
+    ///
+    /// # Errors
+    ///
+    /// If the listener cannot be registered.
+    #[cfg(feature = "tls")]
+    pub fn listen_tls(
+        &mut self,
+        listener: impl Into<Listener>,
+        config: impl Into<Arc<Config>>,
+        tls: impl Into<Arc<rustls::ServerConfig>>,
+    ) -> io::Result<ListenerId> {
+        self.add_listener(Listening {
+            listener: listener.into(),
+            config: config.into(),
+            tls: Some(tls.into()),
+            is_ready: true,
+            retry_at: None,
+        })
+    }
+
+    fn add_listener(&mut self, listening: Listening) -> io::Result<ListenerId> {
+        let entry = self.listeners.vacant_entry();
+        let id = ListenerId(entry.key());
+        let listening = entry.insert(listening);
+        let registered =
+            listening
+                .listener
+                .as_source()
+                .register(&self.registry, id.token(), Interest::READABLE);
+        if registered.is_err() {
+            self.listeners.remove(id.0);
+        }
+        registered.map(|()| id)
+    }
+
+    /// Stops listening, and returns the listener.
+    pub fn unlisten(&mut self, id: ListenerId) -> Option<Listener> {
+        let mut listener = self.listeners.try_remove(id.0)?.listener;
+        // One that cannot be deregistered is when it is closed.
+        let _ = listener.as_source().deregister(&self.registry);
+        Some(listener)
+    }
+
+    /// Returns a listener, for its address.
+    #[must_use]
+    pub fn listener(&self, id: ListenerId) -> Option<&Listener> {
+        self.listeners.get(id.0).map(|entry| &entry.listener)
+    }
+
+    /// Connects to a `ws://` or `wss://` URL. `options` may be a [`Config`] alone.
+    ///
+    /// A name is looked up in a thread of its own; TCP, TLS, the handshakes and up to
+    /// `max_redirects` redirects follow without waiting. The handler's
+    /// [`open`](crate::Handler::open) says that it is there,
+    /// [`closed`](crate::Handler::closed) that it never will be.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Url`] and [`Error::Request`] for what can never work, also
+    /// [`Error::Tls`](Error) if there are no certificates to trust; [`Error::NotOpen`] during a
+    /// [`drain`](Self::drain).
+    pub fn connect(
+        &mut self,
+        url: &str,
+        options: impl Into<ConnectOptions>,
+    ) -> Result<ConnectionId, Error> {
+        let plan = Plan::new(url, options.into())?;
+        if self.drain.is_some() {
+            return Err(Error::NotOpen);
+        }
+        let id = self.insert(Stage::Between);
+        self.go(id, plan);
+        Ok(id)
+    }
+
+    /// Begins the way to a server.
+    pub(super) fn go(&mut self, id: ConnectionId, plan: Plan) {
+        let connecting = match plan.address() {
+            Ok(address) => Connecting::tcp(plan, vec![address], self.place(id)),
+            Err((host, port)) => match self.lookups.start(id, host, port) {
+                Ok(()) => Connecting::lookup(plan),
+                Err(error) => Connecting::failed(plan, error.into()),
+            },
+        };
+        if let Some(entry) = self.entry_mut(id) {
+            entry.stage = Stage::Connecting(Box::new(connecting));
+            self.schedule(id, Wants::Turn);
+        }
+    }
+
+    /// Takes over a server's end, from [`accept`](crate::accept) or
+    /// [`accept_with`](crate::accept_with), or a client's, from [`client`](crate::client), before
+    /// its first turn.
+    ///
+    /// # Errors
+    ///
+    /// If the stream cannot be registered.
+    pub fn add(&mut self, ws: WebSocket<Socket>) -> io::Result<ConnectionId> {
+        let id = self.insert(Stage::Running(ws));
+        let registry = &self.registry;
+        let entry = &mut self.entries[id.index as usize];
+        if let Stage::Running(ws) = &mut entry.stage
+            && let Err(error) = ws.register(
+                registry,
+                id.token(),
+                Interest::READABLE | Interest::WRITABLE,
+            )
+        {
+            self.entries.remove(id.index as usize);
+            return Err(error);
+        }
+        self.schedule(id, Wants::Turn);
+        Ok(id)
+    }
+
+    /// Takes a client's connection on `stream`, which the handler's
+    /// [`request`](crate::Handler::request) decides about.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the stream cannot be registered, or the operating system has no entropy to
+    /// give.
+    pub fn accept(
+        &mut self,
+        stream: impl Into<Socket>,
+        config: impl Into<Arc<Config>>,
+    ) -> Result<ConnectionId, Error> {
+        let ws = websocket::accept_with(stream.into(), config)?;
+        Ok(self.add(ws)?)
+    }
+
+    /// As [`accept`](Self::accept), with TLS.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Self::accept), and [`Error::Tls`] if the configuration cannot work.
+    #[cfg(feature = "tls")]
+    pub fn accept_tls(
+        &mut self,
+        stream: impl Into<Socket>,
+        config: impl Into<Arc<Config>>,
+        tls: impl Into<Arc<rustls::ServerConfig>>,
+    ) -> Result<ConnectionId, Error> {
+        let session = TlsSession::server(tls.into())?;
+        let ws = websocket::accept_with(stream.into(), config)?;
+        Ok(self.add(ws.with_tls(session))?)
+    }
+
+    /// Asks for a connection over `stream`, which may still be connecting.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Self::accept).
+    pub fn client(
+        &mut self,
+        stream: impl Into<Socket>,
+        request: &ClientRequest,
+        config: impl Into<Arc<Config>>,
+    ) -> Result<ConnectionId, Error> {
+        let ws = websocket::client(stream.into(), request, config)?;
+        Ok(self.add(ws)?)
+    }
+
+    // ---- commands
+
+    /// Queues a message for a connection.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Full`] gives the message back while `max_buffered_amount` is queued; the
+    /// handler's [`writable`](crate::Handler::writable) says when there is room again.
+    /// [`SendError::NotOpen`] if the connection is not open.
+    pub fn send(&mut self, id: ConnectionId, message: impl Into<Message>) -> Result<(), SendError> {
+        let message = message.into();
+        match self.running_mut(id) {
+            Some(ws) => {
+                ws.send(message)?;
+                self.schedule(id, Wants::Write);
+                Ok(())
+            }
+            None => Err(SendError::NotOpen(message)),
+        }
+    }
+
+    /// Queues a part of a message, which `last` completes; see [`WebSocket::send_part`].
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_part(
+        &mut self,
+        id: ConnectionId,
+        part: impl Into<Message>,
+        last: bool,
+    ) -> Result<(), SendError> {
+        let part = part.into();
+        match self.running_mut(id) {
+            Some(ws) => {
+                ws.send_part(part, last)?;
+                self.schedule(id, Wants::Write);
+                Ok(())
+            }
+            None => Err(SendError::NotOpen(part)),
+        }
+    }
+
+    /// Queues a message for every open connection, which all share its bytes; returns how many
+    /// took it. Those whose queue is full did not.
+    pub fn broadcast(&mut self, message: impl Into<Message>) -> usize {
+        let message = message.into();
+        let ids: Vec<_> = self.ids().collect();
+        let mut took = 0;
+        for id in ids {
+            took += usize::from(self.send(id, message.clone()).is_ok());
+        }
+        took
+    }
+
+    /// Queues a ping of the application's own; see [`WebSocket::ping`].
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::PingTooLong`] above 125 bytes; [`SendError::PingNotQueued`] if too many wait
+    /// or the connection is not open.
+    pub fn ping(&mut self, id: ConnectionId, payload: &[u8]) -> Result<(), SendError> {
+        let ws = self.running_mut(id).ok_or(SendError::PingNotQueued)?;
+        ws.ping(payload)?;
+        self.schedule(id, Wants::Write);
+        Ok(())
+    }
+
+    /// Starts the closing handshake; one that is still on its way is given up. The handler's
+    /// [`closed`](crate::Handler::closed) comes within `close_timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Close`] if the code or the reason must not be sent, and nothing changed.
+    pub fn close(
+        &mut self,
+        id: ConnectionId,
+        code: CloseCode,
+        reason: &str,
+    ) -> Result<(), SendError> {
+        match self.running_mut(id) {
+            Some(ws) => {
+                ws.close(code, reason)?;
+                self.schedule(id, Wants::Write);
+            }
+            None => self.give_up(id),
+        }
+        Ok(())
+    }
+
+    /// Ends a connection without a closing handshake.
+    pub fn abort(&mut self, id: ConnectionId) {
+        match self.running_mut(id) {
+            Some(ws) => {
+                ws.abort();
+                self.schedule(id, Wants::Turn);
+            }
+            None => self.give_up(id),
+        }
+    }
+
+    /// Gives up a client that is on its way.
+    fn give_up(&mut self, id: ConnectionId) {
+        let Some(entry) = self.entry_mut(id) else {
+            return;
+        };
+        entry.rare.get_or_insert_default().failure = Some(Error::NotOpen);
+        self.lookups.cancel(id);
+        self.schedule(id, Wants::Turn);
+    }
+
+    /// Stops taking a connection's messages: for a handler that has more to do than it can. See
+    /// [`WebSocket::pause`] for what goes on meanwhile.
+    pub fn pause(&mut self, id: ConnectionId) {
+        if let Some(ws) = self.running_mut(id) {
+            ws.pause();
+        }
+    }
+
+    /// Takes a connection's messages again.
+    pub fn resume(&mut self, id: ConnectionId) {
+        if let Some(ws) = self.running_mut(id) {
+            ws.resume();
+            self.schedule(id, Wants::Turn);
+        }
+    }
+
+    /// Changes when pings are sent and when the peer is given up, from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the configuration cannot work; the one before stays.
+    pub fn set_heartbeat(
+        &mut self,
+        id: ConnectionId,
+        config: HeartbeatConfig,
+    ) -> Result<(), ConfigError> {
+        if let Some(ws) = self.running_mut(id) {
+            ws.set_heartbeat(config)?;
+            self.schedule(id, Wants::Write);
+        }
+        Ok(())
+    }
+
+    /// Has the handler told of the time: [`timeout`](crate::Handler::timeout) comes once, at
+    /// `deadline`. There is one such deadline, the last one set; for many, keep a
+    /// [`Timers`](crate::Timers).
+    pub fn set_timeout(&mut self, deadline: Option<Instant>) {
+        self.timeout = deadline;
+    }
+
+    // ---- the end
+
+    /// Ends the loop in good order: stops listening, closes the connections with 1001 one after
+    /// the other, evenly over `spread` so that they do not all come back at once, and cuts those
+    /// that are not over `wait` after now. The handler's [`drained`](crate::Handler::drained) has
+    /// the report, and [`run`](crate::EventLoop::run) returns.
+    ///
+    /// Said again, it can only be over earlier.
+    pub fn drain(&mut self, spread: Duration, wait: Duration) {
+        let listeners: Vec<_> = self.listeners.iter().map(|(key, _)| key).collect();
+        for key in listeners {
+            self.unlisten(ListenerId(key));
+        }
+        if let Some(drain) = &mut self.drain {
+            return drain.hurry(spread, wait);
+        }
+        let all = self.entries.iter();
+        let ids: Vec<_> = all.map(|(key, entry)| entry.id(key)).collect();
+        self.drain = Some(Drain::new(ids, spread, wait));
+    }
+
+    /// Ends the loop at once: each connection is sent a Close frame with 1001, as far as that
+    /// goes without waiting, and cut.
+    pub fn stop(&mut self) {
+        self.drain(Duration::ZERO, Duration::ZERO);
+    }
+
+    // ---- looks
+
+    /// Returns a connection to look at, unless it is over or still on its way.
+    #[must_use]
+    pub fn get(&self, id: ConnectionId) -> Option<&WebSocket<Socket>> {
+        let entry = self.entries.get(id.index as usize)?;
+        match &entry.stage {
+            Stage::Running(ws) if entry.generation == id.generation => Some(ws),
+            _ => None,
+        }
+    }
+
+    /// Returns how many connections there are, in any state.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Tells whether there is no connection.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Goes through the open connections.
+    pub fn ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
+        let is_open = |entry: &Entry| match &entry.stage {
+            Stage::Running(ws) => ws.state() == State::Open,
+            Stage::Connecting(_) | Stage::Between => false,
+        };
+        let open = self.entries.iter().filter(move |(_, entry)| is_open(entry));
+        open.map(|(key, entry)| entry.id(key))
+    }
+
+    /// Returns the queue of deadlines, for what it counted.
+    #[must_use]
+    pub const fn timers(&self) -> &Timers {
+        &self.timers
+    }
+
+    // ---- for the loop
+
+    fn insert(&mut self, stage: Stage) -> ConnectionId {
+        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation;
+        let key = self.entries.insert(Entry {
+            stage,
+            rare: None,
+            generation,
+            wants: Wants::Nothing,
+        });
+        self.entries[key].id(key)
+    }
+
+    /// Frees a connection's place.
+    pub(super) fn remove(&mut self, index: usize) -> Option<Entry> {
+        self.timers.cancel(index);
+        self.entries.try_remove(index)
+    }
+
+    /// Puts a connection at the end of the ready queue.
+    pub(super) fn schedule(&mut self, id: ConnectionId, wants: Wants) {
+        let index = id.index as usize;
+        // It sees to everything in the turn that it has.
+        if self.current == Some(index) {
+            return;
+        }
+        if let Some(entry) = self.entry_mut(id) {
+            let was = entry.wants;
+            entry.wants = was.max(wants);
+            if was == Wants::Nothing {
+                self.ready.push_back(index);
+            }
+        }
+    }
+
+    /// Arms the timer of a connection for what it says.
+    pub(super) fn arm(&mut self, index: usize) {
+        if let Some(deadline) = self.entries.get(index).and_then(Entry::poll_timeout) {
+            self.timers.arm(index, deadline);
+        }
+    }
+
+    pub(super) fn place(&self, id: ConnectionId) -> Place<'_> {
+        Place {
+            registry: &self.registry,
+            token: id.token(),
+        }
+    }
+
+    pub(super) fn entry_mut(&mut self, id: ConnectionId) -> Option<&mut Entry> {
+        let entry = self.entries.get_mut(id.index as usize)?;
+        (entry.generation == id.generation).then_some(entry)
+    }
+
+    pub(super) fn running_mut(&mut self, id: ConnectionId) -> Option<&mut WebSocket<Socket>> {
+        match &mut self.entry_mut(id)?.stage {
+            Stage::Running(ws) => Some(ws),
+            Stage::Connecting(_) | Stage::Between => None,
+        }
+    }
+
+    /// Runs the connection whose turn it is to its next event.
+    pub(super) fn poll_event(&mut self, id: ConnectionId) -> Option<Event> {
+        self.running_mut(id)?.poll_event()
+    }
+}
+
+impl Entry {
+    pub(super) fn id(&self, key: usize) -> ConnectionId {
+        ConnectionId {
+            // Nobody has 2^32 descriptors.
+            index: key as u32,
+            generation: self.generation,
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Running(ws) => ws.poll_timeout(),
+            Stage::Connecting(connecting) => Some(connecting.poll_timeout()),
+            Stage::Between => None,
+        }
+    }
+}
+
+impl ConnectionId {
+    pub(super) fn token(self) -> Token {
+        Token(self.index as usize)
+    }
+}
+
+impl ListenerId {
+    pub(super) fn token(self) -> Token {
+        Token(LISTENERS + self.0)
+    }
+}
+
+/// Tokens from here on are listeners'; those below are connections'.
+pub(super) const LISTENERS: usize = 1 << (usize::BITS - 2);
+
+/// What an idle connection costs beside its socket and its place in the timers.
+const _: () = assert!(size_of::<Entry>() <= 512);

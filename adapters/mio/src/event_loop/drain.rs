@@ -1,0 +1,83 @@
+//! An end in good order.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::handler::{ConnectionId, Drained};
+use crate::clock::after_by;
+
+/// A drain under way.
+#[derive(Debug)]
+pub(crate) struct Drain {
+    waiting: VecDeque<ConnectionId>,
+    began: Instant,
+    spread: Duration,
+    deadline: Instant,
+    is_cut: bool,
+    report: Drained,
+}
+
+impl Drain {
+    pub(crate) fn new(ids: Vec<ConnectionId>, spread: Duration, wait: Duration) -> Self {
+        let began = Instant::now();
+        Self {
+            began,
+            spread,
+            deadline: after_by(began, wait),
+            is_cut: false,
+            report: Drained {
+                asked: ids.len(),
+                cut: Vec::new(),
+            },
+            waiting: ids.into(),
+        }
+    }
+
+    /// Ends no later than `wait` from now says, and asks no later than `spread` does.
+    pub(crate) fn hurry(&mut self, spread: Duration, wait: Duration) {
+        let now = Instant::now();
+        self.deadline = self.deadline.min(after_by(now, wait));
+        let elapsed = now.saturating_duration_since(self.began);
+        self.spread = self.spread.min(elapsed.saturating_add(spread));
+    }
+
+    /// Returns who is to be asked to go by now.
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<ConnectionId> {
+        if self.next_ask()? > now && self.deadline > now {
+            return None;
+        }
+        self.waiting.pop_front()
+    }
+
+    /// Returns when something is to be done.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        if self.is_cut {
+            return None;
+        }
+        let ask = self.next_ask().unwrap_or(self.deadline);
+        Some(ask.min(self.deadline))
+    }
+
+    /// When the next one is asked: evenly spread.
+    fn next_ask(&self) -> Option<Instant> {
+        let left = u32::try_from(self.waiting.len()).ok().filter(|n| *n > 0)?;
+        let all = u32::try_from(self.report.asked).ok()?;
+        let share = self.spread / all;
+        Some(after_by(self.began, share * (all - left)))
+    }
+
+    /// Tells, once, that the time is up for those who are left.
+    pub(crate) fn is_time_to_cut(&mut self, now: Instant) -> bool {
+        let is_due = !self.is_cut && self.waiting.is_empty() && self.deadline <= now;
+        self.is_cut |= is_due;
+        is_due
+    }
+
+    pub(crate) fn note_cut(&mut self, id: ConnectionId) {
+        self.report.cut.push(id);
+    }
+
+    pub(crate) fn into_report(self) -> Drained {
+        self.report
+    }
+}

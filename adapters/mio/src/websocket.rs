@@ -1,0 +1,522 @@
+//! One connection, for a loop of anybody's.
+
+use std::sync::Arc;
+use std::time::Instant;
+use std::{fmt, io};
+
+use mio::event::Source;
+use mio::{Interest, Registry, Token};
+use wspulse_core::handshake::{Accept, ClientRequest, Reject};
+use wspulse_core::heartbeat::HeartbeatConfig;
+use wspulse_core::{
+    CloseCode, Closed, Config, ConfigError, Connection, Event, Message, Misuse, Role, SendError,
+    Snapshot, State,
+};
+#[cfg(feature = "tls")]
+use wspulse_drive::tls::TlsSession;
+use wspulse_drive::{Clock as _, Drive, Error, seed};
+
+use crate::clock::Clock;
+use crate::stream::Stream;
+use crate::wire::{Raw, Wire};
+
+/// A WebSocket connection over a stream that does not wait, from [`accept`], [`client`] and their
+/// kin.
+///
+/// The owner registers it (it is a [`Source`]) for reading and writing, once, and gives it a turn
+/// whenever its stream is ready, when [`poll_timeout`](Self::poll_timeout) has come, and after
+/// commands:
+///
+/// ```no_run
+/// # use wspulse_mio::{Turn, WebSocket};
+/// # use wspulse_core::Event;
+/// # fn turn(ws: &mut WebSocket<mio::net::TcpStream>) {
+/// while let Some(event) = ws.poll_event() {
+///     if let Event::Text(text) = event {
+///         let _ = ws.send(text); // queued; what a turn has to say leaves in one write
+///     }
+/// }
+/// match ws.end_turn() {
+///     Turn::Again => {} // it used up its share: another turn after the others', without sleeping
+///     Turn::Wait => {}  // until the stream is ready or `poll_timeout`, which is to be read again
+///     Turn::Over => {}  // deregister and drop it
+/// }
+/// # }
+/// ```
+///
+/// No method waits. A turn reads until the stream has no more, so edge-triggered registration
+/// (which is mio's) misses nothing; one that is fed without end is cut off after 256 KiB.
+pub struct WebSocket<S> {
+    stream: S,
+    drive: Drive,
+    clock: Clock,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsSession>,
+    /// What this turn used of its share.
+    spent: usize,
+    is_connected: bool,
+    /// Whether a request is agreed to unseen.
+    consents: bool,
+    /// Whether the turn ended with more to do.
+    is_cut_short: bool,
+    is_paused: bool,
+    /// Whether a message came back, and whoever sent it waits for room.
+    is_full: bool,
+}
+
+/// What comes after a turn, from [`WebSocket::end_turn`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Turn {
+    /// There is more to do at once: give it another turn after the others have had theirs, and do
+    /// not sleep.
+    Again,
+    /// Wait until the stream is ready or [`poll_timeout`](WebSocket::poll_timeout).
+    Wait,
+    /// The connection is over and told so: deregister and drop it.
+    Over,
+}
+
+/// Takes a client's connection on `stream`, and agrees to its request, whoever asks for whatever.
+///
+/// [`Event::Request`] tells what was asked for; the connection is open then. A server that
+/// browsers can reach and that trusts cookies must look at the request's origin first: use
+/// [`accept_with`].
+///
+/// A `TcpStream` is set to send small messages at once (TCP_NODELAY) and to queue little in the
+/// kernel (TCP_NOTSENT_LOWAT, Linux); other streams are taken as they are.
+///
+/// # Errors
+///
+/// [`Error::Io`] if the operating system has no entropy to give.
+pub fn accept<S: Stream>(stream: S, config: impl Into<Arc<Config>>) -> Result<WebSocket<S>, Error> {
+    let mut ws = accept_with(stream, config)?;
+    ws.consents = true;
+    Ok(ws)
+}
+
+/// Takes a client's connection on `stream`, whose [`Event::Request`] is to be answered with
+/// [`accept_request`](WebSocket::accept_request) or [`reject`](WebSocket::reject).
+///
+/// The answer has time until the configuration's `handshake_timeout`; then it is 503.
+///
+/// # Errors
+///
+/// As [`accept`].
+pub fn accept_with<S: Stream>(
+    stream: S,
+    config: impl Into<Arc<Config>>,
+) -> Result<WebSocket<S>, Error> {
+    let config = config.into();
+    stream.tune(&config);
+    let clock = Clock::start();
+    let connection = Connection::server(config, seed()?, clock.now());
+    Ok(WebSocket::new(stream, connection, clock))
+}
+
+/// Asks for a connection over `stream`, which may still be connecting itself. [`Event::Open`]
+/// says that the server agreed.
+///
+/// # Errors
+///
+/// [`Error::Io`] if the operating system has no entropy to give.
+pub fn client<S: Stream>(
+    stream: S,
+    request: &ClientRequest,
+    config: impl Into<Arc<Config>>,
+) -> Result<WebSocket<S>, Error> {
+    let config = config.into();
+    stream.tune(&config);
+    let clock = Clock::start();
+    let connection = Connection::client(config, request, seed()?, clock.now());
+    Ok(WebSocket::new(stream, connection, clock))
+}
+
+impl<S: Stream> WebSocket<S> {
+    /// Runs `connection`, made elsewhere ([`Connection::from_upgrade`]), over `stream`. Its
+    /// timeline begins now, with [`Instant::ZERO`](wspulse_core::Instant::ZERO).
+    pub fn from_connection(stream: S, connection: Connection) -> Self {
+        Self::new(stream, connection, Clock::start())
+    }
+
+    fn new(stream: S, connection: Connection, clock: Clock) -> Self {
+        Self {
+            stream,
+            drive: Drive::new(connection),
+            clock,
+            #[cfg(feature = "tls")]
+            tls: None,
+            spent: 0,
+            is_connected: false,
+            consents: false,
+            is_cut_short: false,
+            is_paused: false,
+            is_full: false,
+        }
+    }
+
+    /// Speaks TLS on the stream, with a session that is new or has shaken hands over it. Before
+    /// the first turn.
+    ///
+    /// The configuration's `handshake_timeout` covers the TLS handshake too.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(mut self, session: TlsSession) -> Self {
+        self.tls = Some(session);
+        self
+    }
+
+    // ---- turns
+
+    /// Returns what happens next, as far as the stream gives it without waiting; `None` ends the
+    /// turn, for [`end_turn`](Self::end_turn) to say what comes after it.
+    ///
+    /// The last event is [`Event::Closed`]. Where the stream itself failed it says
+    /// [`Cause::Eof`](wspulse_core::Cause::Eof); [`end_error`](Self::end_error) knows more.
+    #[must_use = "an event is told once"]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.take_event() {
+                return Some(event);
+            }
+            if self.drive.closed().is_some() {
+                return None;
+            }
+            if self.spent >= TURN_BUDGET {
+                self.is_cut_short = true;
+                return None;
+            }
+            if !self.run() {
+                self.is_cut_short = false;
+                return None;
+            }
+        }
+    }
+
+    /// Ends the turn: writes what was queued behind the last event, and says what comes next.
+    pub fn end_turn(&mut self) -> Turn {
+        self.spent = 0;
+        if self.drive.closed().is_some() {
+            return Turn::Over;
+        }
+        let has_news = self.push();
+        if std::mem::take(&mut self.is_cut_short) || has_news {
+            Turn::Again
+        } else {
+            Turn::Wait
+        }
+    }
+
+    /// Gives the connection a whole turn, and `on_event` each of its events.
+    pub fn handle_ready(&mut self, mut on_event: impl FnMut(&mut Self, Event)) -> Turn {
+        while let Some(event) = self.poll_event() {
+            on_event(self, event);
+        }
+        self.end_turn()
+    }
+
+    /// Returns when a turn is due at the latest. Traffic does not move it; anything else may move
+    /// it earlier, so read it again after each turn and after commands. [`Timers`](crate::Timers)
+    /// makes the best of that.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let deadline = self.drive.poll_timeout()?;
+        Some(self.clock.system_time(deadline))
+    }
+
+    fn take_event(&mut self) -> Option<Event> {
+        // While a message waits, what is behind it waits too. At the end that holds nothing back
+        // any more.
+        if self.is_paused && !self.drive.is_over() && !self.drive.connection().wants_read() {
+            return None;
+        }
+        let event = self.drive.poll_event()?;
+        match &event {
+            Event::Request(_) if self.consents => {
+                let now = self.clock.now();
+                let agreed = self.drive.command(|c| c.accept(now, &Accept::new()));
+                debug_assert!(agreed.is_ok(), "the request is there");
+            }
+            // Best effort: the stream is dropped next.
+            Event::Closed(_) => self.with_wire(|drive, wire, _| {
+                drive.shutdown(wire);
+            }),
+            _ => {}
+        }
+        Some(event)
+    }
+
+    /// Tries each thing once; tells whether anything moved.
+    fn run(&mut self) -> bool {
+        let has_input = self.drive.has_buffered_input();
+        let turn = self.with_wire(|drive, wire, clock| drive.turn(wire, clock));
+        // A stream that gives a byte at a time has its turn cut short too.
+        let least = if has_input { MIN_COST } else { READ_COST };
+        self.spent += turn.read.max(least);
+        turn.has_progress()
+    }
+
+    /// Writes what is queued; tells whether that brought something a turn has to look after.
+    pub(crate) fn push(&mut self) -> bool {
+        let before = self.standing();
+        self.with_wire(|drive, wire, clock| drive.write(wire, clock));
+        self.drive.is_over() || self.standing() != before
+    }
+
+    fn standing(&self) -> (bool, bool, State) {
+        (
+            self.drive.has_failed_writing(),
+            self.drive.wants_shutdown(),
+            self.drive.connection().state(),
+        )
+    }
+
+    fn with_wire<T>(&mut self, run: impl FnOnce(&mut Drive, &mut Wire<'_, S>, &Clock) -> T) -> T {
+        let mut wire = Wire {
+            stream: Raw {
+                stream: &mut self.stream,
+                is_connected: &mut self.is_connected,
+            },
+            #[cfg(feature = "tls")]
+            tls: self.tls.as_mut(),
+        };
+        run(&mut self.drive, &mut wire, &self.clock)
+    }
+
+    // ---- the opening handshake of a server
+
+    /// Agrees to the request that waits. The connection is open at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse`] if no request waits, or the client did not offer the subprotocol; nothing
+    /// changed.
+    pub fn accept_request(&mut self, accept: &Accept) -> Result<(), Misuse> {
+        let now = self.clock.now();
+        self.drive.command(|c| c.accept(now, accept))
+    }
+
+    /// Refuses the request that waits with an HTTP status, then closes.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse`] if no request waits.
+    pub fn reject(&mut self, reject: &Reject) -> Result<(), Misuse> {
+        let now = self.clock.now();
+        self.drive.command(|c| c.reject(now, reject))
+    }
+
+    // ---- sending
+
+    /// Queues a message, which leaves at the end of the turn, in one write with what else is
+    /// queued then; outside of a turn, give it one or [`flush`](Self::flush).
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Full`] gives the message back while `max_buffered_amount` is queued:
+    /// [`take_writable`](Self::take_writable) says when there is room again.
+    /// [`SendError::NotOpen`] if the connection is not open.
+    pub fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
+        let queued = self.drive.command(|c| c.send(message));
+        self.note_full(queued)
+    }
+
+    /// Queues a part of a message, which `last` completes (RFC 6455 §5.4): for messages whose
+    /// length is not known yet, or that nobody wants to hold whole. All parts are of one kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_part(&mut self, part: impl Into<Message>, last: bool) -> Result<(), SendError> {
+        let queued = self.drive.command(|c| c.send_part(part, last));
+        self.note_full(queued)
+    }
+
+    fn note_full(&mut self, queued: Result<(), SendError>) -> Result<(), SendError> {
+        self.is_full |= matches!(queued, Err(SendError::Full(_)));
+        queued
+    }
+
+    /// Tells, once, that there is room again after a [`SendError::Full`]: half of what may be
+    /// queued has left.
+    pub fn take_writable(&mut self) -> bool {
+        let connection = self.drive.connection();
+        let low = connection.config().max_buffered_amount() / 2;
+        let is_writable = self.is_full
+            && connection.state() == State::Open
+            && connection.buffered_amount() <= low;
+        self.is_full &= !is_writable;
+        is_writable
+    }
+
+    /// Writes what is queued, as far as the stream takes it now; tells whether it took all.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] or [`Error::NotOpen`] if the connection ended first.
+    pub fn flush(&mut self) -> Result<bool, Error> {
+        self.is_cut_short |= self.push();
+        self.drive.is_flushed()
+    }
+
+    /// Queues a ping of the application's own, of at most 125 bytes; its pong is an
+    /// [`Event::Pong`]. The heartbeat needs none of these.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] if the payload is too long, too many pings wait, or the connection is not
+    /// open.
+    pub fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.drive.command(|c| c.ping(payload))
+    }
+
+    /// Starts the closing handshake: sends what is queued and a Close frame, and goes on until
+    /// the peer's. [`Event::Closed`] comes within the configuration's `close_timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Close`] if the code or the reason must not be sent, and nothing changed.
+    pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        let now = self.clock.now();
+        self.drive.command(|c| c.close(now, code, reason))
+    }
+
+    /// Ends the connection without a closing handshake; the next turn reports
+    /// [`Cause::Aborted`](wspulse_core::Cause::Aborted).
+    pub fn abort(&mut self) {
+        let now = self.clock.now();
+        self.drive.command(|c| c.abort(now));
+    }
+
+    // ---- reading
+
+    /// Stops taking messages. Pings are sent, and answered as long as no message waits in front
+    /// of them; then nothing more is read, and the peer is held back by TCP. Nobody is declared
+    /// dead who is not read from.
+    ///
+    /// Should the connection end, its last message and [`Event::Closed`] come all the same.
+    pub fn pause(&mut self) {
+        self.is_paused = true;
+    }
+
+    /// Takes messages again. Give it a turn: no readiness is going to be reported for what came
+    /// meanwhile.
+    pub fn resume(&mut self) {
+        self.is_paused = false;
+    }
+
+    /// Tells whether messages are not taken.
+    #[must_use]
+    pub const fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    // ---- settings and looks
+
+    /// Changes when pings are sent and when the peer is given up, from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the configuration cannot work; the one before stays.
+    pub fn set_heartbeat(&mut self, config: HeartbeatConfig) -> Result<(), ConfigError> {
+        let now = self.clock.now();
+        self.drive.command(|c| c.set_heartbeat(now, config))
+    }
+
+    /// Returns where the connection stands in its life.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.drive.connection().state()
+    }
+
+    /// Returns which end this is.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.drive.connection().role()
+    }
+
+    /// Returns the numbers of this moment: silence, round-trip times, pings, queued bytes.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.drive.connection().snapshot(self.clock.now())
+    }
+
+    /// Returns how many bytes are queued and not yet taken by the stream.
+    #[must_use]
+    pub fn buffered_amount(&self) -> usize {
+        self.drive.connection().buffered_amount()
+    }
+
+    /// Returns how the connection ended, once [`Event::Closed`] was taken.
+    #[must_use]
+    pub fn closed(&self) -> Option<&Closed> {
+        self.drive.closed()
+    }
+
+    /// Turns the end into an error: the stream's own, such as one of TLS, where that is what it
+    /// came from.
+    pub fn end_error(&mut self, closed: Box<Closed>) -> Error {
+        self.drive.end_error(closed)
+    }
+
+    /// Returns the stream underneath, for its addresses or options. Reading or writing it would
+    /// break the connection.
+    #[must_use]
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
+    /// Returns the TLS session, if there is one.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub const fn tls(&self) -> Option<&TlsSession> {
+        self.tls.as_ref()
+    }
+}
+
+/// Registers the stream underneath. Register it for [`READABLE`](Interest::READABLE) and
+/// [`WRITABLE`](Interest::WRITABLE) at once, and never again.
+impl<S: Stream> Source for WebSocket<S> {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
+        self.stream.register(registry, token, interests)
+    }
+
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
+        self.stream.reregister(registry, token, interests)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.stream.deregister(registry)
+    }
+}
+
+impl<S> fmt::Debug for WebSocket<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocket")
+            .field("drive", &self.drive)
+            .field("is_paused", &self.is_paused)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bytes read in one turn, before others have theirs.
+const TURN_BUDGET: usize = 4 * wspulse_drive::READ_SIZE;
+
+/// What a read counts at least, whatever it brought.
+const READ_COST: usize = 1024;
+
+/// What taking a message counts that was read already.
+const MIN_COST: usize = 16;
+
+/// An idle connection is this, and its socket.
+const _: () = assert!(size_of::<WebSocket<mio::net::TcpStream>>() <= 448);

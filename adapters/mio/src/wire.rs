@@ -1,0 +1,131 @@
+//! A stream, with or without TLS, as the drive loop wants it.
+
+use std::io::{self, IoSlice, Read, Write};
+
+use wspulse_core::Transmit;
+use wspulse_drive::Transport;
+#[cfg(feature = "tls")]
+use wspulse_drive::tls::TlsSession;
+
+use crate::stream::Stream;
+
+/// A stream and what lies between it and the connection.
+pub(crate) struct Wire<'a, S> {
+    pub(crate) stream: Raw<'a, S>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<&'a mut TlsSession>,
+}
+
+impl<S: Stream> Transport for Wire<'_, S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            let was_handshaking = tls.is_handshaking();
+            let read = tls.read(&mut self.stream, buffer);
+            // The end of the handshake is what the output has waited for: look at it again.
+            let is_done = was_handshaking && !tls.is_handshaking();
+            return match read {
+                Err(error) if is_done && error.kind() == io::ErrorKind::WouldBlock => {
+                    Err(io::ErrorKind::Interrupted.into())
+                }
+                read => read,
+            };
+        }
+        self.stream.read(buffer)
+    }
+
+    /// Makes one write of everything lent.
+    fn write(&mut self, transmit: &Transmit<'_>) -> io::Result<usize> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            return tls.write(&mut self.stream, transmit);
+        }
+        let mut slices = [IoSlice::new(&[]); MAX_CHUNKS];
+        let mut count = 0;
+        for (slice, chunk) in slices.iter_mut().zip(transmit.chunks()) {
+            *slice = IoSlice::new(chunk);
+            count += 1;
+        }
+        self.stream.write_vectored(&slices[..count])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            tls.flush(&mut self.stream)?;
+        }
+        self.stream.flush()
+    }
+
+    fn shutdown(&mut self) -> io::Result<()> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            tls.shutdown(&mut self.stream)?;
+        }
+        self.stream.stream.shutdown()
+    }
+
+    fn wants_flush(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.wants_flush();
+        }
+        false
+    }
+}
+
+/// The stream itself, which may still be connecting and is not taken at its word.
+pub(crate) struct Raw<'a, S> {
+    pub(crate) stream: &'a mut S,
+    /// Set by the first byte in either direction.
+    pub(crate) is_connected: &'a mut bool,
+}
+
+impl<S> Raw<'_, S> {
+    /// Makes of what a stream said what it can have meant.
+    fn check(&mut self, result: io::Result<usize>, room: usize) -> io::Result<usize> {
+        match result {
+            Ok(count) => {
+                *self.is_connected |= count > 0;
+                Ok(count.min(room))
+            }
+            // Some systems say so of a connection that is on its way; its end is an event.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected && !*self.is_connected => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl<S: Stream> Read for Raw<'_, S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = match self.stream.read(buffer) {
+            Ok(count) if count > buffer.len() => Err(io::Error::other(
+                "the stream read more than there was room for",
+            )),
+            read => read,
+        };
+        self.check(read, buffer.len())
+    }
+}
+
+impl<S: Stream> Write for Raw<'_, S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.stream.write(bytes);
+        self.check(written, bytes.len())
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let written = self.stream.write_vectored(slices);
+        let length = slices.iter().map(|slice| slice.len()).sum();
+        self.check(written, length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+/// Chunks in one vectored write; a connection lends one or two.
+const MAX_CHUNKS: usize = 4;
