@@ -481,7 +481,12 @@ impl<S: AsyncWrite> Polled<'_, '_, S> {
 impl<S: AsyncRead + AsyncWrite> Transport for Polled<'_, '_, S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut buffer = ReadBuf::new(buffer);
-        now(self.stream.as_mut().poll_read(self.cx, &mut buffer))?;
+        match now(self.stream.as_mut().poll_read(self.cx, &mut buffer)) {
+            // TLS that ends without saying so has ended all the same: WebSocket has its own last
+            // word, so nothing can be cut off unnoticed.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+            read => read?,
+        }
         let count = buffer.filled().len();
         self.trace.read(count);
         Ok(count)

@@ -88,6 +88,16 @@
 //!   read. A spawned one adds two queues of the length it was given. The buffer for reads is the
 //!   thread's, not the connection's.
 //! - **Fair.** A task that is fed without end yields every 256 KiB.
+//! - **The stream** may be anything that reads and writes; on `TcpStream`s, also below TLS,
+//!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set.
+//! - **On the way** to a connection each stage has a time of its own, several addresses of a name
+//!   are tried one beside the other, and redirects are followed only as far as
+//!   [`ConnectOptions::max_redirects`] says: see [`connect`].
+//! - **TLS** (feature `tls`): [`connect`] takes `wss` URLs, and [`accept`] takes a TLS stream.
+//!   Which certificates a client trusts is said by one of the features `webpki-roots`,
+//!   `native-roots` and `platform-verifier`, or by [`ConnectOptions`]; names and expiry are
+//!   verified.
+//! - **Proxies** (feature `proxy`): HTTP CONNECT and SOCKS5, by `connect_through`.
 //! - **A server's end.** [`Drain`] closes all connections in order, spread over a time, and
 //!   reports who was cut at the deadline.
 //! - **From an HTTP server.** With the feature `hyper`, `upgrade` takes a connection over from a
@@ -97,9 +107,6 @@
 //!   caused at info; a peer that breaks a rule or a limit at warn. `closed` has the cause and the
 //!   numbers. Every 10 s the target `wspulse_tokio::counters` has, at trace, what was added to
 //!   messages, bytes, pings, pongs and lost pings. No payload, header, target or reason is told.
-//! - **The stream** may be anything that reads and writes; on `TcpStream`s TCP_NODELAY and, on
-//!   Linux, TCP_NOTSENT_LOWAT are set.
-//! - **TLS**: pass a TLS stream to [`accept`] or [`client`]. `wss://` is refused by [`connect`].
 
 #![forbid(unsafe_code)]
 
@@ -109,15 +116,18 @@ mod client;
 mod clock;
 mod drain;
 mod driver;
+mod layer;
 mod maybe_tls;
 #[cfg(feature = "proxy")]
+mod overheard;
+#[cfg(feature = "proxy")]
 mod proxy;
+mod reconnect;
 mod server;
 mod split;
 mod task;
 mod tcp;
 mod timer;
-mod tls;
 mod trace;
 #[cfg(feature = "hyper")]
 mod upgrade;
@@ -132,16 +142,26 @@ pub use client::{client, connect};
 pub use drain::{Drain, DrainOutcome, DrainReport, Drained};
 pub use maybe_tls::MaybeTls;
 #[cfg(feature = "proxy")]
+pub use overheard::ProxyRefusal;
+#[cfg(feature = "proxy")]
 pub use proxy::{Proxy, ProxyUrlError};
+pub use reconnect::{ReconnectHandle, ReconnectingClient};
 pub use server::{accept, accept_with};
 pub use split::{Reader, ReuniteError, Writer};
 pub use task::{Receiver, Sender};
+#[cfg(feature = "tls")]
+pub use tokio_rustls;
 #[cfg(feature = "hyper")]
 pub use upgrade::{Upgrade, UpgradeError, Upgraded, upgrade, upgrade_with};
 pub use websocket::WebSocket;
+#[cfg(feature = "tls")]
+pub use wspulse_drive::tls;
 #[cfg(feature = "hyper")]
 pub use wspulse_drive::tune;
-pub use wspulse_drive::{ConnectOptions, Error, RedirectError, Stage, UrlError};
+pub use wspulse_drive::{
+    ConnectOptions, DownReason, Error, Opening, ReconnectError, ReconnectEvent, ReconnectPolicy,
+    RedirectError, Stage, UrlError, WhileDown,
+};
 
 /// Keeps the examples of the README compiling.
 #[cfg(doctest)]

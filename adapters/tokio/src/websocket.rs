@@ -186,7 +186,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         self.driver.abort();
     }
 
-    async fn push(&mut self) {
+    /// Begins what [`close`](Self::close) does.
+    pub(crate) fn start_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
+        self.driver.start_close(code, reason)
+    }
+
+    pub(crate) async fn push(&mut self) {
         poll_fn(|cx| {
             self.driver.push(cx);
             Poll::Ready(())
