@@ -275,7 +275,11 @@ impl<S: Stream> WebSocket<S> {
     fn take_event(&mut self) -> Option<Event> {
         // While a message waits, what is behind it waits too. At the end that holds nothing back
         // any more.
-        if self.is_paused && !self.drive.is_over() && !self.drive.connection().wants_read() {
+        let connection = self.drive.connection();
+        // A peer that closes waits for the message that was told to wait for room.
+        let is_awaited = connection.state() == State::Closing && connection.takes_messages();
+        let is_held_back = !connection.wants_read() || is_awaited;
+        if self.is_paused && is_held_back && !self.drive.is_over() {
             return None;
         }
         let event = self.drive.poll_event()?;
@@ -397,9 +401,8 @@ impl<S: Stream> WebSocket<S> {
     pub fn take_writable(&mut self) -> bool {
         let connection = self.drive.connection();
         let low = connection.config().max_buffered_amount() / 2;
-        let is_writable = self.is_full
-            && connection.state() == State::Open
-            && connection.buffered_amount() <= low;
+        let is_writable =
+            self.is_full && connection.takes_messages() && connection.buffered_amount() <= low;
         self.is_full &= !is_writable;
         is_writable
     }

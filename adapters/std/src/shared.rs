@@ -9,11 +9,12 @@
 use std::io;
 use std::net::Shutdown;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant as SystemInstant};
 
 use wspulse_core::handshake::Response;
-use wspulse_core::{Cause, Closed, Connection, Event, Instant, Message, SendError};
-use wspulse_drive::{Clock as _, Outcome, SystemClock, with_buffer};
+use wspulse_core::{Closed, Connection, Event, Instant, Message, SendError};
+use wspulse_drive::{Clock as _, Outcome, READ_SIZE, SystemClock, with_buffer};
 
 use crate::Error;
 use crate::patience::{Pace, Remembered, SHORTEST};
@@ -22,15 +23,16 @@ use crate::state::State;
 use crate::stream::Stream;
 
 /// A connection and its stream, for the threads that use them.
-pub(crate) struct Shared<S> {
+pub(crate) struct Shared<S: ?Sized> {
     state: Mutex<State>,
     /// A thread has finished at the stream, or something happened to the connection.
     changed: Condvar,
-    stream: S,
     clock: SystemClock,
     read_timeout: Remembered,
     write_timeout: Remembered,
     pub(crate) response: Option<Box<Response>>,
+    /// At the end, so that its type can be left open.
+    stream: S,
 }
 
 type Guard<'a> = MutexGuard<'a, State>;
@@ -51,14 +53,16 @@ impl<S: Stream> Shared<S> {
         Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
-            stream,
             clock,
             read_timeout: Remembered::default(),
             write_timeout: Remembered::default(),
             response: None,
+            stream,
         }
     }
+}
 
+impl<S: Stream + ?Sized> Shared<S> {
     // ---- what callers wait for
 
     /// Waits for the next event; `None` after [`Event::Closed`]. `Err` when `until` has come.
@@ -83,6 +87,11 @@ impl<S: Stream> Shared<S> {
             state.is_drained = false;
             match state.drive.command(|c| queue(c, message)) {
                 Ok(()) => Some(Ok(())),
+                // A stream that takes nothing any more makes no room either.
+                Err(SendError::Full(message)) if state.drive.has_failed_writing() => {
+                    let error = SendError::NotOpen(message);
+                    Some(Err(state.drive.send_error(error)))
+                }
                 Err(SendError::Full(message)) => {
                     slot = Some(message);
                     None
@@ -120,31 +129,17 @@ impl<S: Stream> Shared<S> {
         self.run_flushing(state, &mut flushed)
     }
 
-    /// Waits for the end, and drops whatever comes before it.
-    pub(crate) fn drain(&self) -> Option<Closed> {
-        let mut closed = |state: &mut State| {
-            while state.drive.poll_event().is_some() {}
-            state.drive.closed().cloned()
-        };
-        self.run(self.lock(), None, &mut closed).ok()
+    /// Runs the connection until `done` says what came of it.
+    pub(crate) fn run_until<T>(&self, mut done: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
+        self.run(self.lock(), None, &mut done).ok()
     }
 
-    /// Sees a Close frame off; waits for the end if nobody else does.
-    pub(crate) fn finish_close(&self) -> Result<(), Error> {
-        match self.flush() {
-            // Over is as closed as it gets.
-            Ok(()) | Err(Error::NotOpen) => {}
-            Err(error) => return Err(error),
-        }
-        if !self.look(|state, _| state.is_deaf) {
-            return Ok(());
-        }
-        match self.drain() {
-            Some(closed) if closed.cause != Cause::Normal => {
-                Err(self.look(|state, _| state.drive.end_error(Box::new(closed))))
-            }
-            _ => Ok(()),
-        }
+    /// Waits for the end, and drops whatever comes before it.
+    pub(crate) fn drain(&self) -> Option<Closed> {
+        self.run_until(|state| {
+            while state.drive.poll_event().is_some() {}
+            state.drive.closed().cloned()
+        })
     }
 
     /// A thread that only ever sends has its timers run here, and its input read now and then.
@@ -152,13 +147,13 @@ impl<S: Stream> Shared<S> {
         let now = self.clock.now();
         let mut state = self.lock();
         let is_due = state.drive.poll_timeout().is_some_and(|due| due <= now);
-        if !is_due && !state.drive.has_failed_writing() {
+        if !is_due && !state.owes_look && !state.drive.has_failed_writing() {
             return;
         }
         if state.drive.wants_read() && !state.is_reading {
             (state, _) = self.read(state, Some(SHORTEST));
         }
-        state.drive.handle_timeout(self.clock.now());
+        state.handle_timeout(self.clock.now());
         (state, _) = self.write(Task::Other, state, SHORTEST);
         drop(self.settle(state));
     }
@@ -222,10 +217,14 @@ impl<S: Stream> Shared<S> {
         done: &mut dyn FnMut(&mut State) -> Option<T>,
     ) -> Result<T, Late> {
         let mut pace = Pace::default();
+        let mut has_waited = false;
         loop {
             if let Some(result) = done(&mut state) {
                 drop(self.settle(state));
                 return Ok(result);
+            }
+            if has_waited && until.is_some_and(|until| until <= SystemInstant::now()) {
+                return Err(Late);
             }
             if state.is_deaf {
                 while state.drive.poll_event().is_some() {}
@@ -233,7 +232,7 @@ impl<S: Stream> Shared<S> {
             state = self.settle(state);
             // What is at hand comes first, so that its answers share a write.
             let now = self.clock.now();
-            if state.drive.hand_over() || state.drive.handle_timeout(now) == Outcome::Progress {
+            if state.drive.hand_over() || state.handle_timeout(now) == Outcome::Progress {
                 self.changed.notify_all();
                 continue;
             }
@@ -245,10 +244,13 @@ impl<S: Stream> Shared<S> {
                     continue;
                 }
             }
-            if until.is_some_and(|until| until <= SystemInstant::now()) {
-                return Err(Late);
-            }
+            has_waited = true;
             state = self.wait(task, state, wrote, until, &mut pace);
+            if pace.is_spinning(self.clock.now().saturating_duration_since(now)) {
+                drop(state);
+                thread::sleep(pace.slice());
+                state = self.lock();
+            }
         }
     }
 
@@ -285,20 +287,37 @@ impl<S: Stream> Shared<S> {
             // The other thread may move the deadline, and has no way to say so.
             limit = earlier(limit, Some(NAP));
         }
-        let outcome;
-        (state, outcome) = self.read(state, limit);
-        match outcome {
-            Outcome::Blocked => pace.slacken(),
-            Outcome::Progress | Outcome::Idle => pace.hasten(),
+        // A peer that sends as much as we do makes room when it is read.
+        let mut reads = if wrote == Wrote::Blocked {
+            MAX_READS
+        } else {
+            1
+        };
+        loop {
+            let count;
+            (state, count) = self.read(state, limit);
+            reads -= 1;
+            match count {
+                None => pace.slacken(),
+                Some(_) => pace.hasten(),
+            }
+            let may_have_more = count.is_some_and(|count| count >= READ_SIZE);
+            if reads == 0 || !may_have_more || !state.drive.wants_read() || state.is_reading {
+                return state;
+            }
         }
-        state
     }
 
     // ---- at the stream
 
-    /// Reads once, and hands over what came.
-    fn read<'s>(&'s self, mut state: Guard<'s>, timeout: Option<Duration>) -> (Guard<'s>, Outcome) {
+    /// Reads once, and hands over what came. Returns how much that was, nothing if the time passed.
+    fn read<'s>(
+        &'s self,
+        mut state: Guard<'s>,
+        timeout: Option<Duration>,
+    ) -> (Guard<'s>, Option<usize>) {
         state.is_reading = true;
+        state.owes_look = false;
         drop(state);
         with_buffer(|buffer| {
             let read = self
@@ -311,11 +330,12 @@ impl<S: Stream> Shared<S> {
                     .get(..count)
                     .ok_or_else(|| io::Error::other("the stream read more than there was room for"))
             });
+            let count = bytes.as_ref().map_or(0, |bytes| bytes.len());
             let mut state = self.lock();
             state.is_reading = false;
             let outcome = state.handle_read(self.clock.now(), bytes);
             self.changed.notify_all();
-            (state, outcome)
+            (state, (outcome != Outcome::Blocked).then_some(count))
         })
     }
 
@@ -416,7 +436,7 @@ impl<S: Stream> Shared<S> {
     }
 }
 
-impl<S> Shared<S> {
+impl<S: ?Sized> Shared<S> {
     /// A stream that panicked leaves a connection that says what became of it.
     fn lock(&self) -> Guard<'_> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -425,6 +445,13 @@ impl<S> Shared<S> {
     /// Nobody takes events any more.
     pub(crate) fn be_deaf(&self) {
         self.lock().is_deaf = true;
+        self.changed.notify_all();
+    }
+
+    /// Wakes a thread that waits for what another one does.
+    pub(crate) fn nudge(&self) {
+        // Under the lock it is either before that thread looked, or after it began to wait.
+        let _state = self.lock();
         self.changed.notify_all();
     }
 }
@@ -447,6 +474,8 @@ fn flushed(state: &mut State) -> Option<Result<(), Error>> {
         return Some(Ok(()));
     }
     match state.drive.is_flushed() {
+        // Somebody else was told why.
+        Ok(true) if state.drive.has_failed_writing() => Some(Err(Error::NotOpen)),
         Ok(true) => Some(Ok(())),
         Ok(false) => None,
         Err(error) => Some(Err(error)),
@@ -462,6 +491,9 @@ fn earlier(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
 
 /// Output that does not wait for more to share its write.
 const BATCH_LIMIT: usize = 64 * 1024;
+
+/// Reads in a row while output waits.
+const MAX_READS: u32 = 16;
 
 /// How long a thread waits while another one may change what it waits for.
 const NAP: Duration = Duration::from_millis(250);

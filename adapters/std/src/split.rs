@@ -86,7 +86,7 @@ impl<S: Stream> Reader<S> {
 
     /// Ends the connection without a closing handshake. The other half returns at once.
     pub fn abort(&mut self) {
-        self.shared.command(|connection, now| connection.abort(now));
+        self.shared.abort();
     }
 
     /// Puts the halves together again.
@@ -117,9 +117,7 @@ impl<S: Stream> Writer<S> {
     /// [`Reader`] tells. [`Error::Io`] if it ended by a failure of the stream, and
     /// [`Error::NotOpen`] if it ended in any other way before the stream took everything.
     pub fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        self.shared
-            .queue(message.into(), |c, message| c.send(message))?;
-        self.shared.push()
+        self.shared.send(message.into())
     }
 
     /// Queues a message and leaves it there, as [`WebSocket::feed`] does.
@@ -128,8 +126,7 @@ impl<S: Stream> Writer<S> {
     ///
     /// As [`send`](Self::send).
     pub fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        self.shared
-            .queue(message.into(), |c, message| c.send(message))
+        self.shared.feed(message.into())
     }
 
     /// Sends a part of a message, as [`WebSocket::send_part`] does.
@@ -138,9 +135,7 @@ impl<S: Stream> Writer<S> {
     ///
     /// As [`send`](Self::send).
     pub fn send_part(&mut self, part: impl Into<Message>, last: bool) -> Result<(), Error> {
-        self.shared
-            .queue(part.into(), |c, part| c.send_part(part, last))?;
-        self.shared.push()
+        self.shared.send_part(part.into(), last)
     }
 
     /// Waits until the stream has taken everything that is queued.
@@ -179,7 +174,7 @@ impl<S: Stream> Writer<S> {
 
     /// Ends the connection without a closing handshake. The other half returns at once.
     pub fn abort(&mut self) {
-        self.shared.command(|connection, now| connection.abort(now));
+        self.shared.abort();
     }
 
     /// Changes when pings are sent and when the peer is given up, from now on.

@@ -7,12 +7,11 @@ use std::time::{Duration, Instant as SystemInstant};
 
 use wspulse_core::handshake::Response;
 use wspulse_core::heartbeat::HeartbeatConfig;
-use wspulse_core::{
-    Cause, CloseCode, Closed, ConfigError, Event, Message, Role, SendError, Snapshot, State,
-};
+use wspulse_core::{Cause, CloseCode, Closed, ConfigError, Event, Message, Role, Snapshot, State};
 
 use crate::Error;
 use crate::shared::{Late, Shared};
+use crate::spawn::{self, Receiver, Sender};
 use crate::split::{self, Reader, Writer};
 use crate::stream::Stream;
 
@@ -132,6 +131,10 @@ impl<S: Stream> WebSocket<S> {
         Self { shared, inbox }
     }
 
+    pub(crate) fn into_shared(self) -> Arc<Shared<S>> {
+        self.shared
+    }
+
     // ---- receiving
 
     /// Waits for the next message; `None` after the closing handshake, whatever its code.
@@ -190,9 +193,7 @@ impl<S: Stream> WebSocket<S> {
     /// [`next`](Self::next) tells. [`Error::Io`] if it ended by a failure of the stream, and
     /// [`Error::NotOpen`] if it ended in any other way before the stream took everything.
     pub fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        self.shared
-            .queue(message.into(), |c, message| c.send(message))?;
-        self.shared.push()
+        self.shared.send(message.into())
     }
 
     /// Queues a message and leaves it there, for [`flush`](Self::flush) or any other method to
@@ -202,8 +203,7 @@ impl<S: Stream> WebSocket<S> {
     ///
     /// As [`send`](Self::send).
     pub fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        self.shared
-            .queue(message.into(), |c, message| c.send(message))
+        self.shared.feed(message.into())
     }
 
     /// Sends a part of a message, which `last` completes (RFC 6455 §5.4): for messages whose
@@ -213,9 +213,7 @@ impl<S: Stream> WebSocket<S> {
     ///
     /// As [`send`](Self::send).
     pub fn send_part(&mut self, part: impl Into<Message>, last: bool) -> Result<(), Error> {
-        self.shared
-            .queue(part.into(), |c, part| c.send_part(part, last))?;
-        self.shared.push()
+        self.shared.send_part(part.into(), last)
     }
 
     /// Waits until the stream has taken everything that is queued.
@@ -259,7 +257,7 @@ impl<S: Stream> WebSocket<S> {
     /// Ends the connection without a closing handshake; [`next`](Self::next) reports
     /// [`Cause::Aborted`].
     pub fn abort(&mut self) {
-        self.shared.command(|connection, now| connection.abort(now));
+        self.shared.abort();
     }
 
     // ---- more threads
@@ -268,6 +266,28 @@ impl<S: Stream> WebSocket<S> {
     #[must_use]
     pub fn split(self) -> (Reader<S>, Writer<S>) {
         split::split(self.shared, self.inbox)
+    }
+
+    /// Gives the connection to threads of its own, which keep pings, pongs and deadlines going
+    /// while the application is busy, and returns the handles that speak to it.
+    ///
+    /// One thread receives and keeps the time; another one sends, and sleeps while nobody does.
+    /// Both end with the connection. If there is no thread to be had, the [`Receiver`] says so.
+    ///
+    /// `queue` bounds both ways: so many messages wait to be sent beside `max_buffered_amount`, and
+    /// so many events wait to be taken. When that many wait, the thread holds back what comes
+    /// next: it reads on to the next event and no further, so a peer that sends finds its own
+    /// queues full. Pings still leave and the peer's are still answered as far as they were read.
+    /// Who does not read cannot judge: while messages lie unread the peer is not declared dead.
+    ///
+    /// When both handles are dropped, clones of the sender too, what was sent still leaves and the
+    /// connection is closed with 1001.
+    #[must_use]
+    pub fn spawn(self, queue: usize) -> (Receiver, Sender)
+    where
+        S: Send + Sync + 'static,
+    {
+        spawn::spawn(self.shared, queue)
     }
 
     // ---- settings and looks
@@ -327,22 +347,6 @@ impl<S: Stream> WebSocket<S> {
     #[must_use]
     pub fn get_ref(&self) -> &S {
         self.shared.stream()
-    }
-}
-
-impl<S: Stream> Shared<S> {
-    pub(crate) fn ping(&self, payload: &[u8]) -> Result<(), Error> {
-        let queued = self.command(|connection, _| connection.ping(payload));
-        queued.map_err(|error: SendError| self.look(|state, _| state.drive.send_error(error)))?;
-        self.push()
-    }
-
-    pub(crate) fn start_close(&self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        let queued = self.command(|connection, now| match connection.state() {
-            State::Connecting | State::Open => connection.close(now, code, reason),
-            State::Closing | State::Closed => Ok(()),
-        });
-        queued.map_err(Error::Send)
     }
 }
 

@@ -282,3 +282,62 @@ impl Drop for Pipe {
         let _ = Stream::shutdown(self, Shutdown::Both);
     }
 }
+
+/// Writes all of `bytes`, waiting as long as it takes.
+pub(crate) fn write_all(pipe: &Pipe, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        let count = pipe.write(bytes).unwrap();
+        bytes = &bytes[count..];
+    }
+}
+
+/// Reads until `is_enough`.
+pub(crate) fn read_until(pipe: &Pipe, is_enough: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while !is_enough(&bytes) {
+        let mut buffer = [0; 4096];
+        let count = pipe.read(&mut buffer).unwrap();
+        assert!(count > 0, "an early end after {bytes:?}");
+        bytes.extend_from_slice(&buffer[..count]);
+    }
+    bytes
+}
+
+/// A stream that counts writes.
+#[derive(Debug)]
+pub(crate) struct Counted<S> {
+    inner: S,
+    /// The bytes that each write took.
+    pub(crate) writes: Arc<Mutex<Vec<usize>>>,
+}
+
+impl<S> Counted<S> {
+    pub(crate) fn new(inner: S) -> Self {
+        let writes = Arc::default();
+        Self { inner, writes }
+    }
+}
+
+impl<S: Stream> Stream for Counted<S> {
+    fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.inner.set_read_timeout(timeout)
+    }
+
+    fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.inner.set_write_timeout(timeout)
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.inner.read(buffer)
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.writes.lock().unwrap().push(count);
+        Ok(count)
+    }
+
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.inner.shutdown(how)
+    }
+}
