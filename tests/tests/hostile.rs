@@ -596,3 +596,60 @@ fn t10_timeouts_early_late_and_twice_change_nothing() {
     }
     assert_eq!(drain_frames(&mut server, at(1_000)).len(), 1);
 }
+
+/// RFC 6455 §5.5.1: an answer to a Close may wait for the message under way.
+#[test]
+fn who_waits_for_room_when_the_close_comes_is_not_cut_off() {
+    let config = Config::builder().max_buffered_amount(10_000).build();
+    let config = Arc::new(config.unwrap());
+    let told_full = || {
+        let mut server = open(Role::Server, &config);
+        server.send(vec![1; 20_000]).unwrap();
+        let full = server.send(vec![2; 20_000]);
+        assert!(matches!(full, Err(SendError::Full(_))));
+        assert!(server.takes_messages());
+        let close = Frame::close(1000, "").from(Role::Client).encode();
+        let taken = server.handle_input(at(5), &close);
+        assert_eq!(taken, close.len());
+        assert_eq!(server.state(), State::Closing);
+        server
+    };
+    let sizes = |frames: &[Frame]| -> Vec<usize> {
+        frames.iter().map(|frame| frame.payload.len()).collect()
+    };
+
+    // It sends what it has, and then the answer goes out once it heard of the Close.
+    let mut server = told_full();
+    let frames = drain_frames(&mut server, at(5));
+    assert_eq!(sizes(&frames), [20_000], "the answer waits");
+    assert!(server.takes_messages() && !server.wants_write());
+    server.send(vec![2; 20_000]).unwrap();
+    assert!(!server.takes_messages(), "one message is what was promised");
+    assert!(matches!(server.send("3"), Err(SendError::NotOpen(_))));
+    let frames = drain_frames(&mut server, at(5));
+    assert_eq!(sizes(&frames), [20_000, 2]);
+    assert_eq!(frames[1].close_code(), Some(1000));
+
+    // It gave the message up: hearing of the Close is enough.
+    let mut server = told_full();
+    assert_eq!(sizes(&drain_frames(&mut server, at(5))), [20_000]);
+    assert!(server.has_event());
+    assert!(matches!(server.poll_event(), Some(Event::Closing(_))));
+    assert!(server.wants_write());
+    assert_eq!(sizes(&drain_frames(&mut server, at(5))), [2]);
+    assert!(matches!(server.send("3"), Err(SendError::NotOpen(_))));
+
+    // It does neither: the deadline of the closing handshake stands.
+    let mut server = told_full();
+    drain_frames(&mut server, at(5));
+    server.handle_timeout(server.poll_timeout().unwrap());
+    assert_eq!(server.state(), State::Closed);
+
+    // Nobody was told to wait: the answer goes out at once.
+    let mut server = open(Role::Server, &config);
+    server.send(vec![1; 20_000]).unwrap();
+    let close = Frame::close(1000, "").from(Role::Client).encode();
+    assert_eq!(server.handle_input(at(5), &close), close.len());
+    assert!(matches!(server.send("3"), Err(SendError::NotOpen(_))));
+    assert_eq!(sizes(&drain_frames(&mut server, at(5))), [20_000, 2]);
+}

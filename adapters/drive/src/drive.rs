@@ -28,14 +28,14 @@ pub struct Drive {
     leftover: Leftover,
     /// When the leftover was read.
     read_at: Instant,
-    /// An event that was found while somebody else was waiting.
-    ahead: Option<Event>,
     reading: Half,
     writing: Half,
     /// The stream may hold back what it took until it is flushed.
     needs_flush: bool,
     /// What the transport died of, until somebody is told.
     failure: Option<io::Error>,
+    /// The connection was ended because the stream failed, and not by its owner.
+    is_cut_off: bool,
     closed: Option<Box<Closed>>,
     /// Writes that the stream took.
     written: u32,
@@ -91,11 +91,11 @@ impl Drive {
             connection,
             leftover: Leftover::default(),
             read_at: Instant::ZERO,
-            ahead: None,
             reading: Half::Open,
             writing: Half::Open,
             needs_flush: false,
             failure: None,
+            is_cut_off: false,
             closed: None,
             written: 0,
         }
@@ -219,8 +219,11 @@ impl Drive {
     /// [`hand_over`](Self::hand_over).
     #[must_use = "an event is told once"]
     pub fn poll_event(&mut self) -> Option<Event> {
-        let event = self.ahead.take().or_else(|| self.connection.poll_event())?;
-        if let Event::Closed(closed) = &event {
+        let mut event = self.connection.poll_event()?;
+        if let Event::Closed(closed) = &mut event {
+            if self.is_cut_off && closed.cause == Cause::Aborted {
+                closed.cause = Cause::Eof;
+            }
             self.closed = Some(closed.clone());
         }
         Some(event)
@@ -328,6 +331,7 @@ impl Drive {
             };
         }
         let was_written = self.written;
+        let had_event = self.connection.has_event();
         let write = self.write_all(transport, clock);
         let shutdown = self.shutdown(transport);
         let (read, count) = self.read_counted(transport, clock);
@@ -338,23 +342,14 @@ impl Drive {
         let is_blocked = write == Outcome::Blocked || !self.wants_write();
         Turn {
             moved: [shutdown, read, time].contains(&Outcome::Progress)
-                || self.look_ahead()
+                // What time or a write brought is for somebody to take.
+                || (self.connection.has_event() && !had_event)
                 || !is_blocked
                 || self.writing == Half::Open && self.connection.wants_shutdown(),
             wrote: self.written != was_written,
             read: count,
             is_blocked: write == Outcome::Blocked,
         }
-    }
-
-    /// Looks whether time or a write brought an event, and keeps it for
-    /// [`poll_event`](Self::poll_event). With no message waiting this makes no room for input.
-    fn look_ahead(&mut self) -> bool {
-        if self.ahead.is_none() && self.connection.wants_read() || self.is_over() {
-            self.ahead = self.ahead.take().or_else(|| self.connection.poll_event());
-            return self.ahead.is_some();
-        }
-        false
     }
 
     // ---- what an owner asks
@@ -401,7 +396,7 @@ impl Drive {
     /// Tells whether more input is at hand than the application has seen.
     #[must_use]
     pub fn has_buffered_input(&self) -> bool {
-        !self.leftover.is_empty() || self.ahead.is_some() || !self.connection.wants_read()
+        !self.leftover.is_empty() || !self.connection.wants_read()
     }
 
     /// Tells whether the stream failed to take output.
@@ -419,7 +414,7 @@ impl Drive {
     /// Tells whether a message would be queued, or never will be.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.connection.state() != State::Open
+        !self.connection.takes_messages()
             || self.connection.buffered_amount() < self.connection.config().max_buffered_amount()
     }
 
@@ -480,7 +475,7 @@ impl Drive {
         self.connection.handle_eof(now);
         // Nothing can be answered any more, so nothing is left to wait for.
         if self.writing == Half::Failed {
-            self.connection.abort(now);
+            self.cut_off(now);
         }
     }
 
@@ -490,8 +485,13 @@ impl Drive {
         self.needs_flush = false;
         self.failure.get_or_insert(error);
         if self.reading != Half::Open {
-            self.connection.abort(now);
+            self.cut_off(now);
         }
+    }
+
+    fn cut_off(&mut self, now: Instant) {
+        self.is_cut_off |= !self.is_over();
+        self.connection.abort(now);
     }
 }
 

@@ -68,7 +68,7 @@
 //!
 //! Beside it: [`ConnectOptions`], [`Error`] and [`Target`], which are the same in every adapter;
 //! [`tune`] and [`seed`]; [`Reconnect`], for clients that come back; and with the feature `tls`,
-//! [`tls`].
+//! the module `tls`.
 
 #![forbid(unsafe_code)]
 

@@ -121,6 +121,7 @@ impl ConnectOptions {
 
     /// Sets the TLS configuration for `wss`. Without one the enabled feature decides which
     /// certificates are trusted: `platform-verifier` before `native-roots` before `webpki-roots`.
+    /// Those of the system are read when the first connection needs them, and not again.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(mut self, config: impl Into<Arc<rustls::ClientConfig>>) -> Self {

@@ -1,7 +1,7 @@
 //! TLS by rustls: which certificates to trust, and a session without I/O.
 
 use std::io::{self, Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
@@ -72,8 +72,18 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// Returns the configuration of the feature that says which certificates to trust.
+/// Returns the configuration of the feature that says which certificates to trust: always the
+/// same, so that the system's are read once, and sessions are resumed.
 pub(crate) fn default_client_config() -> Result<Arc<ClientConfig>, Error> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    if let Some(config) = CONFIG.get() {
+        return Ok(Arc::clone(config));
+    }
+    let config = make_default_client_config()?;
+    Ok(Arc::clone(CONFIG.get_or_init(|| config)))
+}
+
+fn make_default_client_config() -> Result<Arc<ClientConfig>, Error> {
     #[cfg(feature = "platform-verifier")]
     {
         use rustls_platform_verifier::BuilderVerifierExt;
@@ -256,5 +266,26 @@ impl TlsSession {
     pub fn shutdown(&mut self, socket: &mut impl Write) -> io::Result<()> {
         self.session.send_close_notify();
         self.flush(socket)
+    }
+}
+
+#[cfg(all(
+    test,
+    any(
+        feature = "webpki-roots",
+        feature = "native-roots",
+        feature = "platform-verifier"
+    )
+))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::default_client_config;
+
+    #[test]
+    fn the_trusted_certificates_are_read_once() {
+        let first = default_client_config().unwrap();
+        let second = default_client_config().unwrap();
+        assert!(Arc::ptr_eq(&first, &second));
     }
 }

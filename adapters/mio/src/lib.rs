@@ -1,8 +1,103 @@
-//! WebSocket connections that stay alive, on mio.
+//! WebSocket connections that stay alive, on mio: many on one thread.
 //!
-//! A [`WebSocket`] is one connection, for a loop of anybody's; an [`EventLoop`] is a loop that is
-//! ready, for a [`Handler`] of yours. Many connections share one thread, one read buffer and one
-//! queue of deadlines.
+//! An [`EventLoop`] runs [`wspulse_core::Connection`]s over streams that do not wait, and tells a
+//! [`Handler`] what happens to them. By itself it pings peers that are silent, answers the peers'
+//! pings, and ends each connection with a typed reason when its peer is gone. With the default
+//! configuration that is at most 40 s after the peer's last byte.
+//!
+//! # A server
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use wspulse_core::heartbeat::HeartbeatConfig;
+//! use wspulse_core::{CloseCode, Config, Message};
+//! use wspulse_mio::{ConnectionId, Connections, EventLoop, Handler, Listener};
+//!
+//! struct Echo;
+//!
+//! impl Handler for Echo {
+//!     fn message(&mut self, connections: &mut Connections, id: ConnectionId, message: Message) {
+//!         if connections.send(id, message).is_err() {
+//!             // It takes nothing and sends on: see `pause` for a kinder way.
+//!             connections.abort(id);
+//!         }
+//!     }
+//! }
+//!
+//! // Ping after 5 s of silence; dead 10 s after an unanswered ping.
+//! let heartbeat = HeartbeatConfig::ping(Duration::from_secs(5), Duration::from_secs(10));
+//! let config = Config::builder().heartbeat(heartbeat).build()?;
+//! let mut server = EventLoop::new(Echo)?;
+//! let listener = Listener::bind("127.0.0.1:0".parse()?)?;
+//! let address = listener.local_addr().unwrap();
+//! server.connections().listen(listener, config)?;
+//! let handle = server.handle(); // for other threads
+//! let thread = std::thread::spawn(move || server.run());
+//!
+//! // A client in a loop of its own:
+//! # use wspulse_core::handshake::Response;
+//! struct Client;
+//!
+//! impl Handler for Client {
+//!     fn open(&mut self, connections: &mut Connections, id: ConnectionId, _: Option<&Response>) {
+//!         connections.send(id, "hello").unwrap();
+//!     }
+//!
+//!     fn message(&mut self, connections: &mut Connections, id: ConnectionId, message: Message) {
+//!         assert_eq!(message.as_text(), Some("hello"));
+//!         connections.close(id, CloseCode::NORMAL, "done").unwrap();
+//!     }
+//!
+//!     fn closed(
+//!         &mut self,
+//!         connections: &mut Connections,
+//!         _: ConnectionId,
+//!         end: Result<Box<wspulse_core::Closed>, wspulse_mio::Error>,
+//!     ) {
+//!         assert!(end.unwrap().clean);
+//!         connections.stop();
+//!     }
+//! }
+//!
+//! let mut client = EventLoop::new(Client)?;
+//! client.connections().connect(&format!("ws://{address}/"), Config::default())?;
+//! client.run()?;
+//!
+//! handle.drain(Duration::from_secs(1), Duration::from_secs(5));
+//! thread.join().unwrap()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Piece by piece
+//!
+//! A loop that is there already takes [`WebSocket`]s, from [`accept`] and [`client`], and a
+//! [`Timers`] for all their deadlines; the [`EventLoop`] is made of nothing else. [`WebSocket`]
+//! says when to give one a turn.
+//!
+//! # What to know
+//!
+//! - **What blocks**: the poll of the loop when there is nothing to do, and a handler's own
+//!   methods; in the pieces nothing. A name's lookup blocks a thread made for it. A loop that was
+//!   held up for long kills nobody: silence is judged only by a read that finds nothing.
+//! - **Threads**: one for the loop and all its connections. Others have a [`Handle`], whose queue
+//!   is bounded and which never waits.
+//! - **A turn's output leaves in one vectored write**, at its end: `send` only queues.
+//! - **Fair.** A connection that is fed without end goes to the end of the ready queue every
+//!   256 KiB.
+//! - **No timer is touched by traffic**: deadlines are lazy, see [`Timers`].
+//! - **Memory.** An idle connection is at most 512 bytes beside its socket and its TLS session,
+//!   and an entry in the queue of deadlines. Beside the engine's own budget (`max_message_size`,
+//!   `max_buffered_amount`) a connection holds at most 64 KiB that were read, while its events
+//!   wait to be taken. The buffer for reads is the thread's.
+//! - **Nothing is cut half way.** There are no futures to cancel: what a connection was told is
+//!   done, and each ends with exactly one [`Event::Closed`](wspulse_core::Event::Closed), or
+//!   [`closed`](Handler::closed).
+//! - **The stream** may be anything that is a [`Stream`]; on `TcpStream`s TCP_NODELAY and, on
+//!   Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set.
+//! - **TLS** is rustls, with the feature `tls`: `wss://` for [`connect`](Connections::connect),
+//!   `listen_tls` for servers, and a session beside the stream for the pieces. Names and expiry
+//!   are verified.
 
 #![forbid(unsafe_code)]
 
@@ -21,5 +116,12 @@ pub use stream::{Socket, Stream};
 pub use timers::{TimerCounts, Timers};
 pub use websocket::{Turn, WebSocket, accept, accept_with, client};
 #[cfg(feature = "tls")]
+pub use websocket::{accept_tls, accept_tls_with, client_tls};
+#[cfg(feature = "tls")]
 pub use wspulse_drive::tls;
 pub use wspulse_drive::{ConnectOptions, Error, RedirectError, Stage, UrlError};
+
+/// Keeps the examples of the README compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

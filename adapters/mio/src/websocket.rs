@@ -60,6 +60,8 @@ pub struct WebSocket<S> {
     /// Whether the turn ended with more to do.
     is_cut_short: bool,
     is_paused: bool,
+    /// Whether something may be queued that no attempt was made to write.
+    has_commands: bool,
     /// Whether a message came back, and whoever sent it waits for room.
     is_full: bool,
 }
@@ -114,6 +116,52 @@ pub fn accept_with<S: Stream>(
     Ok(WebSocket::new(stream, connection, clock))
 }
 
+/// As [`accept`], over TLS: with a session that is new or has shaken hands over `stream`.
+///
+/// The configuration's `handshake_timeout` covers the TLS handshake too; what is wrong in it,
+/// [`end_error`](WebSocket::end_error) knows.
+///
+/// # Errors
+///
+/// As [`accept`].
+#[cfg(feature = "tls")]
+pub fn accept_tls<S: Stream>(
+    stream: S,
+    session: TlsSession,
+    config: impl Into<Arc<Config>>,
+) -> Result<WebSocket<S>, Error> {
+    Ok(accept(stream, config)?.with_tls(session))
+}
+
+/// As [`accept_with`], over TLS; see [`accept_tls`].
+///
+/// # Errors
+///
+/// As [`accept`].
+#[cfg(feature = "tls")]
+pub fn accept_tls_with<S: Stream>(
+    stream: S,
+    session: TlsSession,
+    config: impl Into<Arc<Config>>,
+) -> Result<WebSocket<S>, Error> {
+    Ok(accept_with(stream, config)?.with_tls(session))
+}
+
+/// As [`client`], over TLS; see [`accept_tls`].
+///
+/// # Errors
+///
+/// As [`client`].
+#[cfg(feature = "tls")]
+pub fn client_tls<S: Stream>(
+    stream: S,
+    session: TlsSession,
+    request: &ClientRequest,
+    config: impl Into<Arc<Config>>,
+) -> Result<WebSocket<S>, Error> {
+    Ok(client(stream, request, config)?.with_tls(session))
+}
+
 /// Asks for a connection over `stream`, which may still be connecting itself. [`Event::Open`]
 /// says that the server agreed.
 ///
@@ -151,14 +199,13 @@ impl<S: Stream> WebSocket<S> {
             consents: false,
             is_cut_short: false,
             is_paused: false,
+            has_commands: false,
             is_full: false,
         }
     }
 
-    /// Speaks TLS on the stream, with a session that is new or has shaken hands over it. Before
-    /// the first turn.
-    ///
-    /// The configuration's `handshake_timeout` covers the TLS handshake too.
+    /// Speaks TLS on the stream, from before the first turn on; what [`accept_tls`] and its kin
+    /// do.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn with_tls(mut self, session: TlsSession) -> Self {
@@ -199,8 +246,9 @@ impl<S: Stream> WebSocket<S> {
         if self.drive.closed().is_some() {
             return Turn::Over;
         }
-        let has_news = self.push();
-        if std::mem::take(&mut self.is_cut_short) || has_news {
+        let is_cut_short = std::mem::take(&mut self.is_cut_short);
+        let has_news = (is_cut_short || self.has_commands) && self.push();
+        if is_cut_short || has_news {
             Turn::Again
         } else {
             Turn::Wait
@@ -227,15 +275,18 @@ impl<S: Stream> WebSocket<S> {
     fn take_event(&mut self) -> Option<Event> {
         // While a message waits, what is behind it waits too. At the end that holds nothing back
         // any more.
-        if self.is_paused && !self.drive.is_over() && !self.drive.connection().wants_read() {
+        let connection = self.drive.connection();
+        // A peer that closes waits for the message that was told to wait for room.
+        let is_awaited = connection.state() == State::Closing && connection.takes_messages();
+        let is_held_back = !connection.wants_read() || is_awaited;
+        if self.is_paused && is_held_back && !self.drive.is_over() {
             return None;
         }
         let event = self.drive.poll_event()?;
         match &event {
             Event::Request(_) if self.consents => {
-                let now = self.clock.now();
-                let agreed = self.drive.command(|c| c.accept(now, &Accept::new()));
-                debug_assert!(agreed.is_ok(), "the request is there");
+                // Its time may be up already: then 503 is on its way, and the end.
+                let _ = self.command(|c, now| c.accept(now, &Accept::new()));
             }
             // Best effort: the stream is dropped next.
             Event::Closed(_) => self.with_wire(|drive, wire, _| {
@@ -253,11 +304,14 @@ impl<S: Stream> WebSocket<S> {
         // A stream that gives a byte at a time has its turn cut short too.
         let least = if has_input { MIN_COST } else { READ_COST };
         self.spent += turn.read.max(least);
-        turn.has_progress()
+        self.has_commands = false;
+        // What was only written makes room, and nothing else to look for.
+        turn.moved
     }
 
     /// Writes what is queued; tells whether that brought something a turn has to look after.
     pub(crate) fn push(&mut self) -> bool {
+        self.has_commands = false;
         let before = self.standing();
         self.with_wire(|drive, wire, clock| drive.write(wire, clock));
         self.drive.is_over() || self.standing() != before
@@ -283,6 +337,13 @@ impl<S: Stream> WebSocket<S> {
         run(&mut self.drive, &mut wire, &self.clock)
     }
 
+    /// Runs a command of the connection, at the present time.
+    fn command<T>(&mut self, run: impl FnOnce(&mut Connection, wspulse_core::Instant) -> T) -> T {
+        self.has_commands = true;
+        let now = self.clock.now();
+        self.drive.command(|connection| run(connection, now))
+    }
+
     // ---- the opening handshake of a server
 
     /// Agrees to the request that waits. The connection is open at once.
@@ -292,8 +353,7 @@ impl<S: Stream> WebSocket<S> {
     /// [`Misuse`] if no request waits, or the client did not offer the subprotocol; nothing
     /// changed.
     pub fn accept_request(&mut self, accept: &Accept) -> Result<(), Misuse> {
-        let now = self.clock.now();
-        self.drive.command(|c| c.accept(now, accept))
+        self.command(|c, now| c.accept(now, accept))
     }
 
     /// Refuses the request that waits with an HTTP status, then closes.
@@ -302,8 +362,7 @@ impl<S: Stream> WebSocket<S> {
     ///
     /// [`Misuse`] if no request waits.
     pub fn reject(&mut self, reject: &Reject) -> Result<(), Misuse> {
-        let now = self.clock.now();
-        self.drive.command(|c| c.reject(now, reject))
+        self.command(|c, now| c.reject(now, reject))
     }
 
     // ---- sending
@@ -317,7 +376,7 @@ impl<S: Stream> WebSocket<S> {
     /// [`take_writable`](Self::take_writable) says when there is room again.
     /// [`SendError::NotOpen`] if the connection is not open.
     pub fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-        let queued = self.drive.command(|c| c.send(message));
+        let queued = self.command(|c, _| c.send(message));
         self.note_full(queued)
     }
 
@@ -328,7 +387,7 @@ impl<S: Stream> WebSocket<S> {
     ///
     /// As [`send`](Self::send).
     pub fn send_part(&mut self, part: impl Into<Message>, last: bool) -> Result<(), SendError> {
-        let queued = self.drive.command(|c| c.send_part(part, last));
+        let queued = self.command(|c, _| c.send_part(part, last));
         self.note_full(queued)
     }
 
@@ -342,9 +401,8 @@ impl<S: Stream> WebSocket<S> {
     pub fn take_writable(&mut self) -> bool {
         let connection = self.drive.connection();
         let low = connection.config().max_buffered_amount() / 2;
-        let is_writable = self.is_full
-            && connection.state() == State::Open
-            && connection.buffered_amount() <= low;
+        let is_writable =
+            self.is_full && connection.takes_messages() && connection.buffered_amount() <= low;
         self.is_full &= !is_writable;
         is_writable
     }
@@ -367,7 +425,7 @@ impl<S: Stream> WebSocket<S> {
     /// [`SendError`] if the payload is too long, too many pings wait, or the connection is not
     /// open.
     pub fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        self.drive.command(|c| c.ping(payload))
+        self.command(|c, _| c.ping(payload))
     }
 
     /// Starts the closing handshake: sends what is queued and a Close frame, and goes on until
@@ -377,15 +435,13 @@ impl<S: Stream> WebSocket<S> {
     ///
     /// [`SendError::Close`] if the code or the reason must not be sent, and nothing changed.
     pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
-        let now = self.clock.now();
-        self.drive.command(|c| c.close(now, code, reason))
+        self.command(|c, now| c.close(now, code, reason))
     }
 
     /// Ends the connection without a closing handshake; the next turn reports
     /// [`Cause::Aborted`](wspulse_core::Cause::Aborted).
     pub fn abort(&mut self) {
-        let now = self.clock.now();
-        self.drive.command(|c| c.abort(now));
+        self.command(|c, now| c.abort(now));
     }
 
     // ---- reading
@@ -419,8 +475,7 @@ impl<S: Stream> WebSocket<S> {
     ///
     /// [`ConfigError`] if the configuration cannot work; the one before stays.
     pub fn set_heartbeat(&mut self, config: HeartbeatConfig) -> Result<(), ConfigError> {
-        let now = self.clock.now();
-        self.drive.command(|c| c.set_heartbeat(now, config))
+        self.command(|c, now| c.set_heartbeat(now, config))
     }
 
     /// Returns where the connection stands in its life.

@@ -187,3 +187,28 @@ fn the_loop_can_be_turned_by_hand() {
     server.run().unwrap();
     assert!(!server.turn(None).unwrap());
 }
+
+#[cfg(unix)]
+#[test]
+fn unix_sockets_are_streams_too() {
+    use mio::net::{UnixListener, UnixStream};
+
+    let path = std::env::temp_dir().join(format!("wspulse-mio-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
+    let server = Running::start_with(Notes::new(true).0, |connections, _| {
+        connections.listen(listener, Config::default()).unwrap();
+    });
+    let (notes, seen) = Notes::new(false);
+    let peer = Running::start(notes, Config::default());
+    let stream = UnixStream::connect(&path).unwrap();
+    let id = peer.look(|_, connections| {
+        let client = connections.client(stream, &request(), Config::default());
+        client.unwrap()
+    });
+    assert_eq!(wait_for_open(&seen), id);
+    peer.handle.send(id, "hello").unwrap();
+    assert_eq!(wait_for_message(&seen), Message::from("hello"));
+    std::fs::remove_file(&path).unwrap();
+    server.stop();
+}

@@ -22,7 +22,7 @@ use crate::websocket::WebSocket;
 /// `lookup_timeout` comes to its end in a thread of its own.
 ///
 /// `wss` needs the feature `tls`, and certificates to trust: one of the features `webpki-roots`,
-/// `native-roots` and `platform-verifier`, or [`ConnectOptions::tls`].
+/// `native-roots` and `platform-verifier`, or `ConnectOptions::tls`.
 ///
 /// ```no_run
 /// # fn example() -> Result<(), wspulse_std::Error> {
@@ -41,7 +41,7 @@ use crate::websocket::WebSocket;
 /// # Errors
 ///
 /// [`Error::Url`] and [`Error::Request`] before anything is done; [`Error::Io`] and
-/// [`Error::Timeout`] if no TCP connection comes about; [`Error::Tls`] if the server's certificate
+/// [`Error::Timeout`] if no TCP connection comes about; `Error::Tls` if the server's certificate
 /// is not one to trust; [`Error::Closed`] if the server is no WebSocket server, refuses, or does
 /// not answer in time; [`Error::Redirect`] if it sends us where we do not go.
 pub fn connect(
@@ -136,6 +136,9 @@ fn look_up(target: &Target, timeout: Duration) -> Result<Vec<SocketAddr>, Error>
     let (host, port) = (target.host(), target.port());
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    if timeout.is_zero() {
+        return Err(Error::Timeout(Stage::Lookup));
     }
     let (sender, receiver) = mpsc::sync_channel(1);
     thread::Builder::new()

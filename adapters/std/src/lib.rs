@@ -1,4 +1,95 @@
 //! WebSocket connections that stay alive, on blocking sockets and threads.
+//!
+//! A [`WebSocket`] runs a [`wspulse_core::Connection`] over any [`Stream`] of bytes with timeouts:
+//! a `TcpStream`, a Unix socket, one of your own. It is an iterator over messages; by itself it
+//! pings a peer that is silent, answers the peer's pings, and ends with a typed reason when the
+//! peer is gone. With the default configuration that is at most 40 s after the peer's last byte.
+//!
+//! # A server
+//!
+//! ```
+//! use std::net::{TcpListener, TcpStream};
+//! use std::sync::Arc;
+//! use std::thread;
+//! use std::time::Duration;
+//!
+//! use wspulse_core::Config;
+//! use wspulse_core::heartbeat::HeartbeatConfig;
+//! use wspulse_std::Error;
+//!
+//! fn serve(listener: TcpListener) -> std::io::Result<()> {
+//!     // Ping after 5 s of silence; dead 10 s after an unanswered ping.
+//!     let heartbeat = HeartbeatConfig::ping(Duration::from_secs(5), Duration::from_secs(10));
+//!     let config = Config::builder().heartbeat(heartbeat).build();
+//!     let config = Arc::new(config.expect("a configuration that can work"));
+//!     loop {
+//!         let (stream, peer) = listener.accept()?;
+//!         let config = Arc::clone(&config);
+//!         thread::Builder::new().spawn(move || match echo(stream, config) {
+//!             Ok(()) => println!("{peer} closed"),
+//!             Err(error) => println!("{peer}: {error}"),
+//!         })?;
+//!     }
+//! }
+//!
+//! fn echo(stream: TcpStream, config: Arc<Config>) -> Result<(), Error> {
+//!     let mut ws = wspulse_std::accept(stream, config)?;
+//!     while let Some(message) = ws.next() {
+//!         ws.send(message?)?;
+//!     }
+//!     Ok(())
+//! }
+//! # let listener = TcpListener::bind("127.0.0.1:0")?;
+//! # let url = format!("ws://{}", listener.local_addr()?);
+//! # thread::spawn(|| serve(listener));
+//! # let mut ws = wspulse_std::connect(&url, Config::default())?;
+//! # ws.send("hello")?;
+//! # assert_eq!(ws.next().unwrap()?.as_text(), Some("hello"));
+//! # ws.close(wspulse_core::CloseCode::NORMAL, "")?;
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! # A client
+//!
+//! ```no_run
+//! use wspulse_core::{CloseCode, Config};
+//! use wspulse_std::Error;
+//!
+//! fn main() -> Result<(), Error> {
+//!     let mut ws = wspulse_std::connect("ws://127.0.0.1:9001/", Config::default())?;
+//!     ws.send("hello")?;
+//!     if let Some(answer) = ws.next() {
+//!         println!("{:?}", answer?);
+//!     }
+//!     ws.close(CloseCode::NORMAL, "done")
+//! }
+//! ```
+//!
+//! # What to know
+//!
+//! - **It lives while a thread is inside.** Timers, pings and pongs run inside
+//!   [`next`](WebSocket::next), [`send`](WebSocket::send) and their kin: a read waits no longer
+//!   than the next deadline. A thread that stays away for long does not kill its connection:
+//!   silence is judged only by a read that finds nothing. One that has nothing to do with its
+//!   connection for longer than the interval gives it to threads of its own with
+//!   [`spawn`](WebSocket::spawn).
+//! - **What blocks**, and for how long, [`WebSocket`](WebSocket#what-blocks) says. Nothing blocks
+//!   for ever that the configuration puts a limit to.
+//! - **A batch of input is answered with one write**; see [`WebSocket`](WebSocket#batches).
+//! - **Threads.** A [`WebSocket`] is for one thread at a time. [`split`](WebSocket::split) gives a
+//!   [`Reader`] and a [`Writer`] for two, of which neither waits behind the other.
+//!   [`spawn`](WebSocket::spawn) gives a [`Receiver`] for one thread and a [`Sender`] for as many
+//!   as you like. Dropping any of them never waits.
+//! - **Memory.** Beside the engine's own budget (`max_message_size`, `max_buffered_amount`) a
+//!   connection holds at most 64 KiB that were read and wait for the application. Under TLS there
+//!   is one record that is half read, and as much output in encrypted form as waits for the
+//!   stream, 64 KiB at most. The buffers for reads and writes belong to the thread: up to 256 KiB
+//!   each thread. [`spawn`](WebSocket::spawn) adds two threads, and two queues of the length that it
+//!   is told and a message or two beyond.
+//! - **The stream** may be anything that is a [`Stream`]; on `TcpStream`s TCP_NODELAY and, on
+//!   Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set. Its timeouts are the connection's.
+//! - **TLS** (feature `tls`): `wss://` for [`connect`]; `accept_tls` and `client_tls` for streams
+//!   that are there already.
 
 #![forbid(unsafe_code)]
 
@@ -36,3 +127,8 @@ pub use wspulse_drive::{
     ConnectOptions, DownReason, Error, Opening, ReconnectError, ReconnectEvent, ReconnectPolicy,
     RedirectError, Stage, UrlError, WhileDown,
 };
+
+/// Keeps the examples of the README compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -9,11 +9,16 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Pace {
     slice: Duration,
+    /// Attempts in a row that moved nothing.
+    idle: u32,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { slice: SHORTEST }
+        Self {
+            slice: SHORTEST,
+            idle: 0,
+        }
     }
 }
 
@@ -24,12 +29,22 @@ impl Pace {
 
     /// Something moved.
     pub(crate) const fn hasten(&mut self) {
-        self.slice = SHORTEST;
+        *self = Self {
+            slice: SHORTEST,
+            idle: 0,
+        };
     }
 
     /// Nothing moved.
     pub(crate) fn slacken(&mut self) {
         self.slice = self.slice.saturating_mul(2).min(LONGEST_SLICE);
+        self.idle = self.idle.saturating_add(1);
+    }
+
+    /// Tells whether this is a stream that says at once that it would have to wait, and again and
+    /// again, instead of waiting.
+    pub(crate) fn is_spinning(&self, round: Duration) -> bool {
+        self.idle > FEW && round < SHORTEST / 2
     }
 }
 
@@ -89,6 +104,9 @@ impl Remembered {
         self.is_idle.store(is_idle, Ordering::Relaxed);
     }
 }
+
+/// A stream may be woken for nothing now and then.
+const FEW: u32 = 3;
 
 /// Zero would mean no timeout at all, and kernels count in milliseconds.
 pub(crate) const SHORTEST: Duration = Duration::from_millis(1);

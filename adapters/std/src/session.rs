@@ -89,6 +89,9 @@ impl Tls {
             Ok(count @ 1..) => {
                 self.sent = self.sent.saturating_add(count);
                 if self.sent < self.cipher.len() {
+                    // The connection has to know that the stream is full, as it would from a
+                    // part that was taken of plain output.
+                    drive.handle_write(began, ended, Err(io::ErrorKind::WouldBlock.into()));
                     return Outcome::Progress;
                 }
                 self.sent = 0;

@@ -9,11 +9,12 @@
 use std::io;
 use std::net::Shutdown;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant as SystemInstant};
 
 use wspulse_core::handshake::Response;
 use wspulse_core::{Closed, Connection, Event, Instant, Message, SendError};
-use wspulse_drive::{Clock as _, Outcome, SystemClock, with_buffer};
+use wspulse_drive::{Clock as _, Outcome, READ_SIZE, SystemClock, with_buffer};
 
 use crate::Error;
 use crate::patience::{Pace, Remembered, SHORTEST};
@@ -146,13 +147,13 @@ impl<S: Stream + ?Sized> Shared<S> {
         let now = self.clock.now();
         let mut state = self.lock();
         let is_due = state.drive.poll_timeout().is_some_and(|due| due <= now);
-        if !is_due && !state.drive.has_failed_writing() {
+        if !is_due && !state.owes_look && !state.drive.has_failed_writing() {
             return;
         }
         if state.drive.wants_read() && !state.is_reading {
             (state, _) = self.read(state, Some(SHORTEST));
         }
-        state.drive.handle_timeout(self.clock.now());
+        state.handle_timeout(self.clock.now());
         (state, _) = self.write(Task::Other, state, SHORTEST);
         drop(self.settle(state));
     }
@@ -231,7 +232,7 @@ impl<S: Stream + ?Sized> Shared<S> {
             state = self.settle(state);
             // What is at hand comes first, so that its answers share a write.
             let now = self.clock.now();
-            if state.drive.hand_over() || state.drive.handle_timeout(now) == Outcome::Progress {
+            if state.drive.hand_over() || state.handle_timeout(now) == Outcome::Progress {
                 self.changed.notify_all();
                 continue;
             }
@@ -245,6 +246,11 @@ impl<S: Stream + ?Sized> Shared<S> {
             }
             has_waited = true;
             state = self.wait(task, state, wrote, until, &mut pace);
+            if pace.is_spinning(self.clock.now().saturating_duration_since(now)) {
+                drop(state);
+                thread::sleep(pace.slice());
+                state = self.lock();
+            }
         }
     }
 
@@ -281,20 +287,37 @@ impl<S: Stream + ?Sized> Shared<S> {
             // The other thread may move the deadline, and has no way to say so.
             limit = earlier(limit, Some(NAP));
         }
-        let outcome;
-        (state, outcome) = self.read(state, limit);
-        match outcome {
-            Outcome::Blocked => pace.slacken(),
-            Outcome::Progress | Outcome::Idle => pace.hasten(),
+        // A peer that sends as much as we do makes room when it is read.
+        let mut reads = if wrote == Wrote::Blocked {
+            MAX_READS
+        } else {
+            1
+        };
+        loop {
+            let count;
+            (state, count) = self.read(state, limit);
+            reads -= 1;
+            match count {
+                None => pace.slacken(),
+                Some(_) => pace.hasten(),
+            }
+            let may_have_more = count.is_some_and(|count| count >= READ_SIZE);
+            if reads == 0 || !may_have_more || !state.drive.wants_read() || state.is_reading {
+                return state;
+            }
         }
-        state
     }
 
     // ---- at the stream
 
-    /// Reads once, and hands over what came.
-    fn read<'s>(&'s self, mut state: Guard<'s>, timeout: Option<Duration>) -> (Guard<'s>, Outcome) {
+    /// Reads once, and hands over what came. Returns how much that was, nothing if the time passed.
+    fn read<'s>(
+        &'s self,
+        mut state: Guard<'s>,
+        timeout: Option<Duration>,
+    ) -> (Guard<'s>, Option<usize>) {
         state.is_reading = true;
+        state.owes_look = false;
         drop(state);
         with_buffer(|buffer| {
             let read = self
@@ -307,11 +330,12 @@ impl<S: Stream + ?Sized> Shared<S> {
                     .get(..count)
                     .ok_or_else(|| io::Error::other("the stream read more than there was room for"))
             });
+            let count = bytes.as_ref().map_or(0, |bytes| bytes.len());
             let mut state = self.lock();
             state.is_reading = false;
             let outcome = state.handle_read(self.clock.now(), bytes);
             self.changed.notify_all();
-            (state, outcome)
+            (state, (outcome != Outcome::Blocked).then_some(count))
         })
     }
 
@@ -467,6 +491,9 @@ fn earlier(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
 
 /// Output that does not wait for more to share its write.
 const BATCH_LIMIT: usize = 64 * 1024;
+
+/// Reads in a row while output waits.
+const MAX_READS: u32 = 16;
 
 /// How long a thread waits while another one may change what it waits for.
 const NAP: Duration = Duration::from_millis(250);

@@ -20,6 +20,8 @@ pub(crate) struct State {
     pub(crate) is_writing: bool,
     /// Threads that see to all output until it has left; others leave theirs to them.
     pub(crate) flushers: usize,
+    /// Time has passed that only a read can judge.
+    pub(crate) owes_look: bool,
     /// Two threads may use the connection.
     pub(crate) is_split: bool,
     /// A message that is sent in parts is under way.
@@ -43,6 +45,7 @@ impl State {
             is_reading: false,
             is_writing: false,
             flushers: 0,
+            owes_look: false,
             is_split: false,
             is_in_parts: false,
             is_deaf: false,
@@ -66,11 +69,22 @@ impl State {
 
     /// A read of the stream ended like this.
     pub(crate) fn handle_read(&mut self, now: Instant, read: io::Result<&[u8]>) -> Outcome {
+        // What a thread finds at a stream that another one closed under it says nothing.
+        if self.is_hung_up {
+            return Outcome::Progress;
+        }
         #[cfg(feature = "tls")]
         if let (Some(tls), Ok(bytes @ [_, ..])) = (&mut self.tls, &read) {
             return tls.receive(now, bytes, &mut self.drive);
         }
         self.drive.handle_read(now, read)
+    }
+
+    /// Time passed; does nothing unless the deadline has come.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Outcome {
+        let outcome = self.drive.handle_timeout(now);
+        self.owes_look |= outcome == Outcome::Progress;
+        outcome
     }
 
     // ---- output
@@ -111,6 +125,9 @@ impl State {
         ended: Instant,
         written: io::Result<usize>,
     ) -> Outcome {
+        if self.is_hung_up {
+            return Outcome::Progress;
+        }
         let was_over = self.drive.is_over();
         #[cfg(feature = "tls")]
         let outcome = match &mut self.tls {

@@ -12,72 +12,58 @@ use wspulse_core::Config;
 /// A stream of bytes with timeouts, which two threads may use at once: one reads, the other
 /// writes.
 ///
-/// A blocking socket is one. Whatever else can wait for a while and then give up can be one too:
+/// A blocking socket is one. Whatever else can wait for a while and then give up can be one too;
+/// around a stream that is there already, it takes a few lines:
 ///
 /// ```
-/// use std::collections::VecDeque;
 /// use std::io;
-/// use std::net::Shutdown;
-/// use std::sync::{Arc, Condvar, Mutex};
+/// use std::net::{Shutdown, TcpStream};
+/// use std::sync::atomic::{AtomicUsize, Ordering};
 /// use std::time::Duration;
 ///
 /// use wspulse_std::Stream;
 ///
-/// /// One direction of a pipe in memory, which always has room.
-/// #[derive(Default)]
-/// struct Way {
-///     /// The bytes, and whether they have come to their end.
-///     bytes: Mutex<(VecDeque<u8>, bool)>,
-///     arrived: Condvar,
+/// /// Counts what is received.
+/// struct Counted<S> {
+///     inner: S,
+///     received: AtomicUsize,
 /// }
 ///
-/// struct Pipe {
-///     incoming: Arc<Way>,
-///     outgoing: Arc<Way>,
-///     timeout: Mutex<Option<Duration>>,
-/// }
-///
-/// impl Stream for Pipe {
+/// impl<S: Stream> Stream for Counted<S> {
 ///     fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-///         *self.timeout.lock().unwrap() = timeout;
-///         Ok(())
+///         self.inner.set_read_timeout(timeout)
 ///     }
-///     fn set_write_timeout(&self, _: Option<Duration>) -> io::Result<()> {
-///         Ok(()) // it never waits
+///     fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+///         self.inner.set_write_timeout(timeout)
 ///     }
 ///     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-///         let timeout = self.timeout.lock().unwrap().unwrap_or(Duration::MAX);
-///         let bytes = self.incoming.bytes.lock().unwrap();
-///         let waited = self.incoming.arrived.wait_timeout_while(bytes, timeout, |(bytes, ended)| {
-///             bytes.is_empty() && !*ended
-///         });
-///         let ((bytes, ended), _) = &mut *waited.unwrap().0.into();
-///         match (bytes.len().min(buffer.len()), ended) {
-///             (0, false) => Err(io::ErrorKind::WouldBlock.into()),
-///             (count, _) => {
-///                 for (place, byte) in buffer.iter_mut().zip(bytes.drain(..count)) {
-///                     *place = byte;
-///                 }
-///                 Ok(count)
-///             }
-///         }
+///         let count = self.inner.read(buffer)?;
+///         self.received.fetch_add(count, Ordering::Relaxed);
+///         Ok(count)
 ///     }
 ///     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-///         self.outgoing.bytes.lock().unwrap().0.extend(bytes);
-///         self.outgoing.arrived.notify_all();
-///         Ok(bytes.len())
+///         self.inner.write(bytes)
 ///     }
 ///     fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-///         for (way, is_meant) in [
-///             (&self.incoming, how != Shutdown::Write),
-///             (&self.outgoing, how != Shutdown::Read),
-///         ] {
-///             way.bytes.lock().unwrap().1 |= is_meant;
-///             way.arrived.notify_all();
-///         }
-///         Ok(())
+///         self.inner.shutdown(how)
 ///     }
 /// }
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// # let url = format!("ws://{}", listener.local_addr()?);
+/// # let client = std::thread::spawn(move || {
+/// #     let mut ws = wspulse_std::connect(&url, wspulse_core::Config::default())?;
+/// #     ws.close(wspulse_core::CloseCode::NORMAL, "")
+/// # });
+/// # let (stream, _) = listener.accept()?;
+///
+/// let stream = Counted { inner: stream, received: AtomicUsize::new(0) };
+/// let mut ws = wspulse_std::accept(stream, wspulse_core::Config::default())?;
+/// while let Some(message) = ws.next() {
+///     println!("{:?}", message?);
+/// }
+/// assert!(ws.get_ref().received.load(Ordering::Relaxed) > 100);
+/// # client.join().unwrap()?;
+/// # Ok::<(), wspulse_std::Error>(())
 /// ```
 pub trait Stream {
     /// Sets how long a [`read`](Self::read) waits; `None` is for ever. Called when it changes.

@@ -253,7 +253,8 @@ fn next_timeout_comes_back_without_a_message_and_loses_none() {
 #[test]
 fn two_peers_that_both_send_do_not_wait_for_each_other() {
     within(ms(60_000), || {
-        let config = Config::builder()
+        // No deadline comes to their help.
+        let config = heartbeat(600_000, 600_000)
             .max_message_size(64 << 20)
             .build()
             .unwrap();
@@ -434,6 +435,7 @@ fn rule_11_a_close_we_owe_reaches_a_peer_whose_input_is_unread() {
     within(ms(20_000), || {
         let (mut server, mut raw) = server_and_raw(Config::default());
         let server = thread::spawn(move || server.next());
+        let start = Instant::now();
         // A text that is not UTF-8, and megabytes behind it that nobody will want.
         raw.write(&frame(TEXT, b"\xFF"));
         raw.write(&vec![0; 4 << 20]);
@@ -441,6 +443,8 @@ fn rule_11_a_close_we_owe_reaches_a_peer_whose_input_is_unread() {
         assert_eq!((first, &payload[..2]), (CLOSE, &1007_u16.to_be_bytes()[..]));
         // The server has half-closed, and waits for the peer's end.
         assert_eq!(raw.read_to_end().unwrap(), b"");
+        assert!(!server.is_finished());
+        assert!(start.elapsed() < ms(2_500), "{:?}", start.elapsed());
         raw.0.shutdown(Shutdown::Write).unwrap();
         match server.join().unwrap() {
             Some(Err(Error::Closed(closed))) => {

@@ -12,11 +12,11 @@ use wspulse_drive::{Clock as _, ConnectOptions, RedirectError, Target};
 use crate::Error;
 use crate::clock::{self, Clock};
 use crate::driver::Driver;
+use crate::layer::Layer;
 use crate::maybe_tls::MaybeTls;
 #[cfg(feature = "proxy")]
 use crate::proxy::Proxy;
 use crate::tcp;
-use crate::tls::Layer;
 use crate::websocket::WebSocket;
 
 /// Connects to a `ws` or `wss` URL and shakes hands.
@@ -47,9 +47,7 @@ use crate::websocket::WebSocket;
 /// # TLS
 ///
 /// `wss` needs the feature `tls` and certificates to trust: one of the features `webpki-roots`,
-/// `native-roots` and `platform-verifier`, or [`ConnectOptions::tls`]. A configuration that is
-/// passed is shared by all connections that it is passed to, and so are its sessions to resume;
-/// that of a feature is made anew each time. Names and expiry are verified.
+/// `native-roots` and `platform-verifier`, or `ConnectOptions::tls`. Names and expiry are verified.
 ///
 /// # Redirects
 ///
@@ -91,8 +89,9 @@ pub async fn connect(
 ///
 /// # Errors
 ///
-/// As [`connect`], and [`Error::Proxy`] if the proxy does not let us through. [`Error::Io`] and
-/// the stages `Lookup` and `Connect` are about the way to the proxy.
+/// As [`connect`], and [`Error::Proxy`] if the proxy does not let us through: around a
+/// [`ProxyRefusal`](crate::ProxyRefusal) if it said so. [`Error::Io`] and the stages `Lookup` and
+/// `Connect` are about the way to the proxy.
 #[cfg(feature = "proxy")]
 pub async fn connect_through(
     proxy: &Proxy,

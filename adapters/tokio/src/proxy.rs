@@ -17,6 +17,7 @@ use url::Url;
 use wspulse_drive::{ConnectOptions, Stage, Target, UrlError};
 
 use crate::Error;
+use crate::overheard::{Heard, Overheard, ProxyRefusal};
 use crate::tcp::{self, in_time};
 
 /// A proxy to [connect through](crate::connect_through).
@@ -102,24 +103,27 @@ impl Proxy {
     async fn tunnel(&self, stream: TcpStream, destination: Uri) -> Result<TcpStream, Error> {
         // Only told to a connector, and ours is connected already.
         let proxy = Uri::default();
-        let connected = Connected(Some(stream));
+        let heard = Heard::default();
+        let connected = Connected(Some(Overheard::new(stream, heard.clone())));
         let tunnel = match self.kind {
             Kind::Http => {
                 let mut tunnel = Tunnel::new(proxy, connected);
                 if let Some(credentials) = &self.credentials {
                     tunnel = tunnel.with_auth(credentials.basic());
                 }
-                tunnel.call(destination).await.map_err(refused)
+                let tunnel = tunnel.call(destination).await;
+                tunnel.map_err(|error| refused(ProxyRefusal::from_http(&heard.bytes()), error))
             }
             Kind::Socks5 => {
                 let mut tunnel = SocksV5::new(proxy, connected);
                 if let Some(Credentials { user, password }) = &self.credentials {
                     tunnel = tunnel.with_auth(user.clone(), password.clone());
                 }
-                tunnel.call(destination).await.map_err(refused)
+                let tunnel = tunnel.call(destination).await;
+                tunnel.map_err(|error| refused(ProxyRefusal::from_socks(&heard.bytes()), error))
             }
         };
-        Ok(tunnel?.into_inner())
+        Ok(tunnel?.into_inner().stream)
     }
 }
 
@@ -175,15 +179,22 @@ fn destination(target: &Target) -> Result<Uri, UrlError> {
     Uri::try_from(authority).map_err(|_| UrlError::Host)
 }
 
-fn refused(error: impl error::Error + Send + Sync + 'static) -> Error {
-    Error::Proxy(Box::new(error))
+/// What the proxy said is the better reason, if it said something.
+fn refused(
+    refusal: Option<ProxyRefusal>,
+    error: impl error::Error + Send + Sync + 'static,
+) -> Error {
+    match refusal {
+        Some(refusal) => Error::Proxy(Box::new(refusal)),
+        None => Error::Proxy(Box::new(error)),
+    }
 }
 
 /// A connector that has connected.
-struct Connected(Option<TcpStream>);
+struct Connected(Option<Overheard<TcpStream>>);
 
 impl Service<Uri> for Connected {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<Overheard<TcpStream>>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;
 

@@ -18,8 +18,41 @@ use crate::websocket::WebSocket;
 /// A server that browsers can reach and that trusts cookies must look at the request's origin
 /// first: use [`accept_with`].
 ///
-/// A `TcpStream` is set to send small messages at once (TCP_NODELAY) and to queue little in the
-/// kernel (TCP_NOTSENT_LOWAT, Linux); other streams are taken as they are.
+/// A `TcpStream`, also one below TLS, is set to send small messages at once (TCP_NODELAY) and to
+/// queue little in the kernel (TCP_NOTSENT_LOWAT, Linux); other streams are taken as they are.
+///
+/// # TLS
+///
+/// Accept TLS first, in a time of its own, and WebSocket over it:
+///
+#[cfg_attr(feature = "tls", doc = "```no_run")]
+#[cfg_attr(not(feature = "tls"), doc = "```text")]
+/// use std::io;
+/// use std::time::Duration;
+///
+/// use tokio::net::TcpListener;
+/// use wspulse_core::Config;
+/// use wspulse_tokio::tls::server_config_from_pem;
+/// use wspulse_tokio::tokio_rustls::TlsAcceptor;
+///
+/// async fn serve(listener: TcpListener, chain: &[u8], key: &[u8]) -> io::Result<()> {
+///     let tls = server_config_from_pem(chain, key).map_err(io::Error::other)?;
+///     let acceptor = TlsAcceptor::from(tls);
+///     loop {
+///         let (stream, _) = listener.accept().await?;
+///         let acceptor = acceptor.clone();
+///         tokio::spawn(async move {
+///             let handshake = acceptor.accept(stream);
+///             let stream = tokio::time::timeout(Duration::from_secs(10), handshake).await??;
+///             let mut ws = wspulse_tokio::accept(stream, Config::default()).await?;
+///             while let Some(message) = ws.next().await {
+///                 ws.send(message?).await?;
+///             }
+///             Ok::<(), io::Error>(())
+///         });
+///     }
+/// }
+/// ```
 ///
 /// # Errors
 ///

@@ -203,7 +203,7 @@ impl Connection {
         if !self.wants_read() {
             // What comes behind the end is swallowed.
             let is_over = match &self.phase {
-                Phase::Ending(ending) => ending.stream_ended && !self.has_event(),
+                Phase::Ending(ending) => ending.stream_ended && !self.holds_input(),
                 Phase::Over(_) => true,
                 Phase::Opening(_) | Phase::Open => false,
             };
@@ -228,7 +228,7 @@ impl Connection {
     pub fn handle_would_block(&mut self, now: Instant) {
         let now = self.heartbeat.observe(now);
         // While an event waits, nobody knows what is behind it.
-        if matches!(self.phase, Phase::Open) && !self.has_event() {
+        if matches!(self.phase, Phase::Open) && !self.holds_input() {
             self.heartbeat.handle_would_block(now);
             self.handle_verdict(now);
             self.handle_limits(now);
@@ -325,7 +325,8 @@ impl Connection {
     /// Queues a message (RFC 6455 §6.1).
     ///
     /// # Errors
-    /// [`SendError::Full`] if `max_buffered_amount` waits already, [`SendError::NotOpen`], or
+    /// [`SendError::Full`] if `max_buffered_amount` waits already, [`SendError::NotOpen`] unless
+    /// [`takes_messages`](Self::takes_messages), or
     /// [`SendError::Unfinished`] inside a message that is sent in parts. The message comes back,
     /// and nothing changed.
     pub fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
@@ -470,7 +471,7 @@ impl Connection {
     /// it is not over.
     #[must_use]
     pub fn wants_read(&self) -> bool {
-        !self.has_event()
+        !self.holds_input()
             && match &self.phase {
                 Phase::Opening(opening) => {
                     !matches!(opening.side, OpeningSide::Server { asked: true, .. })
@@ -482,8 +483,35 @@ impl Connection {
     }
 
     /// Whether an event waits that holds input back.
-    const fn has_event(&self) -> bool {
+    const fn holds_input(&self) -> bool {
         self.slot.is_some() || self.end_unreported
+    }
+
+    /// Tells whether [`poll_event`](Self::poll_event) has something to tell.
+    #[must_use]
+    pub fn has_event(&self) -> bool {
+        let is_over = matches!(&self.phase, Phase::Over(Some(_)));
+        let of_heartbeat = !matches!(self.phase, Phase::Opening(_)) && self.heartbeat.has_event();
+        let of_control = self.flood_unreported || self.close_unreported;
+        self.holds_input() || of_heartbeat || of_control || is_over
+    }
+
+    /// Tells whether [`send`](Self::send) takes messages, if there is room.
+    ///
+    /// It does while the connection is open. Who was told [`SendError::Full`] and waits for room
+    /// when the peer's Close frame comes may still send that one message, which goes before the
+    /// answer as what is queued does (RFC 6455 §5.5.1). The answer waits for it no longer than
+    /// until [`Event::Closing`] is taken.
+    #[must_use]
+    pub fn takes_messages(&self) -> bool {
+        match &self.phase {
+            Phase::Open => true,
+            Phase::Ending(ending) => {
+                let somebody_waits = self.outgoing.as_ref().is_some_and(|out| out.was_full);
+                somebody_waits && ending.delays_answer()
+            }
+            Phase::Opening(_) | Phase::Over(_) => false,
+        }
     }
 
     /// Tells whether [`poll_transmit`](Self::poll_transmit) has something to lend.

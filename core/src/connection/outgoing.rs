@@ -52,6 +52,8 @@ pub(super) struct Outgoing {
     pub(super) unframed: usize,
     /// The kind of the message that the application is sending in parts.
     pub(super) unfinished: Option<Opcode>,
+    /// Whether the last message was turned away for want of room.
+    pub(super) was_full: bool,
     /// Whether an application heartbeat is to be answered behind that message.
     pub(super) owes_answer: bool,
 }
@@ -141,12 +143,13 @@ impl Outgoing {
         self.is_drained() && !self.has_frames() && self.unfinished.is_none() && !self.inside_message
     }
 
+    /// Whether anything goes before an answer to a Close: pings do not any more.
+    pub(super) fn precedes_close(&self) -> bool {
+        self.pongs.count > 0 || !self.staged.is_empty() || !self.parts.is_empty()
+    }
+
     pub(super) fn has_frames(&self) -> bool {
-        !self.head.is_empty()
-            || self.pongs.count > 0
-            || !self.pings.is_empty()
-            || !self.staged.is_empty()
-            || !self.parts.is_empty()
+        !self.head.is_empty() || !self.pings.is_empty() || self.precedes_close()
     }
 
     pub(super) fn buffered_amount(&self) -> usize {

@@ -93,7 +93,7 @@ impl Connection {
     /// Takes frames until an event waits, the input is used up, or frames no longer count.
     pub(super) fn receive_frames(&mut self, now: Instant, input: &[u8]) -> usize {
         let mut rest = input;
-        while !self.has_event() {
+        while !self.holds_input() {
             let takes_frames = match &self.phase {
                 Phase::Open => true,
                 Phase::Ending(ending) => ending.takes_frames(),

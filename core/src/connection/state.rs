@@ -132,6 +132,12 @@ impl Ending {
         !self.is_failing() && self.close.is_waiting()
     }
 
+    /// Whether the peer's Close is yet to be answered, behind what is queued.
+    pub(super) fn delays_answer(&self) -> bool {
+        let is_asked = self.received.is_some() && self.initiator == Initiator::Peer;
+        is_asked && !self.is_failing() && self.close.is_waiting()
+    }
+
     fn is_over(&self, role: Role, silent: bool) -> bool {
         let said = silent && self.close.is_done();
         match self.kind {

@@ -69,7 +69,7 @@ impl Connection {
         last: bool,
         is_part: bool,
     ) -> Result<(), SendError> {
-        if !matches!(self.phase, Phase::Open) {
+        if !self.takes_messages() {
             return Err(SendError::NotOpen(message));
         }
         let max_frame = self.config.max_outgoing_frame;
@@ -80,6 +80,7 @@ impl Connection {
         };
         let outgoing = self.outgoing.get_or_insert_default();
         if outgoing.held() >= self.config.max_buffered_amount {
+            outgoing.was_full = true;
             return Err(SendError::Full(message));
         }
         let first = match outgoing.unfinished {
@@ -87,6 +88,7 @@ impl Connection {
             Some(kind) if is_part && kind == opcode => Opcode::Continuation,
             Some(_) => return Err(SendError::Unfinished(message)),
         };
+        outgoing.was_full = false;
         outgoing.unfinished = (!last).then_some(opcode);
         self.bucket.refund_bytes(message.len());
         self.bucket.refund_frame();
@@ -150,9 +152,18 @@ impl Connection {
                 self.heartbeat.wants_ping() || left(|out| !out.is_drained() || out.has_frames())
             }
             Phase::Opening(_) => left(|out| !out.is_silent()),
-            Phase::Ending(ending) => ending.close.is_waiting() || left(|out| !out.is_silent()),
+            Phase::Ending(ending) => {
+                let is_next = !self.holds_answer() || left(Outgoing::precedes_close);
+                (ending.close.is_waiting() && is_next) || left(|out| !out.is_silent())
+            }
             Phase::Over(_) => false,
         }
+    }
+
+    /// Whether the answer to the peer's Close waits for somebody who was told `Full` and does not
+    /// know of it yet.
+    fn holds_answer(&self) -> bool {
+        self.close_unreported && self.takes_messages()
     }
 
     pub(super) fn lend(&mut self) -> Option<Transmit<'_>> {
@@ -171,6 +182,7 @@ impl Connection {
 
     /// Commits what comes next. Only when everything committed was taken.
     fn refill(&mut self) {
+        let holds_answer = self.holds_answer();
         let max_frame = self.config.max_outgoing_frame;
         let mut keys = self.extras.as_mut().and_then(|extras| extras.keys.as_mut());
         let outgoing = self.outgoing.get_or_insert_default();
@@ -221,6 +233,7 @@ impl Connection {
         outgoing.commit_staged();
         outgoing.frame_data(max_frame, keys.as_deref_mut());
         if let Phase::Ending(ending) = &mut self.phase
+            && !holds_answer
             && outgoing.parts.is_empty()
             && outgoing.has_room()
         {

@@ -379,6 +379,13 @@ impl Heartbeat {
         self.phase == Phase::Due
     }
 
+    /// Tells whether [`poll_event`](Self::poll_event) has something to tell.
+    #[must_use]
+    pub const fn has_event(&self) -> bool {
+        let is_dead = matches!(self.phase, Phase::Dead(_));
+        self.suspect != self.suspect_reported || (is_dead && !self.dead_reported)
+    }
+
     /// Returns what changed, one change a call.
     pub fn poll_event(&mut self) -> Option<HeartbeatEvent> {
         if self.suspect != self.suspect_reported {

@@ -118,8 +118,8 @@ enum Step {
 
 /// How far a client got.
 pub(crate) enum Outcome {
-    Waiting(Connecting),
-    Arrived(Plan, WebSocket<Socket>),
+    Waiting(Box<Connecting>),
+    Arrived(Box<(Plan, WebSocket<Socket>)>),
 }
 
 /// Where its sockets are registered.
@@ -181,7 +181,7 @@ impl Connecting {
     }
 
     /// Goes on as far as it goes without waiting.
-    pub(crate) fn advance(mut self, place: Place<'_>) -> Result<Outcome, Error> {
+    pub(crate) fn advance(mut self: Box<Self>, place: Place<'_>) -> Result<Outcome, Error> {
         let now = Instant::now();
         loop {
             self.step = match self.step {
@@ -199,7 +199,7 @@ impl Connecting {
                         self.plan.tune(&stream);
                         if !self.plan.target.is_secure() {
                             let ws = self.plan.client(stream)?;
-                            return Ok(Outcome::Arrived(self.plan, ws));
+                            return Ok(Outcome::Arrived(Box::new((self.plan, ws))));
                         }
                         self.deadline = self.plan.deadline(Stage::Tls);
                         self.plan.secure(stream)?
@@ -232,7 +232,7 @@ impl Connecting {
                     shake_hands(&mut stream, &mut session)?;
                     if !session.is_handshaking() {
                         let ws = self.plan.client(stream)?.with_tls(session);
-                        return Ok(Outcome::Arrived(self.plan, ws));
+                        return Ok(Outcome::Arrived(Box::new((self.plan, ws))));
                     }
                     self.step = Step::Tls { stream, session };
                     if now >= self.deadline {

@@ -45,6 +45,7 @@ pub struct Connections {
     pub(super) timeout: Option<Instant>,
     pub(super) drain: Option<Drain>,
     pub(super) is_over: bool,
+    max_connections: usize,
 }
 
 /// One connection's place.
@@ -97,6 +98,7 @@ impl Connections {
             timeout: None,
             drain: None,
             is_over: false,
+            max_connections: usize::MAX,
         }
     }
 
@@ -173,6 +175,16 @@ impl Connections {
         self.listeners.get(id.0).map(|entry| &entry.listener)
     }
 
+    /// Sets how many connections there may be before no listener takes another one; those who
+    /// come wait in the kernel's queue. No limit by default but that on descriptors.
+    pub const fn set_max_connections(&mut self, most: usize) {
+        self.max_connections = most;
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.entries.len() >= self.max_connections
+    }
+
     /// Connects to a `ws://` or `wss://` URL. `options` may be a [`Config`] alone.
     ///
     /// A name is looked up in a thread of its own; TCP, TLS, the handshakes and up to
@@ -216,7 +228,7 @@ impl Connections {
 
     /// Takes over a server's end, from [`accept`](crate::accept) or
     /// [`accept_with`](crate::accept_with), or a client's, from [`client`](crate::client), before
-    /// its first turn.
+    /// its first turn. During a [`drain`](Self::drain) it is over at once.
     ///
     /// # Errors
     ///
@@ -236,6 +248,9 @@ impl Connections {
             return Err(error);
         }
         self.schedule(id, Wants::Turn);
+        if self.drain.is_some() {
+            self.abort(id);
+        }
         Ok(id)
     }
 
@@ -394,7 +409,6 @@ impl Connections {
             return;
         };
         entry.rare.get_or_insert_default().failure = Some(Error::NotOpen);
-        self.lookups.cancel(id);
         self.schedule(id, Wants::Turn);
     }
 

@@ -27,8 +27,10 @@ pub(crate) enum Command<H> {
     Broadcast(Message),
     Close(ConnectionId, CloseCode, String),
     Abort(ConnectionId),
-    Run(Box<dyn FnOnce(&mut H, &mut Connections) + Send>),
+    Run(Task<H>),
 }
+
+type Task<H> = Box<dyn FnOnce(&mut H, &mut Connections) + Send>;
 
 /// What a loop and its handles share.
 #[derive(Debug)]
@@ -144,6 +146,10 @@ impl<H> Handle<H> {
             .end
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let (spread, wait) = match *end {
+            Some(earlier) => (earlier.0.min(spread), earlier.1.min(wait)),
+            None => (spread, wait),
+        };
         *end = Some((spread, wait));
         drop(end);
         self.shared.wake();

@@ -186,7 +186,7 @@ impl<H: Handler> EventLoop<H> {
         let now = Instant::now();
         let listeners = connections.listeners.iter();
         let accepts = listeners
-            .filter(|(_, listening)| listening.is_ready)
+            .filter(|(_, listening)| listening.is_ready && !connections.is_full())
             .map(|(_, listening)| listening.retry_at.unwrap_or(now));
         let deadlines = [
             connections.timers.next(),
@@ -291,6 +291,9 @@ impl<H: Handler> EventLoop<H> {
         let now = Instant::now();
         for _ in 0..ACCEPT_BUDGET {
             let connections = &mut self.connections;
+            if connections.is_full() {
+                return;
+            }
             let Some(listening) = connections.listeners.get_mut(key) else {
                 return;
             };
@@ -474,16 +477,18 @@ impl<H: Handler> EventLoop<H> {
         let entry = &mut self.connections.entries[id.index as usize];
         match outcome {
             Ok(Outcome::Waiting(connecting)) => {
-                entry.stage = Stage::Connecting(Box::new(connecting));
+                entry.stage = Stage::Connecting(connecting);
                 self.connections.arm(id.index as usize);
                 false
             }
-            Ok(Outcome::Arrived(plan, ws)) => {
+            Ok(Outcome::Arrived(arrived)) => {
+                let (plan, ws) = *arrived;
                 entry.rare.get_or_insert_default().plan = Some(plan);
                 entry.stage = Stage::Running(ws);
                 true
             }
             Err(error) => {
+                self.connections.lookups.cancel(id);
                 self.end(id, Err(error));
                 false
             }

@@ -1,0 +1,341 @@
+//! `echo` and `connect` on each runtime, plain and by TLS.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rcgen::{CertificateParams, KeyPair};
+
+const RUNTIMES: [&str; 3] = ["std", "tokio", "mio"];
+
+/// No test runs a program for longer than this.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// A program that ends with the test.
+struct Program {
+    child: Child,
+}
+
+impl Program {
+    fn start(arguments: &[&str]) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_wspulse"))
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self { child }
+    }
+
+    fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().unwrap()
+    }
+
+    fn stdout(&mut self) -> BufReader<ChildStdout> {
+        BufReader::new(self.child.stdout.take().unwrap())
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill")
+            .args([signal, &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the end, or makes one.
+    fn finish(mut self) -> Output {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let id = self.child.id().to_string();
+        let watch = std::thread::spawn(move || {
+            if receiver.recv_timeout(LONGEST).is_err() {
+                let _ = Command::new("kill").args(["-9", &id]).status();
+            }
+        });
+        // Both outputs are read to their ends, so that a full pipe holds nobody up.
+        let child = std::mem::replace(&mut self.child, idle());
+        let output = child.wait_with_output().unwrap();
+        let _ = sender.send(());
+        watch.join().unwrap();
+        output
+    }
+}
+
+/// Something to leave behind in a `Program` that was waited for.
+fn idle() -> Child {
+    Command::new("true").spawn().unwrap()
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A running echo server.
+struct Echo {
+    program: Program,
+    lines: BufReader<ChildStdout>,
+    address: String,
+}
+
+impl Echo {
+    fn start(runtime: &str, listen: &str, options: &[&str]) -> Self {
+        let arguments = ["echo", "--listen", listen, "--runtime", runtime];
+        let mut program = Program::start(&[&arguments, options].concat());
+        let mut lines = program.stdout();
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        let address = line.trim_end().strip_prefix("listening on ");
+        let address = address.unwrap_or_else(|| panic!("{line:?}")).to_owned();
+        Self {
+            program,
+            lines,
+            address,
+        }
+    }
+
+    fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line
+    }
+
+    fn stop(self) -> Output {
+        self.program.signal("-TERM");
+        self.program.finish()
+    }
+}
+
+/// Runs `connect` with this input to its end.
+fn connect(runtime: &str, url: &str, options: &[&str], input: &[u8]) -> Output {
+    let arguments = ["connect", url, "--runtime", runtime];
+    let mut program = Program::start(&[&arguments, options].concat());
+    let (mut stdin, input) = (program.stdin(), input.to_vec());
+    let writer = std::thread::spawn(move || {
+        // Who ended early has closed it.
+        let _ = stdin.write_all(&input);
+    });
+    let output = program.finish();
+    writer.join().unwrap();
+    output
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[track_caller]
+fn assert_ended(output: &Output, code: i32, words: &[&str]) {
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    let mut rest = said;
+    for word in words {
+        let found = rest
+            .find(word)
+            .unwrap_or_else(|| panic!("no {word:?} in {said:?}"));
+        rest = &rest[found..];
+    }
+}
+
+/// A certificate for `localhost` that vouches for itself, in a folder of its own.
+struct Pki {
+    folder: PathBuf,
+}
+
+impl Pki {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("wspulse-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".into()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        fs::write(folder.join("cert.pem"), certificate.pem()).unwrap();
+        fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Pki {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[test]
+fn lines_go_out_and_come_back_and_the_end_of_input_closes_with_1000() {
+    for runtime in RUNTIMES {
+        let mut server = Echo::start(runtime, "127.0.0.1:0", &[]);
+        let url = format!("ws://{}/", server.address);
+        let output = connect(runtime, &url, &[], b"hello\nworld\r\n\nno line end");
+        assert_ended(
+            &output,
+            0,
+            &[&format!("open: {url}\n"), "closed: received 1000"],
+        );
+        assert_eq!(
+            text(&output.stdout),
+            "hello\nworld\n\nno line end\n",
+            "{runtime}"
+        );
+        assert_eq!(text(&output.stderr).lines().count(), 2);
+        assert!(
+            server
+                .next_line()
+                .contains("received 1000, sent 1000 (4 messages)")
+        );
+        assert_eq!(server.stop().status.code(), Some(0));
+    }
+}
+
+#[test]
+fn more_than_all_buffers_hold_comes_back_whole() {
+    for runtime in RUNTIMES {
+        let server = Echo::start(runtime, "127.0.0.1:0", &[]);
+        let url = format!("ws://{}/", server.address);
+        let lines = (0..24).map(|n| format!("{n}{}\n", "x".repeat(1 << 20)));
+        let input: String = lines.collect();
+        let output = connect(runtime, &url, &[], input.as_bytes());
+        assert_ended(&output, 0, &["open: ", "closed: received 1000"]);
+        assert!(output.stdout == input.as_bytes(), "{runtime}");
+    }
+}
+
+#[test]
+fn tls_is_verified() {
+    let pki = Pki::new("tls");
+    let identity = [
+        "--cert",
+        &pki.path("cert.pem"),
+        "--key",
+        &pki.path("key.pem"),
+    ];
+    let ca = ["--ca", &pki.path("cert.pem")];
+    for runtime in RUNTIMES {
+        let server = Echo::start(runtime, "127.0.0.1:0", &identity);
+        let port = server.address.rsplit(':').next().unwrap();
+        let url = format!("wss://localhost:{port}/");
+        let output = connect(runtime, &url, &ca, b"hello\n");
+        assert_ended(&output, 0, &["open: ", "closed: received 1000"]);
+        assert_eq!(text(&output.stdout), "hello\n");
+
+        let stranger = connect(runtime, &url, &[], b"secret\n");
+        assert_ended(&stranger, 1, &["wspulse: ", "tls: "]);
+        let misnamed = connect(
+            runtime,
+            &format!("wss://127.0.0.1:{port}/"),
+            &ca,
+            b"secret\n",
+        );
+        assert_ended(&misnamed, 1, &["wspulse: ", "tls: ", "not valid for name"]);
+        assert!(misnamed.stdout.is_empty());
+    }
+}
+
+#[test]
+fn headers_and_subprotocols_are_sent() {
+    for runtime in RUNTIMES {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("ws://{}/", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let head: Vec<_> = lines
+                .by_ref()
+                .map(|line| line.unwrap())
+                .take_while(|line| !line.is_empty())
+                .collect();
+            stream
+                .write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+                .unwrap();
+            head
+        });
+        let options = [
+            "--header",
+            "X-Who: me",
+            "--subprotocol",
+            "chat",
+            "--subprotocol",
+            "plain",
+        ];
+        let output = connect(runtime, &url, &options, b"");
+        assert_ended(&output, 1, &["wspulse: ", "403"]);
+        let head = server.join().unwrap();
+        assert!(head.contains(&"X-Who: me".to_owned()), "{head:?}");
+        assert!(
+            head.iter().any(|line| line.contains("chat, plain")),
+            "{head:?}"
+        );
+    }
+}
+
+#[test]
+fn a_server_that_falls_silent_is_suspected_and_then_given_up_with_numbers() {
+    for runtime in RUNTIMES {
+        let server = Echo::start(runtime, "127.0.0.1:0", &[]);
+        let url = format!("ws://{}/", server.address);
+        let options = ["--ping-interval", "300ms", "--pong-timeout", "600ms"];
+        let arguments = ["connect", &url, "--runtime", runtime];
+        let mut program = Program::start(&[&arguments[..], &options].concat());
+        let mut stdin = program.stdin();
+        stdin.write_all(b"hello\n").unwrap();
+        let mut lines = program.stdout();
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        assert_eq!(line, "hello\n");
+
+        server.program.signal("-STOP");
+        let output = program.finish();
+        server.program.signal("-CONT");
+        let said = [
+            "open: ",
+            "suspect: silent for 0.",
+            "closed: peer is dead",
+            "last byte 0.",
+            "pings",
+        ];
+        assert_ended(&output, 1, &said);
+    }
+}
+
+#[test]
+fn a_server_that_stops_says_1001_which_is_no_normal_close() {
+    for runtime in RUNTIMES {
+        let server = Echo::start(runtime, "127.0.0.1:0", &[]);
+        let url = format!("ws://{}/", server.address);
+        let mut program = Program::start(&["connect", &url, "--runtime", runtime]);
+        let mut stdin = program.stdin();
+        stdin.write_all(b"hello\n").unwrap();
+        let mut line = String::new();
+        program.stdout().read_line(&mut line).unwrap();
+        let began = Instant::now();
+        assert_eq!(server.stop().status.code(), Some(0));
+        assert!(began.elapsed() < Duration::from_secs(6), "{runtime}");
+        assert_ended(&program.finish(), 1, &["open: ", "closed: received 1001"]);
+    }
+}
+
+#[test]
+fn ctrl_c_closes_with_1000() {
+    for runtime in RUNTIMES {
+        let mut server = Echo::start(runtime, "127.0.0.1:0", &[]);
+        let url = format!("ws://{}/", server.address);
+        let mut program = Program::start(&["connect", &url, "--runtime", runtime]);
+        let mut stdin = program.stdin();
+        stdin.write_all(b"hello\n").unwrap();
+        let mut line = String::new();
+        program.stdout().read_line(&mut line).unwrap();
+        program.signal("-INT");
+        assert_ended(&program.finish(), 0, &["open: ", "closed: received 1000"]);
+        assert!(server.next_line().contains("received 1000"), "{runtime}");
+    }
+}

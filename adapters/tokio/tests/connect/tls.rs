@@ -1,0 +1,240 @@
+//! Whom a client trusts, and that what follows is a WebSocket like any other.
+
+use std::net::SocketAddr;
+
+use rcgen::date_time_ymd;
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt;
+use wspulse_core::handshake::Accept;
+use wspulse_core::{Cause, Config};
+use wspulse_tokio::tokio_rustls::TlsAcceptor;
+use wspulse_tokio::tokio_rustls::rustls::{self, CertificateError, InvalidMessage};
+use wspulse_tokio::{ConnectOptions, Error, MaybeTls, accept, connect};
+
+use crate::certificates::{Authority, self_signed};
+use crate::kit::*;
+
+async fn tls_server(acceptor: TlsAcceptor) -> SocketAddr {
+    serve(move |stream| {
+        let accepting = acceptor.accept(stream);
+        async move {
+            if let Ok(stream) = accepting.await {
+                echo(stream, |_| Ok(Accept::new())).await;
+            }
+        }
+    })
+    .await
+}
+
+/// Why a client that calls the server `name` does not trust it.
+async fn distrust(acceptor: TlsAcceptor, name: &str, options: ConnectOptions) -> rustls::Error {
+    let server = tls_server(acceptor).await;
+    let url = format!("wss://{name}:{}/", server.port());
+    match bounded(connect(&url, options)).await {
+        Err(Error::Tls(error)) => error,
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("{name} was trusted"),
+    }
+}
+
+#[tokio::test]
+async fn a_chain_to_a_trusted_authority_is_accepted_for_a_name_and_for_an_address() {
+    let authority = Authority::new("an authority");
+    for name in ["localhost", "127.0.0.1"] {
+        let server = tls_server(authority.sign(name)).await;
+        let url = format!("wss://{name}:{}/", server.port());
+        let ws = bounded(connect(&url, authority.trusted())).await.unwrap();
+        assert!(ws.get_ref().is_tls());
+        assert_eq!(ws.get_ref().get_ref().peer_addr().unwrap(), server);
+        assert_echoes(ws).await;
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_is_refused() {
+    let authority = Authority::new("an authority");
+    for (vouched, called) in [
+        ("example.com", "localhost"),
+        ("localhost", "127.0.0.1"),
+        ("127.0.0.2", "127.0.0.1"),
+    ] {
+        let error = distrust(authority.sign(vouched), called, authority.trusted()).await;
+        assert!(
+            matches!(
+                error,
+                rustls::Error::InvalidCertificate(
+                    CertificateError::NotValidForName
+                        | CertificateError::NotValidForNameContext { .. }
+                )
+            ),
+            "{error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_out_of_its_time_is_refused() {
+    let authority = Authority::new("an authority");
+    let expired = authority.sign_as("localhost", |params| {
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(2001, 1, 1);
+    });
+    let error = distrust(expired, "localhost", authority.trusted()).await;
+    assert!(
+        matches!(
+            error,
+            rustls::Error::InvalidCertificate(
+                CertificateError::Expired | CertificateError::ExpiredContext { .. }
+            )
+        ),
+        "{error:?}"
+    );
+    let early = authority.sign_as("localhost", |params| {
+        params.not_before = date_time_ymd(4000, 1, 1);
+        params.not_after = date_time_ymd(4001, 1, 1);
+    });
+    let error = distrust(early, "localhost", authority.trusted()).await;
+    assert!(
+        matches!(
+            error,
+            rustls::Error::InvalidCertificate(
+                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }
+            )
+        ),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_trusted_vouches_for_is_refused() {
+    let authority = Authority::new("an authority");
+    let stranger = Authority::new("a stranger").sign("localhost");
+    let unknown = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+    for acceptor in [self_signed("localhost"), stranger] {
+        let error = distrust(acceptor, "localhost", authority.trusted()).await;
+        assert_eq!(error, unknown);
+    }
+    // By name the right authority, by key another.
+    let impostor = Authority::new("an authority").sign("localhost");
+    let error = distrust(impostor, "localhost", authority.trusted()).await;
+    assert!(
+        matches!(error, rustls::Error::InvalidCertificate(_)),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn without_a_word_about_trust_the_public_authorities_are_trusted() {
+    let private = Authority::new("an authority").sign("localhost");
+    let error = distrust(private, "localhost", options()).await;
+    assert!(
+        matches!(error, rustls::Error::InvalidCertificate(_)),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_plain_server_is_told_from_one_that_speaks_tls() {
+    let authority = Authority::new("an authority");
+    let plain = echo_server().await;
+    let url = format!("wss://{plain}/");
+    let result = connect(&url, authority.trusted());
+    match bounded(result).await {
+        Err(Error::Tls(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType))) => {}
+        other => panic!("{other:?}"),
+    }
+    let encrypted = tls_server(authority.sign("127.0.0.1")).await;
+    let url = format!("ws://{encrypted}/");
+    let result = connect(&url, authority.trusted());
+    let closed = closed(bounded(result).await);
+    assert!(matches!(closed.cause, Cause::Handshake(_)), "{closed:?}");
+}
+
+#[tokio::test]
+async fn the_socket_below_tls_is_set_up_on_both_sides() {
+    let config = Config::default();
+    let authority = Authority::new("an authority");
+    let acceptor = authority.sign("127.0.0.1");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("wss://{}/", listener.local_addr().unwrap());
+    for is_wrapped in [false, true] {
+        let server = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            let stream = acceptor.accept(stream).await.unwrap();
+            if is_wrapped {
+                let ws = accept(MaybeTls::from(stream), config.clone()).await;
+                assert_is_set_up(ws.unwrap().get_ref().get_ref());
+            } else {
+                let ws = accept(stream, config.clone()).await;
+                assert_is_set_up(ws.unwrap().get_ref().get_ref().0);
+            }
+        };
+        let client = connect(&url, authority.trusted());
+        let (client, ()) = bounded(async { tokio::join!(client, server) }).await;
+        assert_is_set_up(client.unwrap().get_ref().get_ref());
+    }
+}
+
+fn assert_is_set_up(stream: &tokio::net::TcpStream) {
+    assert!(stream.nodelay().unwrap());
+    #[cfg(target_os = "linux")]
+    {
+        let socket = SockRef::from(stream);
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), 128 * 1024);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_without_a_word_of_tls_has_ended() {
+    let authority = Authority::new("an authority");
+    let acceptor = authority.sign("127.0.0.1");
+    let server = serve(move |stream| {
+        let accepting = acceptor.accept(stream);
+        async move {
+            let ws = accept(accepting.await.unwrap(), Config::default()).await;
+            // Dropped, with the TCP connection, and no close_notify before.
+            drop(ws.unwrap());
+        }
+    })
+    .await;
+    let url = format!("wss://{server}/");
+    let mut ws = bounded(connect(&url, authority.trusted())).await.unwrap();
+    match bounded(ws.next()).await {
+        Some(Err(Error::Closed(closed))) => assert_eq!(closed.cause, Cause::Eof),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_during_the_tls_handshake_is_an_io_error() {
+    let authority = Authority::new("an authority");
+    let server = serve(|mut stream| async move {
+        stream.shutdown().await.ok();
+        read_to_end(&mut stream).await;
+    })
+    .await;
+    let url = format!("wss://{server}/");
+    let result = connect(&url, authority.trusted());
+    match bounded(result).await {
+        Err(Error::Io(error)) => assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn messages_of_any_size_pass_both_ways() {
+    let authority = Authority::new("an authority");
+    let server = tls_server(authority.sign("127.0.0.1")).await;
+    let url = format!("wss://{server}/");
+    let mut ws = bounded(connect(&url, authority.trusted())).await.unwrap();
+    bounded(async {
+        for size in [0, 1, 125, 126, 16 * 1024, 65_536, 1 << 20] {
+            let message: Vec<u8> = (0..size).map(|i: usize| (i % 251) as u8).collect();
+            ws.send(message.clone()).await.unwrap();
+            let echoed = ws.next().await.unwrap().unwrap();
+            assert!(echoed.as_bytes() == &message[..], "{size} bytes");
+        }
+    })
+    .await;
+    assert_echoes(ws).await;
+}
