@@ -20,6 +20,15 @@ use wspulse_tokio::{
     ReconnectingClient, UrlError, WebSocket, WhileDown, accept, client,
 };
 
+/// Joins futures which a bug may keep from ending.
+macro_rules! join {
+    ($($future:expr),+ $(,)?) => {
+        timeout(secs(3_600), async { tokio::join!($($future),+) })
+            .await
+            .expect("done long before")
+    };
+}
+
 type Client = ReconnectingClient<DuplexStream>;
 type Server = WebSocket<DuplexStream>;
 
@@ -118,7 +127,7 @@ async fn it_comes_back_under_a_new_name_and_tells_how_the_old_connection_ended()
     let (mut client, mut net) = client_in_net(BackoffConfig::default(), Config::default());
     let mut last = None;
     for _ in 0..3 {
-        let (generation, mut server) = tokio::join!(opened(&mut client), net.accept());
+        let (generation, mut server) = join!(opened(&mut client), net.accept());
         assert_eq!(client.generation(), Some(generation));
         assert!(last < Some(generation) && client.is_open());
         last = Some(generation);
@@ -143,7 +152,7 @@ async fn it_comes_back_under_a_new_name_and_tells_how_the_old_connection_ended()
             assert!(waited >= retry_in && waited - retry_in <= Duration::from_millis(2));
             drop(attempt);
         };
-        let (failed, ()) = tokio::join!(down(&mut client), attempt);
+        let (failed, ()) = join!(down(&mut client), attempt);
         assert!(matches!(failed.1, DownReason::Failed(_)), "{:?}", failed.1);
     }
 }
@@ -170,7 +179,7 @@ async fn next_yields_messages_over_all_downtimes() {
             }
         }
     };
-    let ((texts, error), ()) = tokio::join!(all, servers);
+    let ((texts, error), ()) = join!(all, servers);
     assert_eq!(texts, ["one", "two", "three"]);
     // The peer has nothing more to say: no sense in coming back, and it is said why.
     let closed = fatal(&error).closed().unwrap();
@@ -200,7 +209,7 @@ async fn the_hooks_messages_come_first_then_the_kept_ones_in_order_and_none_twic
     let back = given_back(client.send("4").await);
     assert_eq!(back, SendError::Full(Message::from("4")));
 
-    let (_, mut server) = tokio::join!(opened(&mut client), net.accept());
+    let (_, mut server) = join!(opened(&mut client), net.accept());
     client.send("5").await.unwrap();
     for expected in ["login 1", "subscribe", "1", "2", "3", "5"] {
         assert_eq!(text(&mut server).await, expected);
@@ -211,14 +220,14 @@ async fn the_hooks_messages_come_first_then_the_kept_ones_in_order_and_none_twic
     let handle = client.handle();
     handle.send("7").await.unwrap();
 
-    let (_, mut server) = tokio::join!(opened(&mut client), net.accept());
+    let (_, mut server) = join!(opened(&mut client), net.accept());
     let received = async {
         for expected in ["login 2", "subscribe", "6", "7"] {
             assert_eq!(text(&mut server).await, expected);
         }
         server.close(CloseCode::NORMAL, "").await.unwrap();
     };
-    let (error, ()) = tokio::join!(client.next(), received);
+    let (error, ()) = join!(client.next(), received);
     assert!(error.unwrap().is_err());
     assert_eq!(openings.load(Ordering::SeqCst), 2);
 }
@@ -233,7 +242,7 @@ async fn without_a_place_to_keep_it_a_message_comes_back() {
         let back = given_back(handle.send("b").await);
         assert_eq!(back, SendError::NotOpen(Message::from("b")));
 
-        let (_, mut server) = tokio::join!(opened(&mut client), net.accept());
+        let (_, mut server) = join!(opened(&mut client), net.accept());
         client.send("c").await.unwrap();
         assert_eq!(text(&mut server).await, "c");
         drop(server);
@@ -246,7 +255,7 @@ async fn without_a_place_to_keep_it_a_message_comes_back() {
 async fn what_a_lost_connection_had_taken_is_not_sent_again() {
     let (client, mut net) = client_in_net(keep(9), Config::default());
     let mut client = client.on_open(|opening| opening.send("login"));
-    let (_, server) = tokio::join!(opened(&mut client), net.accept());
+    let (_, server) = join!(opened(&mut client), net.accept());
     // More than the pipe holds, so that some of it waits in the connection.
     for _ in 0..8 {
         client.send(vec![0; 1 << 10]).await.unwrap();
@@ -254,7 +263,7 @@ async fn what_a_lost_connection_had_taken_is_not_sent_again() {
     drop(server);
     down(&mut client).await;
     client.send("later").await.unwrap();
-    let (_, mut server) = tokio::join!(opened(&mut client), net.accept());
+    let (_, mut server) = join!(opened(&mut client), net.accept());
     assert_eq!(text(&mut server).await, "login");
     assert_eq!(text(&mut server).await, "later");
 }
@@ -264,7 +273,7 @@ async fn a_refusal_is_fatal_or_a_reason_to_wait_as_long_as_it_asks() {
     let (mut client, mut net) = client_in_net(BackoffConfig::default(), Config::default());
     let start = Instant::now();
     let refused = net.refuse("503 x\r\nRetry-After: 30");
-    let ((_, reason, retry_in), ()) = tokio::join!(down(&mut client), refused);
+    let ((_, reason, retry_in), ()) = join!(down(&mut client), refused);
     assert!(matches!(reason, DownReason::Failed(_)));
     assert!(retry_in >= secs(30) && retry_in <= secs(35));
     client.network_up();
@@ -273,7 +282,7 @@ async fn a_refusal_is_fatal_or_a_reason_to_wait_as_long_as_it_asks() {
         net.refuse("401 x").await;
         assert!(start.elapsed() >= secs(30), "{:?}", start.elapsed());
     };
-    let (error, ()) = tokio::join!(client.next(), refused);
+    let (error, ()) = join!(client.next(), refused);
     let error = error.unwrap().unwrap_err();
     assert!(error.to_string().contains("401"), "{error}");
     assert!(matches!(fatal(&error), DownReason::Failed(_)));
@@ -305,17 +314,17 @@ async fn it_gives_up_after_max_retries_and_says_why() {
 async fn a_connection_that_was_up_for_long_enough_starts_the_sequence_over() {
     let (mut client, mut net) = client_in_net(BackoffConfig::default(), Config::default());
     for expected in [1, 2, 3] {
-        let (_, server) = tokio::join!(opened(&mut client), net.accept());
+        let (_, server) = join!(opened(&mut client), net.accept());
         drop(server);
         down(&mut client).await;
         assert_eq!(client.failures(), expected);
     }
-    let (_, server) = tokio::join!(opened(&mut client), net.accept());
+    let (_, server) = join!(opened(&mut client), net.accept());
     let up = async {
         tokio::time::sleep(secs(11)).await;
         drop(server);
     };
-    tokio::join!(down(&mut client), up);
+    join!(down(&mut client), up);
     assert_eq!(client.failures(), 1);
 }
 
@@ -323,7 +332,7 @@ async fn a_connection_that_was_up_for_long_enough_starts_the_sequence_over() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_fell_silent_is_given_up_and_connected_to_again() {
     let (mut client, mut net) = client_in_net(BackoffConfig::default(), heartbeat(5, 10));
-    let (old, silent) = tokio::join!(opened(&mut client), net.accept());
+    let (old, silent) = join!(opened(&mut client), net.accept());
     let start = Instant::now();
     assert!(matches!(
         event(&mut client).await,
@@ -335,7 +344,7 @@ async fn a_peer_that_fell_silent_is_given_up_and_connected_to_again() {
     assert!(start.elapsed() <= secs(15) + Duration::from_secs(1));
 
     // What the old server still says is said to nobody.
-    let (new, mut server) = tokio::join!(opened(&mut client), net.accept());
+    let (new, mut server) = join!(opened(&mut client), net.accept());
     let mut silent = silent;
     let _ = timeout(secs(1), silent.send("are you there?")).await;
     drop(silent);
@@ -361,10 +370,10 @@ async fn a_hint_from_another_task_cuts_the_delay_short() {
             handle.network_up();
         }
     });
-    drop(tokio::join!(down(&mut client), async {
+    drop(join!(down(&mut client), async {
         drop(net.attempt().await);
     }));
-    tokio::join!(opened(&mut client), net.accept());
+    join!(opened(&mut client), net.accept());
     assert!(start.elapsed() <= secs(62), "{:?}", start.elapsed());
 }
 
@@ -388,7 +397,7 @@ async fn a_close_from_another_task_waits_for_no_delay_and_no_attempt() {
             assert!(matches!(refused, SendError::Close(_)));
             handle.close(CloseCode::NORMAL, "").unwrap();
         };
-        let (end, ()) = tokio::join!(client.next(), closing);
+        let (end, ()) = join!(client.next(), closing);
         assert!(end.is_none());
         assert_eq!(start.elapsed().as_secs(), 3);
         assert!(client.next_event().await.is_none());
@@ -399,7 +408,7 @@ async fn a_close_from_another_task_waits_for_no_delay_and_no_attempt() {
 #[tokio::test(start_paused = true)]
 async fn a_close_says_goodbye_and_the_last_event_is_how_it_ended() {
     let (mut client, mut net) = client_in_net(BackoffConfig::default(), Config::default());
-    let (_, mut server) = tokio::join!(opened(&mut client), net.accept());
+    let (_, mut server) = join!(opened(&mut client), net.accept());
     let handle = client.handle();
     handle.send("last words").await.unwrap();
     handle.close(CloseCode::NORMAL, "bye").unwrap();
@@ -420,7 +429,7 @@ async fn a_close_says_goodbye_and_the_last_event_is_how_it_ended() {
         }
         last
     };
-    let (last, ()) = tokio::join!(events, goodbye);
+    let (last, ()) = join!(events, goodbye);
     match last {
         Some(ReconnectEvent::Connection(Event::Closed(closed))) => {
             assert_eq!(closed.cause, Cause::Normal);
@@ -429,8 +438,8 @@ async fn a_close_says_goodbye_and_the_last_event_is_how_it_ended() {
     }
 
     let (mut client, mut net) = client_in_net(BackoffConfig::default(), Config::default());
-    let (_, mut server) = tokio::join!(opened(&mut client), net.accept());
-    let (closed, end) = tokio::join!(client.close(CloseCode::NORMAL, ""), server.next());
+    let (_, mut server) = join!(opened(&mut client), net.accept());
+    let (closed, end) = join!(client.close(CloseCode::NORMAL, ""), server.next());
     closed.unwrap();
     assert!(end.is_none());
     assert!(client.next().await.is_none());
@@ -440,7 +449,7 @@ async fn a_close_says_goodbye_and_the_last_event_is_how_it_ended() {
 #[tokio::test(start_paused = true)]
 async fn a_handle_keeps_nothing_alive() {
     let (mut client, mut net) = client_in_net(keep(9), Config::default());
-    let (_, mut server) = tokio::join!(opened(&mut client), net.accept());
+    let (_, mut server) = join!(opened(&mut client), net.accept());
     let handle = client.handle();
     drop(client);
     assert!(server.next().await.unwrap().is_err());
@@ -455,7 +464,7 @@ async fn a_handle_keeps_nothing_alive() {
 async fn handles_wait_for_room_in_turn_and_no_message_is_lost() {
     let config = Config::builder().max_buffered_amount(1 << 10);
     let (mut client, mut net) = client_in_net(keep(9), config.build().unwrap());
-    let (_, mut server) = tokio::join!(opened(&mut client), net.accept());
+    let (_, mut server) = join!(opened(&mut client), net.accept());
     let senders: Vec<_> = (0..8)
         .map(|sender: u8| {
             let handle = client.handle();
@@ -483,7 +492,7 @@ async fn handles_wait_for_room_in_turn_and_no_message_is_lost() {
         }
         server.close(CloseCode::NORMAL, "").await.unwrap();
     };
-    let (end, ()) = tokio::join!(client.next(), received);
+    let (end, ()) = join!(client.next(), received);
     assert!(end.unwrap().is_err());
 }
 
@@ -492,7 +501,7 @@ async fn a_send_that_waits_for_room_when_the_connection_goes_is_kept_or_given_ba
     for policy in [keep(1), ReconnectPolicy::default()] {
         let config = Config::builder().max_buffered_amount(1 << 10);
         let (mut client, mut net) = client_in_net(policy.clone(), config.build().unwrap());
-        let (_, server) = tokio::join!(opened(&mut client), net.accept());
+        let (_, server) = join!(opened(&mut client), net.accept());
         let handle = client.handle();
         // In a task of its own, which has to be woken.
         let sending = tokio::spawn(async move {
@@ -512,7 +521,7 @@ async fn a_send_that_waits_for_room_when_the_connection_goes_is_kept_or_given_ba
             tokio::time::sleep(secs(5)).await;
             drop(server);
         };
-        let (_, ()) = tokio::join!(down(&mut client), losing);
+        let (_, ()) = join!(down(&mut client), losing);
         let sent = timeout(secs(1), sending).await.expect("an answer").unwrap();
         let kept = client.take_kept();
         if matches!(&sent, Ok(())) {
@@ -524,6 +533,45 @@ async fn a_send_that_waits_for_room_when_the_connection_goes_is_kept_or_given_ba
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_waits_behind_kept_messages_is_kept_with_them_when_the_connection_goes() {
+    let config = Config::builder().max_buffered_amount(1 << 10);
+    let (mut client, mut net) = client_in_net(keep(100), config.build().unwrap());
+    for nth in 0..20 {
+        client.send(vec![nth; 1 << 10]).await.unwrap();
+    }
+    let (_, server) = join!(opened(&mut client), net.accept());
+    let handle = client.handle();
+    let sending = tokio::spawn(async move { handle.send("behind").await });
+    let losing = async {
+        tokio::time::sleep(secs(5)).await;
+        drop(server);
+    };
+    join!(down(&mut client), losing);
+    let sent = timeout(secs(1), sending).await.expect("an answer");
+    sent.unwrap().unwrap();
+
+    let (_, mut server) = join!(opened(&mut client), net.accept());
+    let receiving = async {
+        let mut rest = Vec::new();
+        loop {
+            let message = server.next().await.unwrap().unwrap();
+            match message.as_text() {
+                Some(text) => break assert_eq!(text, "behind"),
+                None => rest.push(message.as_bytes()[0]),
+            }
+        }
+        server.close(CloseCode::NORMAL, "").await.unwrap();
+        rest
+    };
+    let (end, rest) = join!(client.next(), receiving);
+    assert!(end.unwrap().is_err());
+    // Those that the first connection took are gone, and the others came in order.
+    let first = rest[0];
+    assert!((1..20).contains(&first), "{rest:?}");
+    assert_eq!(rest, (first..20).collect::<Vec<_>>());
+}
+
 /// The client's own `send` moves the connection while it waits, as nobody else does then.
 #[tokio::test(start_paused = true)]
 async fn the_clients_own_send_waits_for_room_and_moves_the_connection() {
@@ -532,7 +580,7 @@ async fn the_clients_own_send_waits_for_room_and_moves_the_connection() {
     for _ in 0..20 {
         client.send(vec![1; 1 << 10]).await.unwrap();
     }
-    let (_, mut server) = tokio::join!(opened(&mut client), net.accept());
+    let (_, mut server) = join!(opened(&mut client), net.accept());
     let sending = async {
         for _ in 0..20 {
             client.send(vec![2; 1 << 10]).await.unwrap();
@@ -546,7 +594,7 @@ async fn the_clients_own_send_waits_for_room_and_moves_the_connection() {
         }
         kinds
     };
-    let ((), kinds) = tokio::join!(sending, receiving);
+    let ((), kinds) = join!(sending, receiving);
     assert_eq!(kinds, [[1; 20], [2; 20]].concat());
 }
 
@@ -585,7 +633,7 @@ async fn a_next_that_is_dropped_at_any_await_loses_and_repeats_nothing() {
         }
         panic!("it never ends: {} messages", texts.len());
     };
-    let (texts, ()) = tokio::join!(receiving, servers);
+    let (texts, ()) = join!(receiving, servers);
     assert_eq!(attempts.load(Ordering::SeqCst), 5, "one attempt each");
     let expected = (0..5).flat_map(|connection| {
         (0..100).map(move |nth| format!("{connection} {nth} {}", "x".repeat(nth * 7)))
@@ -596,9 +644,9 @@ async fn a_next_that_is_dropped_at_any_await_loses_and_repeats_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_close_that_is_dropped_goes_on_in_next() {
     let (mut client, mut net) = client_in_net(BackoffConfig::default(), Config::default());
-    let (_, mut server) = tokio::join!(opened(&mut client), net.accept());
+    let (_, mut server) = join!(opened(&mut client), net.accept());
     give_up_after(1, client.close(CloseCode::NORMAL, "")).await;
-    let (end, seen) = tokio::join!(client.next(), server.next());
+    let (end, seen) = join!(client.next(), server.next());
     assert!(end.is_none() && seen.is_none());
     assert_eq!(server.closed().unwrap().cause, Cause::Normal);
 }
@@ -607,7 +655,7 @@ async fn a_close_that_is_dropped_goes_on_in_next() {
 async fn a_send_that_is_dropped_took_all_or_nothing_and_lets_the_others_go_on() {
     let config = Config::builder().max_buffered_amount(1 << 10);
     let (mut client, mut net) = client_in_net(keep(9), config.build().unwrap());
-    let (_, mut server) = tokio::join!(opened(&mut client), net.accept());
+    let (_, mut server) = join!(opened(&mut client), net.accept());
     let handle = client.handle();
     // Nobody drives the client, so this fills its queue.
     handle.send(vec![1; 1 << 10]).await.unwrap();
@@ -619,7 +667,7 @@ async fn a_send_that_is_dropped_took_all_or_nothing_and_lets_the_others_go_on() 
         assert_eq!(text(&mut server).await, "sent");
         server.close(CloseCode::NORMAL, "").await.unwrap();
     };
-    let (end, ()) = tokio::join!(client.next(), receiving);
+    let (end, ()) = join!(client.next(), receiving);
     assert!(end.unwrap().is_err());
     patient.await.unwrap().unwrap();
 }
