@@ -34,6 +34,8 @@ pub struct Drive {
     needs_flush: bool,
     /// What the transport died of, until somebody is told.
     failure: Option<io::Error>,
+    /// Whether the connection was ending already when the transport died.
+    was_ending: bool,
     /// The connection was ended because the stream failed, and not by its owner.
     is_cut_off: bool,
     closed: Option<Box<Closed>>,
@@ -95,6 +97,7 @@ impl Drive {
             writing: Half::Open,
             needs_flush: false,
             failure: None,
+            was_ending: false,
             is_cut_off: false,
             closed: None,
             written: 0,
@@ -128,7 +131,7 @@ impl Drive {
                 return Outcome::Blocked;
             }
             Err(error) => {
-                self.failure.get_or_insert(error);
+                self.note_failure(error);
                 self.end_reading(now, Half::Failed);
             }
         }
@@ -424,7 +427,7 @@ impl Drive {
     ///
     /// [`Error::Io`] if the stream failed, [`Error::NotOpen`] if the connection is over.
     pub fn is_flushed(&mut self) -> Result<bool, Error> {
-        if let Some(error) = self.failure.take() {
+        if let Some(error) = self.take_cause() {
             return Err(error.into());
         }
         if self.is_over() {
@@ -435,12 +438,12 @@ impl Drive {
 
     /// Turns a failed command into an error: the stream's own where that is what it came from.
     pub fn send_error(&mut self, error: SendError) -> Error {
-        match (error, self.failure.take()) {
-            (SendError::NotOpen(_), Some(failure)) => failure.into(),
-            (error, failure) => {
-                self.failure = failure;
-                error.into()
-            }
+        match error {
+            SendError::NotOpen(message) => match self.take_cause() {
+                Some(failure) => failure.into(),
+                None => SendError::NotOpen(message).into(),
+            },
+            error => error.into(),
         }
     }
 
@@ -450,6 +453,7 @@ impl Drive {
             closed.cause,
             Cause::Eof | Cause::Aborted | Cause::Handshake(HandshakeError::UnexpectedEof)
         );
+        let is_of_stream = is_of_stream && closed.received.is_none();
         match self.failure.take() {
             Some(error) if is_of_stream => error.into(),
             _ => Error::Closed(closed),
@@ -483,10 +487,26 @@ impl Drive {
     fn fail_writing(&mut self, now: Instant, error: io::Error) {
         self.writing = Half::Failed;
         self.needs_flush = false;
-        self.failure.get_or_insert(error);
+        self.note_failure(error);
         if self.reading != Half::Open {
             self.cut_off(now);
         }
+    }
+
+    fn note_failure(&mut self, error: io::Error) {
+        if self.failure.is_none() {
+            self.was_ending = matches!(self.connection.state(), State::Closing | State::Closed);
+            self.failure = Some(error);
+        }
+    }
+
+    /// The failure, if that is why the connection ended. A stream that fails while a connection
+    /// ends, such as one that the kernel gives up after the engine did, has not ended it.
+    fn take_cause(&mut self) -> Option<io::Error> {
+        if self.was_ending {
+            return None;
+        }
+        self.failure.take()
     }
 
     fn cut_off(&mut self, now: Instant) {

@@ -28,9 +28,10 @@ pub(crate) fn backoff_seed() -> io::Result<u64> {
 /// - TCP_NOTSENT_LOWAT, 128 KiB (Linux): how much unsent output the kernel takes before it pushes
 ///   back. Enough to keep the path busy, little enough that a control frame does not queue behind
 ///   megabytes that nobody can reorder.
-/// - TCP_USER_TIMEOUT (Linux): the pong timeout, or the write stall timeout if that is longer.
-///   The kernel gives up what nobody acknowledged when the engine does, and not a quarter of an
-///   hour later. It counts a peer that only does not read against it too, whom the engine gives
+/// - TCP_USER_TIMEOUT (Linux): the pong timeout, or the write stall timeout if that is longer, and
+///   a second. The kernel gives up what nobody acknowledged soon after the engine does, and not a
+///   quarter of an hour later; but after it, for the engine's verdict is the one with a reason. It
+///   counts a peer that only does not read against it too, whom the engine gives
 ///   `write_stall_timeout`; so it is never shorter than that.
 ///
 /// Best effort: a socket that refuses an option still works, only less promptly.
@@ -42,6 +43,7 @@ pub fn tune<'s>(socket: impl Into<SockRef<'s>>, config: &Config) {
         let _ = socket.set_tcp_notsent_lowat(NOTSENT_LOWAT);
         // The option counts milliseconds in 32 bits; beyond them there is no limit to set.
         let patience = config.heartbeat().output_patience();
+        let patience = patience.saturating_add(AFTER_THE_ENGINE);
         if u32::try_from(patience.as_millis()).is_ok() {
             let _ = socket.set_tcp_user_timeout(Some(patience));
         }
@@ -53,3 +55,7 @@ pub fn tune<'s>(socket: impl Into<SockRef<'s>>, config: &Config) {
 /// Unsent output that the kernel takes.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const NOTSENT_LOWAT: u32 = 128 * 1024;
+
+/// How much longer than the engine the kernel waits.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const AFTER_THE_ENGINE: std::time::Duration = std::time::Duration::from_secs(1);

@@ -6,7 +6,9 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use wspulse_core::{Cause, CloseCode, Config, Connection, Event, Instant, Role, Seed, Transmit};
+use wspulse_core::{
+    Cause, CloseCode, Config, Connection, Event, Instant, Role, Seed, SendError, State, Transmit,
+};
 use wspulse_drive::{Clock, Drive, Error, Transport};
 
 /// Time that passes only when a test says so.
@@ -352,4 +354,40 @@ fn everything_said_is_followed_by_a_half_close_and_the_peer_is_read_to_its_end()
     far.read_end = (0, Ok(0));
     let events = settle(&mut server, &mut far, &clock);
     assert!(matches!(events[..], [Event::Closed(_)]));
+}
+
+#[test]
+fn a_stream_that_fails_after_the_verdict_does_not_hide_it() {
+    let clock = Virtual::default();
+    let (_near, mut far) = Rough::pair(usize::MAX, &[]);
+    let mut server = drive(Role::Server);
+    // It is full for ever: the write stall timeout ends it.
+    far.write_end = (0, Err(io::ErrorKind::WouldBlock));
+    server.command(|c| c.send("hello")).unwrap();
+    while server.connection().state() == State::Open {
+        server.turn(&mut far, &clock);
+        clock.0.set(clock.0.get() + 1_000);
+        assert!(clock.0.get() < 1_000_000);
+    }
+    // While its last words wait, the kernel gives the peer up too.
+    far.write_end = (0, Err(io::ErrorKind::TimedOut));
+    far.read_end = (0, Err(io::ErrorKind::TimedOut));
+    server.turn(&mut far, &clock);
+    let late = server.command(|c| c.send("late")).unwrap_err();
+    let error = server.send_error(late);
+    assert!(
+        matches!(error, Error::Send(SendError::NotOpen(_))),
+        "{error:?}"
+    );
+    assert!(matches!(
+        server.is_flushed(),
+        Ok(false) | Err(Error::NotOpen)
+    ));
+
+    let events: Vec<_> = std::iter::from_fn(|| server.poll_event()).collect();
+    let Some(Event::Closed(closed)) = events.into_iter().last() else {
+        panic!("no end");
+    };
+    assert!(matches!(closed.cause, Cause::Dead(_)), "{closed}");
+    assert!(matches!(server.end_error(closed), Error::Closed(_)));
 }
