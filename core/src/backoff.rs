@@ -152,12 +152,16 @@ impl Backoff {
         }
         self.failures = self.failures.saturating_add(1);
 
-        // The delay comes on top of the floor: clients that were told the same time to come
-        // back must not come back at the same time.
-        let floor = self
-            .now
-            .saturating_add(outcome.retry_after().unwrap_or_default());
-        let until = floor.saturating_add(self.uniform(self.ceiling(), Draw::Delay));
+        // The delay comes on top of the floor, and spreads as widely as after a loss: clients
+        // that were told the same time to come back must not come back at the same time.
+        let (floor, ceiling) = match outcome.retry_after() {
+            Some(asked) => (
+                self.now.saturating_add(asked),
+                self.ceiling().max(self.config.first),
+            ),
+            None => (self.now, self.ceiling()),
+        };
+        let until = floor.saturating_add(self.uniform(ceiling, Draw::Delay));
         self.phase = Phase::Waiting { until, floor };
         Ok(Decision::Retry { at: until })
     }

@@ -9,6 +9,7 @@
 //! - [`kit`]: short ways to say what tests say often.
 //! - [`alloc`]: an allocator that counts.
 //! - [`fuzzing`]: the oracles of the fuzz targets.
+//! - [`netns`]: two hosts and a cable that can be cut, out of network namespaces.
 //! - `net` (feature, on by default): a raw peer over real sockets, and the adapters under test.
 
 pub mod alloc;
@@ -19,6 +20,7 @@ pub mod kit;
 pub mod model;
 #[cfg(feature = "net")]
 pub mod net;
+pub mod netns;
 pub mod peer;
 pub mod pipe;
 pub mod rng;

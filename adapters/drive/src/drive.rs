@@ -34,6 +34,8 @@ pub struct Drive {
     needs_flush: bool,
     /// What the transport died of, until somebody is told.
     failure: Option<io::Error>,
+    /// The connection was ended because the stream failed, and not by its owner.
+    is_cut_off: bool,
     closed: Option<Box<Closed>>,
     /// Writes that the stream took.
     written: u32,
@@ -93,6 +95,7 @@ impl Drive {
             writing: Half::Open,
             needs_flush: false,
             failure: None,
+            is_cut_off: false,
             closed: None,
             written: 0,
         }
@@ -216,8 +219,11 @@ impl Drive {
     /// [`hand_over`](Self::hand_over).
     #[must_use = "an event is told once"]
     pub fn poll_event(&mut self) -> Option<Event> {
-        let event = self.connection.poll_event()?;
-        if let Event::Closed(closed) = &event {
+        let mut event = self.connection.poll_event()?;
+        if let Event::Closed(closed) = &mut event {
+            if self.is_cut_off && closed.cause == Cause::Aborted {
+                closed.cause = Cause::Eof;
+            }
             self.closed = Some(closed.clone());
         }
         Some(event)
@@ -469,7 +475,7 @@ impl Drive {
         self.connection.handle_eof(now);
         // Nothing can be answered any more, so nothing is left to wait for.
         if self.writing == Half::Failed {
-            self.connection.abort(now);
+            self.cut_off(now);
         }
     }
 
@@ -479,8 +485,13 @@ impl Drive {
         self.needs_flush = false;
         self.failure.get_or_insert(error);
         if self.reading != Half::Open {
-            self.connection.abort(now);
+            self.cut_off(now);
         }
+    }
+
+    fn cut_off(&mut self, now: Instant) {
+        self.is_cut_off |= !self.is_over();
+        self.connection.abort(now);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{error, fmt, io};
 
+use wspulse_core::backoff::BackoffConfigError;
 use wspulse_core::handshake::RequestError;
 use wspulse_core::{Cause, Closed, Misuse, SendError};
 
@@ -30,6 +31,8 @@ pub enum Error {
     Request(RequestError),
     /// The answer to a request is not a possible one; the client was told 500.
     Answer(Misuse),
+    /// The delays between two attempts to connect cannot work.
+    Backoff(BackoffConfigError),
     /// A step on the way to the connection took longer than it may.
     Timeout(Stage),
     /// The server sent us elsewhere, and there we do not go.
@@ -90,6 +93,7 @@ impl fmt::Display for Error {
             Self::Url(error) => error.fmt(f),
             Self::Request(error) => error.fmt(f),
             Self::Answer(misuse) => misuse.fmt(f),
+            Self::Backoff(error) => error.fmt(f),
             Self::Timeout(stage) => write!(f, "{stage} timed out"),
             Self::Redirect(error) => error.fmt(f),
             Self::Proxy(error) => write!(f, "proxy: {error}"),
@@ -144,6 +148,12 @@ impl From<RequestError> for Error {
     }
 }
 
+impl From<BackoffConfigError> for Error {
+    fn from(error: BackoffConfigError) -> Self {
+        Self::Backoff(error)
+    }
+}
+
 impl From<RedirectError> for Error {
     fn from(error: RedirectError) -> Self {
         Self::Redirect(error)
@@ -161,9 +171,11 @@ impl From<Error> for io::Error {
             Error::Closed(closed) => kind_of(&closed.cause),
             Error::NotOpen | Error::Send(SendError::NotOpen(_)) => io::ErrorKind::NotConnected,
             Error::Send(SendError::Full(_)) => io::ErrorKind::WouldBlock,
-            Error::Send(_) | Error::Url(_) | Error::Request(_) | Error::Answer(_) => {
-                io::ErrorKind::InvalidInput
-            }
+            Error::Send(_)
+            | Error::Url(_)
+            | Error::Request(_)
+            | Error::Answer(_)
+            | Error::Backoff(_) => io::ErrorKind::InvalidInput,
             Error::Redirect(_) => io::ErrorKind::InvalidData,
             Error::Timeout(_) => io::ErrorKind::TimedOut,
         };

@@ -67,7 +67,8 @@
 //! ```
 //!
 //! Beside it: [`ConnectOptions`], [`Error`] and [`Target`], which are the same in every adapter;
-//! [`tune`] and [`seed`]; and with the feature `tls`, the module `tls`.
+//! [`tune`] and [`seed`]; [`Reconnect`], for clients that come back; and with the feature `tls`,
+//! the module `tls`.
 
 #![forbid(unsafe_code)]
 
@@ -76,6 +77,7 @@ mod drive;
 mod error;
 mod input;
 mod options;
+mod reconnect;
 mod socket;
 #[cfg(feature = "tls")]
 pub mod tls;
@@ -87,6 +89,10 @@ pub use drive::{Drive, Outcome, Turn};
 pub use error::{Error, Stage};
 pub use input::{READ_SIZE, with_buffer};
 pub use options::ConnectOptions;
+pub use reconnect::{
+    DownReason, Opening, Reconnect, ReconnectError, ReconnectEvent, ReconnectPolicy, WhileDown,
+    retry_after,
+};
 pub use socket::{seed, tune};
 pub use transport::Transport;
 pub use url::{RedirectError, Target, UrlError};

@@ -16,6 +16,11 @@ pub fn seed() -> io::Result<Seed> {
     Ok(Seed::new(entropy))
 }
 
+/// Draws what spreads one client's reconnects from those of the others.
+pub(crate) fn backoff_seed() -> io::Result<u64> {
+    getrandom::u64().map_err(io::Error::other)
+}
+
 /// Sets up a TCP socket for small messages, honest backpressure and a bounded end.
 ///
 /// - TCP_NODELAY: the engine gathers small frames itself, and a ping must not wait for an

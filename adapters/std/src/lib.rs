@@ -97,6 +97,7 @@ mod client;
 mod commands;
 mod connect;
 mod patience;
+mod reconnect;
 mod scratch;
 mod server;
 #[cfg(feature = "tls")]
@@ -112,6 +113,7 @@ pub use client::client;
 #[cfg(feature = "tls")]
 pub use client::client_tls;
 pub use connect::connect;
+pub use reconnect::{ReconnectHandle, ReconnectingClient};
 pub use server::{accept, accept_with};
 #[cfg(feature = "tls")]
 pub use server::{accept_tls, accept_tls_with};
@@ -121,7 +123,10 @@ pub use stream::Stream;
 pub use websocket::WebSocket;
 #[cfg(feature = "tls")]
 pub use wspulse_drive::tls;
-pub use wspulse_drive::{ConnectOptions, Error, RedirectError, Stage, UrlError};
+pub use wspulse_drive::{
+    ConnectOptions, DownReason, Error, Opening, ReconnectError, ReconnectEvent, ReconnectPolicy,
+    RedirectError, Stage, UrlError, WhileDown,
+};
 
 /// Keeps the examples of the README compiling.
 #[cfg(doctest)]

@@ -89,7 +89,8 @@ impl Tls {
             Ok(count @ 1..) => {
                 self.sent = self.sent.saturating_add(count);
                 if self.sent < self.cipher.len() {
-                    // Nothing counts as taken yet, but that there was no more room is known.
+                    // The connection has to know that the stream is full, as it would from a
+                    // part that was taken of plain output.
                     drive.handle_write(began, ended, Err(io::ErrorKind::WouldBlock.into()));
                     return Outcome::Progress;
                 }

@@ -131,6 +131,10 @@ impl<S: Stream> WebSocket<S> {
         Self { shared, inbox }
     }
 
+    pub(crate) fn into_shared(self) -> Arc<Shared<S>> {
+        self.shared
+    }
+
     // ---- receiving
 
     /// Waits for the next message; `None` after the closing handshake, whatever its code.

@@ -1,6 +1,7 @@
 //! The time, as the runtime has it.
 
 use std::any::Any;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -41,6 +42,11 @@ pub(crate) fn tune<S: Any>(stream: &S, config: &Config) {
     if let Some(socket) = tcp_of(stream) {
         wspulse_drive::tune(socket, config);
     }
+}
+
+/// Returns who is at the other end of the TCP socket underneath, if that is known.
+pub(crate) fn peer_of<S: Any>(stream: &S) -> Option<SocketAddr> {
+    tcp_of(stream)?.peer_addr().ok()
 }
 
 fn tcp_of(stream: &dyn Any) -> Option<&TcpStream> {

@@ -17,8 +17,10 @@ use wspulse_core::{
 use wspulse_drive::{Clock as _, Drive, READ_SIZE, Transport};
 
 use crate::Error;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
+use crate::drain::{Guard, Order};
 use crate::timer::Timer;
+use crate::trace::Trace;
 use crate::waiters::{Side, Waiters};
 
 /// A connection, its stream and its timer.
@@ -38,13 +40,17 @@ pub(crate) struct Driver<S> {
     /// Nobody takes events any more, so they are dropped, all but the last.
     is_deaf: bool,
     last: Option<Event>,
+    guard: Option<Guard>,
+    trace: Trace,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Driver<S> {
     pub(crate) fn new(stream: S, connection: Connection, clock: Clock) -> Self {
+        let trace = Trace::new(&connection, || clock::peer_of(&stream));
         Self {
             stream,
             drive: Drive::new(connection),
+            trace,
             clock,
             timer: Timer::default(),
             waiters: Waiters::default(),
@@ -54,9 +60,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             is_done: false,
             is_deaf: false,
             last: None,
+            guard: None,
         }
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     // ---- what callers wait for
 
     /// Waits for the next event; `None` after [`Event::Closed`].
@@ -64,8 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         self.wait(Side::Receive, cx, |driver, cx| {
             loop {
                 if let Some(event) = driver.take_event() {
-                    // Best effort after the last one: whoever holds the stream drops it next.
-                    let _ = driver.drive.shutdown(&mut stream(&mut driver.stream, cx));
+                    driver.half_close(cx);
                     return Poll::Ready(Some(event));
                 }
                 if driver.drive.closed().is_some() {
@@ -110,13 +118,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         &mut self,
         cx: &mut Context<'_>,
         slot: &mut Option<Message>,
-        mut queue: impl FnMut(&mut Connection, Message) -> Result<(), SendError>,
+        mut queue: impl FnMut(&mut Self, Message) -> Result<(), SendError>,
     ) -> Poll<Result<(), Error>> {
         loop {
             let Some(message) = slot.take() else {
                 return Poll::Ready(Ok(()));
             };
-            match self.drive.command(|connection| queue(connection, message)) {
+            match queue(self, message) {
                 Ok(()) => return Poll::Ready(Ok(())),
                 Err(SendError::Full(message)) => *slot = Some(message),
                 Err(error) => return Poll::Ready(Err(self.send_error(error))),
@@ -239,6 +247,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         self.drive.command(|connection| run(connection, now))
     }
 
+    pub(crate) fn queue(&mut self, message: Message) -> Result<(), SendError> {
+        self.drive.command(|connection| connection.send(message))?;
+        self.trace.sent();
+        Ok(())
+    }
+
+    pub(crate) fn queue_part(&mut self, part: Message, last: bool) -> Result<(), SendError> {
+        self.drive
+            .command(|connection| connection.send_part(part, last))?;
+        if last {
+            self.trace.sent();
+        }
+        Ok(())
+    }
+
     pub(crate) fn queue_ping(&mut self, payload: &[u8]) -> Result<(), Error> {
         self.command(|connection, _| connection.ping(payload))
             .map_err(|error| self.send_error(error))
@@ -279,6 +302,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         self.drive.closed()
     }
 
+    pub(crate) fn has_room(&self) -> bool {
+        self.drive.has_room()
+    }
+
+    /// Tells whether the stream has taken everything that was queued.
+    pub(crate) fn has_flushed(&self) -> bool {
+        !self.drive.wants_write() && !self.drive.has_failed_writing() && !self.is_over()
+    }
+
+    /// Tells whether there is nothing to come but events that wait.
+    pub(crate) fn is_over(&self) -> bool {
+        self.drive.is_over()
+    }
+
     pub(crate) fn send_error(&mut self, error: SendError) -> Error {
         self.drive.send_error(error)
     }
@@ -291,7 +328,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     // ---- the loop
 
     /// Tries each thing once. Pending if nothing moved; then whatever can move next wakes the task.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.obey(cx);
         if self.is_deaf {
             self.drop_events();
         }
@@ -301,9 +339,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let turn = self
-            .drive
-            .turn(&mut stream(&mut self.stream, cx), &self.clock);
+        let turn = self.drive.turn(
+            &mut stream(&mut self.stream, &mut self.trace, cx),
+            &self.clock,
+        );
+        self.trace.tick(self.drive.connection(), &self.clock);
         self.read_in_turn = self.read_in_turn.saturating_add(turn.read);
         self.moved |= turn.moved;
         self.wrote |= turn.wrote;
@@ -314,12 +354,49 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         Poll::Pending
     }
 
-    fn take_event(&mut self) -> Option<Event> {
-        self.last.take().or_else(|| self.drive.poll_event())
+    pub(crate) fn take_event(&mut self) -> Option<Event> {
+        self.last.take().or_else(|| self.poll_drive())
+    }
+
+    /// Every event passes here, once.
+    fn poll_drive(&mut self) -> Option<Event> {
+        let event = self.drive.poll_event()?;
+        self.trace.event(&event);
+        if let Event::Closed(closed) = &event
+            && let Some(guard) = self.guard.take()
+        {
+            guard.end(closed);
+        }
+        Some(event)
+    }
+
+    /// Does what the server's drain orders.
+    fn obey(&mut self, cx: &Context<'_>) {
+        let Some(guard) = &self.guard else {
+            return;
+        };
+        let now = self.clock.now();
+        match guard.poll_order(cx) {
+            Some(Order::Close) => {
+                let (code, reason) = guard.close();
+                // The drain checked the code; where it is closing already, nothing happens.
+                let _ = self.drive.command(|c| c.close(now, code, reason));
+            }
+            Some(Order::Cut) => self.drive.command(|c| c.abort(now)),
+            None => {}
+        }
+    }
+
+    /// Half-closes the stream if it is time to. Best effort after the last event: whoever holds
+    /// the stream drops it next.
+    pub(crate) fn half_close(&mut self, cx: &mut Context<'_>) {
+        let _ = self
+            .drive
+            .shutdown(&mut stream(&mut self.stream, &mut self.trace, cx));
     }
 
     fn drop_events(&mut self) {
-        while let Some(event) = self.drive.poll_event() {
+        while let Some(event) = self.poll_drive() {
             if matches!(event, Event::Closed(_)) {
                 self.last = Some(event);
             }
@@ -340,9 +417,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     /// Writes what the stream takes; tells whether it took any.
     fn write(&mut self, cx: &mut Context<'_>) -> bool {
-        let wrote = self
-            .drive
-            .write(&mut stream(&mut self.stream, cx), &self.clock);
+        let wrote = self.drive.write(
+            &mut stream(&mut self.stream, &mut self.trace, cx),
+            &self.clock,
+        );
         self.wrote |= wrote;
         self.moved |= self.drive.has_failed_writing();
         wrote
@@ -350,6 +428,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 }
 
 impl<S> Driver<S> {
+    /// The opening handshake is done.
+    pub(crate) fn opened(&mut self) {
+        self.trace.open();
+    }
+
+    pub(crate) fn set_guard(&mut self, guard: Guard) {
+        self.guard = Some(guard);
+    }
+
     /// From now on nobody takes events, or somebody does again.
     pub(crate) fn set_deaf(&mut self, is_deaf: bool) {
         self.is_deaf = is_deaf;
@@ -361,27 +448,22 @@ impl<S> Driver<S> {
 /// A stream and the task that is to be woken when it is ready.
 struct Polled<'a, 'b, S> {
     stream: Pin<&'a mut S>,
+    trace: &'a mut Trace,
     cx: &'a mut Context<'b>,
 }
 
-fn stream<'a, 'b, S: Unpin>(stream: &'a mut S, cx: &'a mut Context<'b>) -> Polled<'a, 'b, S> {
+fn stream<'a, 'b, S: Unpin>(
+    stream: &'a mut S,
+    trace: &'a mut Trace,
+    cx: &'a mut Context<'b>,
+) -> Polled<'a, 'b, S> {
     let stream = Pin::new(stream);
-    Polled { stream, cx }
+    Polled { stream, trace, cx }
 }
 
-impl<S: AsyncRead + AsyncWrite> Transport for Polled<'_, '_, S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut buffer = ReadBuf::new(buffer);
-        match now(self.stream.as_mut().poll_read(self.cx, &mut buffer)) {
-            // TLS that ends without saying so has ended all the same: WebSocket has its own last
-            // word, so nothing can be cut off unnoticed.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
-            read => read.map(|()| buffer.filled().len()),
-        }
-    }
-
+impl<S: AsyncWrite> Polled<'_, '_, S> {
     /// Makes one write of everything lent, or of its first chunk where the stream has no better.
-    fn write(&mut self, transmit: &Transmit<'_>) -> io::Result<usize> {
+    fn write_once(&mut self, transmit: &Transmit<'_>) -> io::Result<usize> {
         if !self.stream.is_write_vectored() {
             return now(self.stream.as_mut().poll_write(self.cx, transmit.first()));
         }
@@ -393,6 +475,27 @@ impl<S: AsyncRead + AsyncWrite> Transport for Polled<'_, '_, S> {
         }
         let slices = &slices[..count];
         now(self.stream.as_mut().poll_write_vectored(self.cx, slices))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite> Transport for Polled<'_, '_, S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut buffer = ReadBuf::new(buffer);
+        match now(self.stream.as_mut().poll_read(self.cx, &mut buffer)) {
+            // TLS that ends without saying so has ended all the same: WebSocket has its own last
+            // word, so nothing can be cut off unnoticed.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+            read => read?,
+        }
+        let count = buffer.filled().len();
+        self.trace.read(count);
+        Ok(count)
+    }
+
+    fn write(&mut self, transmit: &Transmit<'_>) -> io::Result<usize> {
+        let count = self.write_once(transmit)?;
+        self.trace.wrote(count.min(transmit.len()));
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {

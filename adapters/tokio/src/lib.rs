@@ -73,9 +73,11 @@
 //! # What to know
 //!
 //! - **It lives while it is polled.** Timers, pings and pongs run inside
-//!   [`next`](WebSocket::next), [`send`](WebSocket::send) and their kin. Keep a `next` running.
-//!   A task that stays away for long does not kill its connection: silence is judged only by a
-//!   read that finds nothing.
+//!   [`next`](WebSocket::next), [`send`](WebSocket::send) and their kin. Keep a `next` running,
+//!   or [`spawn`](WebSocket::spawn) a task that does nothing else: it keeps the connection while
+//!   the application is busy, and ends with 1001 when its [`Receiver`] and all [`Sender`]s are
+//!   dropped. A task that stays away for long does not kill its connection: silence is judged
+//!   only by a read that finds nothing.
 //! - **A batch of input is answered with one write**; see [`WebSocket`](WebSocket#batches).
 //! - **Cancel safe.** Each future may be dropped at any await without losing or repeating a byte,
 //!   and so may be used in `select!`.
@@ -83,7 +85,8 @@
 //!   them runs the whole protocol while it is polled, and only the reader takes events.
 //! - **Memory.** Beside the engine's own budget (`max_message_size`, `max_buffered_amount`) a
 //!   connection holds one timer and, while its events wait to be taken, at most 64 KiB that were
-//!   read. The buffer for reads is the thread's, not the connection's.
+//!   read. A spawned one adds two queues of the length it was given. The buffer for reads is the
+//!   thread's, not the connection's.
 //! - **Fair.** A task that is fed without end yields every 256 KiB.
 //! - **The stream** may be anything that reads and writes; on `TcpStream`s, also below TLS,
 //!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set.
@@ -95,11 +98,23 @@
 //!   `native-roots` and `platform-verifier`, or by [`ConnectOptions`]; names and expiry are
 //!   verified.
 //! - **Proxies** (feature `proxy`): HTTP CONNECT and SOCKS5, by `connect_through`.
+//! - **A server's end.** [`Drain`] closes all connections in order, spread over a time, and
+//!   reports who was cut at the deadline.
+//! - **From an HTTP server.** With the feature `hyper`, `upgrade` takes a connection over from a
+//!   hyper server; with the feature `axum`, `WebSocketUpgrade` is an extractor that does.
+//! - **Log** (feature `tracing`). Each connection has a span with its role and peer. Events:
+//!   `open` and an end in order at debug; `suspect`, `recovered` and an end that the network
+//!   caused at info; a peer that breaks a rule or a limit at warn. `closed` has the cause and the
+//!   numbers. Every 10 s the target `wspulse_tokio::counters` has, at trace, what was added to
+//!   messages, bytes, pings, pongs and lost pings. No payload, header, target or reason is told.
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "axum")]
+mod axum;
 mod client;
 mod clock;
+mod drain;
 mod driver;
 mod layer;
 mod maybe_tls;
@@ -107,29 +122,46 @@ mod maybe_tls;
 mod overheard;
 #[cfg(feature = "proxy")]
 mod proxy;
+mod reconnect;
 mod server;
 mod split;
+mod task;
 mod tcp;
 mod timer;
+mod trace;
+#[cfg(feature = "hyper")]
+mod upgrade;
 mod waiters;
 mod websocket;
 
+#[cfg(feature = "axum")]
+pub use axum::WebSocketUpgrade;
 #[cfg(feature = "proxy")]
 pub use client::connect_through;
 pub use client::{client, connect};
+pub use drain::{Drain, DrainOutcome, DrainReport, Drained};
 pub use maybe_tls::MaybeTls;
 #[cfg(feature = "proxy")]
 pub use overheard::ProxyRefusal;
 #[cfg(feature = "proxy")]
 pub use proxy::{Proxy, ProxyUrlError};
+pub use reconnect::{ReconnectHandle, ReconnectingClient};
 pub use server::{accept, accept_with};
 pub use split::{Reader, ReuniteError, Writer};
+pub use task::{Receiver, Sender};
 #[cfg(feature = "tls")]
 pub use tokio_rustls;
+#[cfg(feature = "hyper")]
+pub use upgrade::{Upgrade, UpgradeError, Upgraded, upgrade, upgrade_with};
 pub use websocket::WebSocket;
 #[cfg(feature = "tls")]
 pub use wspulse_drive::tls;
-pub use wspulse_drive::{ConnectOptions, Error, RedirectError, Stage, UrlError};
+#[cfg(feature = "hyper")]
+pub use wspulse_drive::tune;
+pub use wspulse_drive::{
+    ConnectOptions, DownReason, Error, Opening, ReconnectError, ReconnectEvent, ReconnectPolicy,
+    RedirectError, Stage, UrlError, WhileDown,
+};
 
 /// Keeps the examples of the README compiling.
 #[cfg(doctest)]

@@ -11,9 +11,7 @@ use futures_sink::Sink;
 use tokio::io::{AsyncRead, AsyncWrite};
 use wspulse_core::handshake::Response;
 use wspulse_core::heartbeat::HeartbeatConfig;
-use wspulse_core::{
-    CloseCode, Closed, ConfigError, Event, Message, Role, SendError, Snapshot, State,
-};
+use wspulse_core::{CloseCode, Closed, ConfigError, Event, Message, Role, Snapshot, State};
 
 use crate::Error;
 use crate::driver::Driver;
@@ -139,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     /// As [`send`](Self::send).
     pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
         self.queue(message.into(), |driver, cx, slot| {
-            driver.poll_queue(cx, slot, |c, message| c.send(message))
+            driver.poll_queue(cx, slot, Driver::queue)
         })
         .await
     }
@@ -151,7 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     /// As [`send`](Self::send).
     pub async fn send_part(&mut self, part: impl Into<Message>, last: bool) -> Result<(), Error> {
         self.queue(part.into(), |driver, cx, slot| {
-            driver.poll_queue(cx, slot, |c, part| c.send_part(part, last))
+            driver.poll_queue(cx, slot, |driver, part| driver.queue_part(part, last))
         })
         .await?;
         self.push().await;
@@ -265,6 +263,12 @@ macro_rules! looks {
                 self.shared.lock().closed().cloned()
             }
 
+            /// Lends the stream underneath to `look`, for its addresses or options. Reading or
+            /// writing it would break the connection.
+            pub fn with_ref<T>(&self, look: impl FnOnce(&S) -> T) -> T {
+                look(self.shared.lock().stream())
+            }
+
             /// Client: returns the server's answer, with its headers and the chosen subprotocol.
             #[must_use]
             pub fn response(&self) -> Option<&Response> {
@@ -309,7 +313,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for Writer<S> {
 
     fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
         let mut driver = self.shared.lock();
-        let queued: Result<(), SendError> = driver.command(|c, _| c.send(message));
+        let queued = driver.queue(message);
         queued.map_err(|error| driver.send_error(error))
     }
 

@@ -10,13 +10,13 @@ use futures_sink::Sink;
 use tokio::io::{AsyncRead, AsyncWrite};
 use wspulse_core::handshake::Response;
 use wspulse_core::heartbeat::HeartbeatConfig;
-use wspulse_core::{
-    CloseCode, Closed, ConfigError, Event, Message, Role, SendError, Snapshot, State,
-};
+use wspulse_core::{CloseCode, Closed, ConfigError, Event, Message, Role, Snapshot, State};
 
 use crate::Error;
+use crate::drain::Guard;
 use crate::driver::Driver;
 use crate::split::{Reader, Writer, split};
+use crate::task::{Receiver, Sender, spawn};
 
 /// A WebSocket connection over a stream of bytes, from [`accept`](crate::accept),
 /// [`connect`](crate::connect) or [`client`](crate::client).
@@ -54,11 +54,18 @@ use crate::split::{Reader, Writer, split};
 pub struct WebSocket<S> {
     driver: Driver<S>,
     response: Option<Box<Response>>,
+    /// A message that is sent in parts is not finished.
+    is_in_parts: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
-    pub(crate) fn new(driver: Driver<S>, response: Option<Box<Response>>) -> Self {
-        Self { driver, response }
+    pub(crate) fn new(mut driver: Driver<S>, response: Option<Box<Response>>) -> Self {
+        driver.opened();
+        Self {
+            driver,
+            response,
+            is_in_parts: false,
+        }
     }
 
     // ---- receiving
@@ -112,11 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// As [`send`](Self::send).
     pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
         let mut slot = Some(message.into());
-        poll_fn(|cx| {
-            self.driver
-                .poll_queue(cx, &mut slot, |c, message| c.send(message))
-        })
-        .await
+        poll_fn(|cx| self.driver.poll_queue(cx, &mut slot, Driver::queue)).await
     }
 
     /// Sends a part of a message, which `last` completes (RFC 6455 §5.4): for messages whose
@@ -129,9 +132,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         let mut slot = Some(part.into());
         poll_fn(|cx| {
             self.driver
-                .poll_queue(cx, &mut slot, |c, part| c.send_part(part, last))
+                .poll_queue(cx, &mut slot, |driver, part| driver.queue_part(part, last))
         })
         .await?;
+        self.is_in_parts = !last;
         self.push().await;
         Ok(())
     }
@@ -182,7 +186,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         self.driver.abort();
     }
 
-    async fn push(&mut self) {
+    /// Begins what [`close`](Self::close) does.
+    pub(crate) fn start_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
+        self.driver.start_close(code, reason)
+    }
+
+    pub(crate) async fn push(&mut self) {
         poll_fn(|cx| {
             self.driver.push(cx);
             Poll::Ready(())
@@ -214,6 +223,47 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     #[must_use]
     pub fn split(self) -> (Reader<S>, Writer<S>) {
         split(self.driver, self.response)
+    }
+
+    /// Gives the connection a task of its own, which keeps pings, pongs and deadlines going while
+    /// the application is busy, with a queue of at most `queue` messages each way.
+    ///
+    /// The task holds input back while the [`Receiver`]'s queue is full, and goes on with all
+    /// else: what is sent leaves, and pings go out on time. A peer that is not read is not
+    /// declared dead. Messages that are [sent](Sender::send) while the task is busy leave in one
+    /// write.
+    ///
+    /// The task ends with the connection. Drop the [`Receiver`] and each [`Sender`], and it sends
+    /// what is queued and a Close frame with code 1001.
+    ///
+    /// Beside the connection's own memory the queues hold at most `queue` messages each, as large
+    /// as they come.
+    ///
+    /// A message that is being [sent in parts](Self::send_part) has to be whole by then, or
+    /// nothing can be sent.
+    ///
+    /// ```
+    /// # use wspulse_tokio::{Error, WebSocket};
+    /// # async fn example(ws: WebSocket<tokio::net::TcpStream>) -> Result<(), Error> {
+    /// let (mut receiver, sender) = ws.spawn(16);
+    /// while let Some(message) = receiver.next().await {
+    ///     let message = message?;
+    ///     // However long this takes, the connection is kept.
+    ///     let answer = tokio::task::spawn_blocking(move || message).await.unwrap();
+    ///     sender.send(answer).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn spawn(self, queue: usize) -> (Receiver, Sender)
+    where
+        S: Send + 'static,
+    {
+        spawn(self.driver, self.response, self.is_in_parts, queue)
     }
 
     // ---- settings and looks
@@ -272,6 +322,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     }
 }
 
+impl<S> WebSocket<S> {
+    pub(crate) fn set_guard(&mut self, guard: Guard) {
+        self.driver.set_guard(guard);
+    }
+}
+
 /// The messages, as from [`next`](WebSocket::next).
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
     type Item = Result<Message, Error>;
@@ -299,7 +355,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for WebSocket<S> {
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
-        let queued: Result<(), SendError> = self.driver.command(|c, _| c.send(message));
+        let queued = self.driver.queue(message);
         queued.map_err(|error| self.driver.send_error(error))
     }
 

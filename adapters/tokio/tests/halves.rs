@@ -237,10 +237,9 @@ async fn a_writer_alone_drops_what_comes_and_closes_in_order() {
 #[tokio::test(start_paused = true)]
 async fn a_writer_alone_learns_that_the_peer_is_gone() {
     let (server, _raw) = server_and_raw(heartbeat(5, 10), Rough::new).await;
-    let log = server.get_ref().log.clone();
     let (reader, mut writer) = server.split();
     drop(reader);
-    log.lock().unwrap().stuck = true;
+    writer.with_ref(|stream| stream.log.lock().unwrap().stuck = true);
     writer.feed("stuck").await.unwrap();
     let flushed = tokio::time::timeout(secs(60), writer.flush()).await;
     assert!(matches!(flushed, Ok(Err(Error::NotOpen))), "{flushed:?}");

@@ -249,6 +249,30 @@ fn p43_a_common_retry_after_is_no_storm() {
     assert!(peak * 2 <= mean * 5, "{peak} against {mean}");
 }
 
+/// A Retry-After that is a date is the same moment for everybody, whenever they ask.
+#[test]
+fn p43_a_common_time_to_come_back_at_is_no_storm() {
+    let back = Instant::from_secs(90);
+    let mut connects = Vec::new();
+    for seed in 0..10_000 {
+        let mut backoff = backoff(seed);
+        fail(&mut backoff, Outcome::Closed { code: 1006 });
+        while let Some(at) = backoff.poll_timeout() {
+            connects.push(at);
+            if at >= back {
+                break;
+            }
+            let busy = Outcome::Refused {
+                status: 503,
+                retry_after: Some(back.saturating_duration_since(at)),
+            };
+            fail(&mut backoff, busy);
+        }
+    }
+    let (peak, mean) = storm(&mut connects);
+    assert!(peak * 2 <= mean * 5, "{peak} against {mean}");
+}
+
 #[test]
 fn p44_nothing_of_an_earlier_generation_changes_anything() {
     let lost = Outcome::Closed { code: 1002 };

@@ -24,6 +24,10 @@ pub(super) struct Drain {
     /// Bytes per second over the last whole window, and the least of those since `since`.
     rate: Option<u64>,
     slowest: u64,
+    /// What the windows after the first one took, and how long they were; the older half is
+    /// forgotten now and then.
+    steady_bytes: u64,
+    steady_time: Duration,
     /// The longest time between two bytes taken while it was blocked: it drains in lumps.
     longest_gap: Duration,
     /// Bytes taken since `since`, with those it held then.
@@ -38,6 +42,10 @@ pub(super) struct Drain {
 /// add up to 10 MiB on Linux, and systems tuned for long fat pipes double that.
 const MAX_BACKLOG: u64 = 32 << 20;
 
+/// Windows of which half are forgotten: kernels wake a writer for a third of a buffer at a time,
+/// which takes about one window where it is short, so a rate takes several to be known.
+const REMEMBERED: u32 = 16;
+
 impl Drain {
     /// The transport blocked for the first time; it took `backlog` bytes since the peer's last
     /// answer, of which `ahead` stand in front of an outstanding ping.
@@ -50,6 +58,8 @@ impl Drain {
             window_bytes: 0,
             rate: None,
             slowest: 0,
+            steady_bytes: 0,
+            steady_time: Duration::ZERO,
             longest_gap: Duration::ZERO,
             taken: backlog.min(MAX_BACKLOG),
             since: now,
@@ -65,6 +75,7 @@ impl Drain {
                 && let Some(rate) = self.window_rate(window)
             {
                 self.slowest = self.rate.map_or(rate, |_| self.slowest.min(rate));
+                self.remember_window(window);
                 self.rate = Some(rate);
                 self.restart_window(self.attempted_at);
             }
@@ -120,7 +131,13 @@ impl Drain {
         };
         let slowest = self.slowest.min(latest.unwrap_or(u64::MAX));
         let ahead = held(self.ping_taken, slowest, self.ping_after);
-        match (latest.or(self.rate), self.open_since) {
+        // One window may hold a lump too many, or none at all; several of them do not.
+        let rate = match (latest.or(self.rate), self.average()) {
+            (Some(rate @ 1..), Some(average @ 1..)) => Some(rate.min(average)),
+            (Some(0), Some(average)) if self.open_since.is_some() => Some(average),
+            (rate, _) => rate,
+        };
+        match (rate, self.open_since) {
             _ if ahead == 0 => Duration::ZERO,
             (Some(rate @ 1..), _) => time_for(ahead, rate).saturating_add(self.longest_gap),
             // Nothing drains: that is for the stall deadline to judge.
@@ -160,9 +177,9 @@ impl Drain {
     }
 
     /// Whether its buffers are full. Between two writes of one batch, or before the next wake,
-    /// full ones look open.
+    /// full ones look open; and a write that waits for room says so only when it is over.
     fn is_full(&self, now: Instant, window: Duration) -> bool {
-        let grace = window.checked_div(8).unwrap_or_default();
+        let grace = window.checked_div(2).unwrap_or_default();
         self.open_since
             .is_none_or(|since| now.saturating_duration_since(since) <= grace)
     }
@@ -180,6 +197,27 @@ impl Drain {
             .attempted_at
             .saturating_duration_since(self.window_start);
         (length >= window).then(|| per_second(self.window_bytes, length))
+    }
+
+    /// A window is over. In the first one the buffers may have been growing, at any speed.
+    fn remember_window(&mut self, window: Duration) {
+        if self.rate.is_none() {
+            return;
+        }
+        let length = self
+            .attempted_at
+            .saturating_duration_since(self.window_start);
+        self.steady_bytes = self.steady_bytes.saturating_add(self.window_bytes);
+        self.steady_time = self.steady_time.saturating_add(length);
+        if self.steady_time > window.saturating_mul(REMEMBERED) {
+            self.steady_bytes >>= 1_u32;
+            self.steady_time = self.steady_time.checked_div(2).unwrap_or_default();
+        }
+    }
+
+    /// The rate over several windows.
+    fn average(&self) -> Option<u64> {
+        (!self.steady_time.is_zero()).then(|| per_second(self.steady_bytes, self.steady_time))
     }
 
     fn restart_window(&mut self, now: Instant) {

@@ -165,9 +165,8 @@ impl Handler for Application {
             Script::Away(from, _) => pause = Some(opened + *from),
             Script::Block { first, .. } => pause = Some(opened + *first),
             Script::Send(message) => {
-                if connections.send(id, message.clone()).is_ok() {
-                    recorder.sent();
-                }
+                let sent = connections.send(id, message.clone());
+                sent.map_or_else(drop, |()| recorder.sent());
             }
             Script::Pump { reads: false, .. } => connections.pause(id),
             _ => {}

@@ -6,13 +6,17 @@
 //!   [`Report`].
 //! - [`Heap`] counts what the whole process holds, without the peers; [`process`] counts
 //!   descriptors and threads.
+//! - [`child`] runs an adapter in a process of its own.
 //! - [`isolated`] gives each test of a binary a process of its own.
 //! - [`Control`] measures how late this machine is, so that a test can tell a late adapter from a
 //!   late machine.
 
 mod abort;
 mod bare;
+pub mod child;
+mod content;
 mod control;
+mod fair;
 mod heap;
 pub mod isolated;
 mod line;
@@ -29,7 +33,9 @@ mod tokio;
 
 pub use abort::{Ending, Point, abort_as_client, abort_as_server, round};
 pub use bare::Bare;
+pub use content::{Digest, content, digest};
 pub use control::Control;
+pub use fair::fairly;
 pub use heap::{Heap, exempt_this_thread, held, peak, reset_peak};
 pub use line::{Line, Sink};
 pub use manner::{Answer, Manner, Sending};

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use wspulse_core::{Closed, Event, Message, Snapshot};
 
-use super::Job;
+use super::{Digest, Job};
 
 /// An adapter, with the small application of a [`Script`](super::Script) on top.
 ///
@@ -156,6 +156,8 @@ pub struct Report {
     pub messages: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// What their payloads come to, in order: see [`Digest`](super::Digest).
+    pub digest: u64,
     /// Messages that the connection took for sending.
     pub sent: u64,
     /// When it ended.
@@ -199,6 +201,7 @@ impl Display for End {
 #[derive(Debug)]
 pub struct Recorder {
     report: Report,
+    digest: Digest,
 }
 
 impl Recorder {
@@ -211,10 +214,12 @@ impl Recorder {
                 notes: Vec::new(),
                 messages: 0,
                 bytes: 0,
+                digest: 0,
                 sent: 0,
                 ended: Instant::now(),
                 end: End::Failed("no end".to_owned()),
             },
+            digest: Digest::default(),
         }
     }
 
@@ -244,6 +249,8 @@ impl Recorder {
     pub fn message(&mut self, message: &Message) {
         self.report.messages += 1;
         self.report.bytes += message.len() as u64;
+        self.digest.add(message.as_bytes());
+        self.report.digest = self.digest.value();
     }
 
     /// A message was taken for sending.
