@@ -120,3 +120,41 @@ const UNKNOWN: u64 = u64::MAX - 1;
 
 /// What a thread that both reads and writes is late by at most.
 const LONGEST_SLICE: Duration = Duration::from_millis(32);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Remembered, SHORTEST};
+
+    #[test]
+    fn a_deadline_that_comes_nearer_costs_few_calls_and_is_never_passed() {
+        let remembered = Remembered::default();
+        let (mut calls, mut present) = (0, None);
+        for left in (1..20_000).rev().map(Duration::from_millis) {
+            let set = remembered.set(Some(left), |timeout| {
+                (calls, present) = (calls + 1, timeout);
+                Ok(())
+            });
+            set.unwrap();
+            assert!(present.unwrap() <= left, "{present:?} with {left:?} left");
+        }
+        assert!(calls < 200, "{calls} calls");
+    }
+
+    #[test]
+    fn who_waits_in_vain_waits_to_the_end() {
+        let remembered = Remembered::default();
+        remembered.note_idle(true);
+        let mut present = None;
+        for wanted in [Some(Duration::from_secs(20)), None, Some(Duration::ZERO)] {
+            let set = remembered.set(wanted, |timeout| {
+                present = timeout;
+                Ok(())
+            });
+            set.unwrap();
+            // Zero would be no timeout at all.
+            assert_eq!(present, wanted.map(|wanted| wanted.max(SHORTEST)));
+        }
+    }
+}

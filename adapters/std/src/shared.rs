@@ -361,7 +361,7 @@ impl<S: Stream + ?Sized> Shared<S> {
         &'s self,
         bytes: &mut Vec<u8>,
         mut state: Guard<'s>,
-        slice: Duration,
+        mut slice: Duration,
     ) -> (Guard<'s>, Wrote) {
         loop {
             state.fill(bytes);
@@ -405,6 +405,8 @@ impl<S: Stream + ?Sized> Shared<S> {
             if outcome == Outcome::Blocked || (is_part && has_waited) {
                 return (state, Wrote::Blocked);
             }
+            // Rule 5 goes by when the stream stopped taking bytes, so that is noticed soon.
+            slice = SHORTEST;
         }
     }
 

@@ -332,8 +332,10 @@ impl<S: Stream> Stream for Counted<S> {
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        // Who has read the bytes finds them counted.
+        let mut writes = self.writes.lock().unwrap();
         let count = self.inner.write(bytes)?;
-        self.writes.lock().unwrap().push(count);
+        writes.push(count);
         Ok(count)
     }
 
