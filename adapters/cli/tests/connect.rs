@@ -339,3 +339,64 @@ fn ctrl_c_closes_with_1000() {
         assert!(server.next_line().contains("received 1000"), "{runtime}");
     }
 }
+
+#[test]
+fn with_reconnect_a_server_that_was_away_gets_the_lines_that_follow() {
+    for runtime in ["std", "tokio"] {
+        let server = Echo::start(runtime, "127.0.0.1:0", &[]);
+        let address = server.address.clone();
+        let url = format!("ws://{address}/");
+        let mut program = Program::start(&["connect", &url, "--runtime", runtime, "--reconnect"]);
+        let mut stdin = program.stdin();
+        let mut lines = program.stdout();
+        let mut line = String::new();
+        stdin.write_all(b"before\n").unwrap();
+        lines.read_line(&mut line).unwrap();
+
+        assert_eq!(server.stop().status.code(), Some(0));
+        stdin.write_all(b"meanwhile\n").unwrap();
+        let again = Echo::start(runtime, &address, &[]);
+        lines.read_line(&mut line).unwrap();
+        drop(stdin);
+        assert_eq!(line, "before\nmeanwhile\n", "{runtime}");
+        let said = [
+            "open: ",
+            "reconnecting in ",
+            "received 1001",
+            "open: ",
+            "closed: received 1000",
+        ];
+        assert_ended(&program.finish(), 0, &said);
+        drop(again);
+    }
+    let mio = [
+        "connect",
+        "ws://127.0.0.1:1/",
+        "--runtime",
+        "mio",
+        "--reconnect",
+    ];
+    assert_ended(&Program::start(&mio).finish(), 2, &["--reconnect needs"]);
+}
+
+#[test]
+fn with_reconnect_a_refusal_that_will_not_change_ends_it() {
+    for runtime in ["std", "tokio"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("ws://{}/", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = std::io::Read::read(&mut stream, &mut [0; 4_096]).unwrap();
+            stream
+                .write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+                .unwrap();
+        });
+        let arguments = ["connect", &url, "--runtime", runtime, "--reconnect"];
+        assert_ended(
+            &Program::start(&arguments).finish(),
+            1,
+            &["closed: ", "401"],
+        );
+        server.join().unwrap();
+    }
+}

@@ -197,7 +197,22 @@ fn a_refusal_is_the_cause_with_its_status() {
 }
 
 #[test]
-fn redirects_are_followed_and_credentials_stay_with_their_origin() {
+fn credentials_do_not_follow_a_redirect_to_another_origin() {
+    let refusal = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n".to_owned();
+    let (other, strangers) = answering(vec![refusal]);
+    let (address, thread) = answering(vec![see_other(&format!("ws://{other}/"))]);
+    let options = options()
+        .max_redirects(1)
+        .header("Authorization", "Bearer 4711")
+        .header("X-Trace", "1");
+    Client::new().end_of(&format!("ws://{address}/"), options);
+    assert!(thread.join().unwrap()[0].contains("4711"));
+    let head = &strangers.join().unwrap()[0];
+    assert!(!head.contains("4711") && head.contains("X-Trace"), "{head}");
+}
+
+#[test]
+fn redirects_are_followed() {
     let server = Running::start(Notes::new(true).0, Config::default());
     let elsewhere = format!("http://{}/there", server.address);
     let (address, thread) = answering(vec![see_other("/here?x"), see_other(&elsewhere)]);

@@ -359,6 +359,28 @@ fn a_lying_count_is_not_believed() {
     assert_eq!((ws.buffered_amount(), log(&ws).writes.len()), (0, 1));
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn a_lying_count_is_not_believed_under_tls_either() {
+    use wspulse_mio::tls::{self, TlsSession};
+
+    let key = rcgen::KeyPair::generate().unwrap();
+    let own = rcgen::CertificateParams::new([]).unwrap();
+    let own = own.self_signed(&key).unwrap().pem();
+    let lies = Script {
+        end: (0, End::Count(usize::MAX)),
+        ..Script::PLAIN
+    };
+    for (reading, writing) in [(lies, Script::PLAIN), (Script::PLAIN, lies)] {
+        let config = tls::client_config_from_pem(own.as_bytes()).unwrap();
+        let name = "example.com".try_into().unwrap();
+        let (ws, _, _) = server(reading, writing);
+        let mut ws = ws.with_tls(TlsSession::client(config, name).unwrap());
+        let _ = settle(&mut ws);
+        assert!(log(&ws).calls() < 16, "it neither fails nor spins");
+    }
+}
+
 #[test]
 fn a_stream_that_blocks_is_left_alone_until_it_is_ready() {
     let blocks = Script {

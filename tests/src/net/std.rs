@@ -93,10 +93,9 @@ fn receive(mut ws: WebSocket<TcpStream>, job: &Job, mut recorder: Recorder) -> R
         _ => None,
     };
     if let Script::Send(message) = &job.script {
-        match ws.send(message.clone()) {
-            Ok(()) => recorder.sent(),
-            // How it ended, the next event says.
-            Err(_) => {}
+        // Where it cannot be sent, the next event says why.
+        if ws.send(message.clone()).is_ok() {
+            recorder.sent();
         }
     }
     loop {

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use wspulse_core::Role;
-use wspulse_tests::net::Control;
 use wspulse_tests::wire::{Wire, frame, opcode};
 
+use crate::held::Held;
 use crate::raise_descriptor_limit;
 use crate::spread::Spread;
 
@@ -74,7 +74,7 @@ pub(crate) fn obey() -> Option<ExitCode> {
 
 fn run(orders: &Orders) -> Result<(), String> {
     raise_descriptor_limit(orders.connections)?;
-    let control = Control::start();
+    let held = Held::start();
     let mut load = Load::new(orders).map_err(|error| error.to_string())?;
     load.open_all()?;
     println!("open");
@@ -84,11 +84,11 @@ fn run(orders: &Orders) -> Result<(), String> {
     load.spread = Some(Spread::new(began, orders.interval, orders.span));
     load.run_until(began + orders.span)?;
     let spread = load.spread.take().ok_or("no spread")?;
-    println!("measured {}", spread.total());
-    match spread.verdict(control) {
-        Ok(figure) => println!("verdict spread over {figure}"),
-        Err(error) => println!("verdict {error}"),
+    println!("measured {} {}", spread.total(), spread.fullest());
+    for full in spread.full(held) {
+        println!("full {}", full.to_line());
     }
+    println!("told {:.3}", spread.mean());
     // Nobody ends before the server's side has looked.
     load.run_until(Instant::now() + Duration::from_secs(60))
 }

@@ -9,6 +9,7 @@
 //! A test's name is `many/host`. They run one after the other, and each watches two intervals of
 //! 5 s; with `WSPULSE_LONG=1` a minute.
 
+mod held;
 mod hosts;
 mod load;
 mod spread;
@@ -22,13 +23,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::time::{ClockId, clock_gettime};
 use socket2::{Domain, Protocol, Socket, Type};
 use wspulse_core::Config;
 use wspulse_core::heartbeat::HeartbeatConfig;
-use wspulse_tests::net::{Control, isolated};
+use wspulse_tests::net::isolated;
 
+use held::Held;
 use hosts::Tally;
+use spread::Full;
 
 const CONNECTIONS: usize = 10_000;
 
@@ -50,7 +52,7 @@ fn run(name: &str) -> Result<String, String> {
         .find(|(known, _)| *known == name)
         .ok_or("no such test")?;
     raise_descriptor_limit(CONNECTIONS)?;
-    let control = Control::start();
+    let held = Held::start();
     let is_long = env::var_os("WSPULSE_LONG").is_some_and(|value| value != "0");
     let span = if is_long { 12 } else { 2 } * INTERVAL;
 
@@ -76,26 +78,37 @@ fn run(name: &str) -> Result<String, String> {
     load.next("open", Duration::from_secs(60))?;
     let opening = started.elapsed();
     load.next("measuring", INTERVAL + Duration::from_secs(10))?;
-    let (began, cpu_before) = (Instant::now(), cpu_time());
+    let (began, cpu_before) = (Instant::now(), held.cpu_time());
     let measured = load.next("measured", span + Duration::from_secs(20))?;
-    let (ended, cpu) = (Instant::now(), cpu_time() - cpu_before);
+    let (ended, cpu) = (Instant::now(), held.cpu_time() - cpu_before);
     // Before anything else happens.
     let (open, ends, suspicions) = (tally.opened(), tally.ends(), tally.suspicions());
     if server.is_finished() {
         return Err(format!("the server is gone: {:?}", server.join()));
     }
-    let heartbeats: u32 = measured.parse().map_err(|_| measured)?;
-    let verdict = load.next("verdict", Duration::from_secs(60))?;
-    let late = control.worst_lateness(began, ended);
+    let (heartbeats, fullest) = measured.split_once(' ').ok_or("no numbers")?;
+    let [heartbeats, fullest]: [u32; 2] = [heartbeats, fullest].map(|n| n.parse().unwrap_or(0));
+    let (full, mean) = load.spread()?;
+
+    let slot = spread::slot(INTERVAL);
+    let server_held = |full: &Full| spread::held_about(held, began, slot, full.slot);
+    let guilty = full
+        .iter()
+        .find(|full| !full.is_excused(mean, slot, server_held(full)));
+    let guilty_said = guilty.map(|full| format!("{full:?}, server {:?}", server_held(full)));
+    let time = ended - began;
     let figure = format!(
         "{open} connections open in {} ms; in {:.1} s {heartbeats} heartbeats, CPU {:.1} us each, \
-         {:.1} % of one core; {suspicions} suspicions, {ends} ends; {verdict}; control at most \
-         {} ms late",
+         {:.1} % of one core; {suspicions} suspicions, {ends} ends; mean of {} ms {mean:.1}, \
+         fullest {fullest} ({:.2} x), {} above 3 x; machine at most {} ms late",
         opening.as_millis(),
-        (ended - began).as_secs_f64(),
+        time.as_secs_f64(),
         cpu.as_secs_f64() * 1e6 / f64::from(heartbeats.max(1)),
-        100.0 * cpu.as_secs_f64() / (ended - began).as_secs_f64(),
-        late.as_millis()
+        100.0 * cpu.as_secs_f64() / time.as_secs_f64(),
+        slot.as_millis(),
+        f64::from(fullest) / mean,
+        full.len(),
+        held.longest(began, ended).as_millis()
     );
     // One ping each in every interval, and jitter only shortens it.
     let expected = u32::try_from(CONNECTIONS).unwrap_or(0) * (span.as_secs() / 5) as u32;
@@ -104,10 +117,13 @@ fn run(name: &str) -> Result<String, String> {
         (ends > 0, "a connection ended"),
         (heartbeats < expected / 20 * 19, "pings are missing"),
         (heartbeats > expected * 5 / 4, "there are too many pings"),
-        (!verdict.starts_with("spread"), "the pings are not spread"),
+        (guilty.is_some(), "the pings are not spread"),
     ];
     match faults.iter().find(|(is_fault, _)| *is_fault) {
-        Some((_, what)) => Err(format!("{what}: {figure}; {:?}", tally.first_end())),
+        Some((_, what)) => Err(format!(
+            "{what}: {figure}; {guilty_said:?}; {:?}",
+            tally.first_end()
+        )),
         None => Ok(figure),
     }
 }
@@ -118,13 +134,6 @@ fn listen() -> std::io::Result<TcpListener> {
     socket.listen(1024)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
-}
-
-/// The CPU time of this process so far.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), nanos)
 }
 
 /// Lets this process have so many descriptors and some more.
@@ -168,16 +177,36 @@ impl Load {
         Ok(Self { process, lines })
     }
 
+    /// Returns the slots that hold too many pings, and how many a slot holds on average.
+    fn spread(&mut self) -> Result<(Vec<Full>, f64), String> {
+        let mut full = Vec::new();
+        loop {
+            let line = self.line(Duration::from_secs(10))?;
+            if let Some(mean) = line.strip_prefix("told ") {
+                return mean
+                    .parse()
+                    .map(|mean| (full, mean))
+                    .map_err(|_| format!("the load says {line:?}"));
+            }
+            let slot = line.strip_prefix("full ").and_then(Full::from_line);
+            full.push(slot.ok_or(line)?);
+        }
+    }
+
     /// Waits for a line that begins with `word`, and returns the rest of it.
     fn next(&mut self, word: &str, limit: Duration) -> Result<String, String> {
         let line = self
-            .lines
-            .recv_timeout(limit)
-            .map_err(|error| format!("the load does not say {word:?}: {error}"))?;
+            .line(limit)
+            .map_err(|error| format!("{word:?}: {error}"))?;
         match line.strip_prefix(word) {
             Some(rest) => Ok(rest.trim().to_owned()),
             None => Err(format!("the load says {line:?}, not {word:?}")),
         }
+    }
+
+    fn line(&mut self, limit: Duration) -> Result<String, String> {
+        let line = self.lines.recv_timeout(limit);
+        line.map_err(|error| format!("the load says nothing: {error}"))
     }
 }
 

@@ -102,9 +102,8 @@ impl Handler for Client {
     }
 
     fn event(&mut self, connections: &mut Connections, id: ConnectionId, event: Event) {
-        if let Some(ws) = connections.get(id) {
-            self.report.event(event, || ws.snapshot());
-        }
+        let snapshot = || connections.get(id).map(|ws| ws.snapshot());
+        self.report.event(event, snapshot);
     }
 
     fn writable(&mut self, connections: &mut Connections, id: ConnectionId) {

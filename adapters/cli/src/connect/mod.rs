@@ -11,7 +11,7 @@ use ::std::time::Duration;
 
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Config, ConfigError};
-use wspulse_drive::ConnectOptions;
+use wspulse_drive::{ConnectOptions, ReconnectPolicy, WhileDown};
 
 use crate::output::Output;
 use crate::{Failure, Runtime, args, tls};
@@ -62,7 +62,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PEM")]
     ca: Option<PathBuf>,
 
-    /// Connect again when the connection is lost, with growing delays
+    /// Connect again when the connection is lost, with growing delays; not on mio. A line that was
+    /// handed to a connection that is lost is not sent again
     #[arg(long)]
     reconnect: bool,
 }
@@ -90,9 +91,20 @@ impl Options {
 pub(crate) fn run(options: &Options, output: Output) -> Result<(), Failure> {
     let connect = options.connect_options()?;
     let report = Report::new(output);
+    if options.reconnect && matches!(options.runtime, Runtime::Mio) {
+        return Err(Failure::usage("--reconnect needs --runtime std or tokio"));
+    }
     match options.runtime {
         Runtime::Tokio => crate::block_on(tokio::run(options, connect, report)),
         Runtime::Std => std::run(options, connect, report),
         Runtime::Mio => mio::run(options, connect, report),
     }
 }
+
+/// How a client comes back.
+fn policy() -> ReconnectPolicy {
+    ReconnectPolicy::default().while_down(WhileDown::Keep(16))
+}
+
+/// After a line that was not taken: there is no connection, and enough lines are kept for it.
+const RETRY: Duration = Duration::from_millis(50);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use wspulse_core::{Cause, CloseCode, Closed, Event, Message, Snapshot};
+use wspulse_drive::{DownReason, ReconnectEvent};
 
 use crate::Failure;
 use crate::output::{Output, json_millis, millis};
@@ -24,10 +25,10 @@ impl Report {
     pub(super) fn event(
         self,
         event: Event,
-        snapshot: impl FnOnce() -> Snapshot,
+        snapshot: impl FnOnce() -> Option<Snapshot>,
     ) -> Option<Result<(), Failure>> {
         match event {
-            Event::Suspect => self.suspect(snapshot()),
+            Event::Suspect => self.suspect(snapshot()?),
             Event::Recovered => self.recovered(),
             Event::ControlFlood => self.flooded(),
             Event::Closed(closed) => return Some(self.closed(&closed)),
@@ -36,6 +37,30 @@ impl Report {
                     self.message(&message);
                 }
             }
+        }
+        None
+    }
+
+    /// Says what happened to a client that comes back; returns how it ended, if it did.
+    pub(super) fn reconnect_event(
+        self,
+        url: &str,
+        event: ReconnectEvent,
+        snapshot: impl FnOnce() -> Option<Snapshot>,
+    ) -> Option<Result<(), Failure>> {
+        match event {
+            ReconnectEvent::Opened { .. } => self.open(url),
+            ReconnectEvent::Connection(event) => return self.event(event, snapshot),
+            ReconnectEvent::Down {
+                reason, retry_in, ..
+            } => self.reconnecting(retry_in, &reason),
+            ReconnectEvent::GaveUp(error) => {
+                return Some(match error.reason().closed() {
+                    Some(closed) => self.closed(closed),
+                    None => Err(self.failed(error)),
+                });
+            }
+            _ => {}
         }
         None
     }
@@ -78,13 +103,20 @@ impl Report {
         );
     }
 
-    pub(super) fn reconnecting(self, delay: Duration, why: impl fmt::Display) {
+    fn reconnecting(self, delay: Duration, reason: &DownReason) {
+        let numbers = reason.closed().map(Numbers);
+        let ending = numbers.as_ref().map(|numbers| format!(" ({numbers})"));
         self.say(
-            format_args!("reconnecting in {}: {why}", seconds(delay)),
+            format_args!(
+                "reconnecting in {}: {reason}{}",
+                seconds(delay),
+                ending.unwrap_or_default()
+            ),
             &json!({
                 "event": "reconnecting",
                 "delay_ms": json_millis(delay),
-                "reason": why.to_string(),
+                "reason": reason.to_string(),
+                "closed": numbers.map(|numbers| numbers.to_json()),
             }),
         );
     }

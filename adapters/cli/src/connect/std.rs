@@ -2,13 +2,14 @@
 
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
-use wspulse_core::CloseCode;
+use wspulse_core::{CloseCode, Message, SendError};
 use wspulse_drive::ConnectOptions;
-use wspulse_std::{Reader, Writer};
+use wspulse_std::{Error, Reader, ReconnectHandle, ReconnectingClient, Writer};
 
 use super::report::Report;
-use super::{Options, stdin};
+use super::{Options, RETRY, stdin};
 use crate::{Failure, stop};
 
 pub(super) fn run(
@@ -16,6 +17,9 @@ pub(super) fn run(
     connect: ConnectOptions,
     report: Report,
 ) -> Result<(), Failure> {
+    if options.reconnect {
+        return run_again(options, connect, report);
+    }
     let ws = wspulse_std::connect(&options.url, connect)
         .map_err(|error| Failure::connecting(&options.url, error))?;
     report.open(&options.url);
@@ -49,9 +53,55 @@ fn locked<T>(mutex: &Mutex<T>) -> impl std::ops::DerefMut<Target = T> + use<'_, 
 /// Reports until the end.
 fn receive(mut reader: Reader<TcpStream>, report: Report) -> Result<(), Failure> {
     while let Some(event) = reader.next_event() {
-        if let Some(end) = report.event(event, || reader.snapshot()) {
+        if let Some(end) = report.event(event, || Some(reader.snapshot())) {
             return end;
         }
     }
     Err(report.failed("the connection is over"))
+}
+
+/// Keeps a connection, and another after each that is lost.
+fn run_again(options: &Options, connect: ConnectOptions, report: Report) -> Result<(), Failure> {
+    let mut client = ReconnectingClient::new(&options.url, connect, super::policy())
+        .map_err(|error| Failure::connecting(&options.url, error))?;
+    let handle = client.handle();
+    stop::on_request(move || {
+        let _ = handle.close(CloseCode::NORMAL, "");
+    })
+    .map_err(Failure::failed)?;
+    let handle = client.handle();
+    stdin::spawn(move |line| match line {
+        Some(Some(line)) => {
+            send_again(&handle, line.into());
+            true
+        }
+        Some(None) => {
+            report.skipped();
+            true
+        }
+        None => {
+            // What is kept for the next connection is sent before the end.
+            while !handle.is_open() {
+                thread::sleep(RETRY);
+            }
+            let _ = handle.close(CloseCode::NORMAL, "");
+            false
+        }
+    });
+    while let Some(event) = client.next_event() {
+        let end = report.reconnect_event(&options.url, event, || client.snapshot());
+        if let Some(end) = end {
+            return end;
+        }
+    }
+    // It was closed while there was no connection.
+    Ok(())
+}
+
+/// Sends a message as soon as it is taken.
+fn send_again(handle: &ReconnectHandle, mut message: Message) {
+    while let Err(Error::Send(SendError::Full(again))) = handle.send(message) {
+        message = again;
+        thread::sleep(RETRY);
+    }
 }

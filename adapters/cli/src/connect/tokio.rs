@@ -1,11 +1,11 @@
 //! The connection on tokio: one task reads it, the other writes it.
 
 use tokio::sync::mpsc;
-use wspulse_core::CloseCode;
-use wspulse_tokio::{ConnectOptions, Reader, Writer};
+use wspulse_core::{CloseCode, Message, SendError};
+use wspulse_tokio::{ConnectOptions, Error, Reader, ReconnectHandle, ReconnectingClient, Writer};
 
 use super::report::Report;
-use super::{Options, stdin};
+use super::{Options, RETRY, stdin};
 use crate::{Failure, stop};
 
 type Stream = wspulse_tokio::MaybeTls<tokio::net::TcpStream>;
@@ -15,6 +15,9 @@ pub(super) async fn run(
     connect: ConnectOptions,
     report: Report,
 ) -> Result<(), Failure> {
+    if options.reconnect {
+        return run_again(options, connect, report).await;
+    }
     let stop = stop::requested().map_err(Failure::failed)?;
     tokio::pin!(stop);
     let ws = tokio::select! {
@@ -66,9 +69,62 @@ async fn send(
 /// Reports until the end.
 async fn receive(mut reader: Reader<Stream>, report: Report) -> Result<(), Failure> {
     while let Some(event) = reader.next_event().await {
-        if let Some(end) = report.event(event, || reader.snapshot()) {
+        if let Some(end) = report.event(event, || Some(reader.snapshot())) {
             return end;
         }
     }
     Err(report.failed("the connection is over"))
+}
+
+/// Keeps a connection, and another after each that is lost.
+async fn run_again(
+    options: &Options,
+    connect: ConnectOptions,
+    report: Report,
+) -> Result<(), Failure> {
+    let stop = stop::requested().map_err(Failure::failed)?;
+    let mut client = ReconnectingClient::new(&options.url, connect, super::policy())
+        .map_err(|error| Failure::connecting(&options.url, error))?;
+    let (lines, mut next_line) = mpsc::channel(16);
+    stdin::spawn(move |line| line.is_some_and(|line| lines.blocking_send(line).is_ok()));
+
+    let handle = client.handle();
+    let sending = async move {
+        while let Some(line) = next_line.recv().await {
+            match line {
+                Some(line) => send_again(&handle, line.into()).await,
+                None => report.skipped(),
+            }
+        }
+        // What is kept for the next connection is sent before the end.
+        while !handle.is_open() {
+            tokio::time::sleep(RETRY).await;
+        }
+        let _ = handle.close(CloseCode::NORMAL, "");
+    };
+    let handle = client.handle();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = sending => {}
+            () = stop => {
+                let _ = handle.close(CloseCode::NORMAL, "");
+            }
+        }
+    });
+    while let Some(event) = client.next_event().await {
+        let end = report.reconnect_event(&options.url, event, || client.snapshot());
+        if let Some(end) = end {
+            return end;
+        }
+    }
+    // It was closed while there was no connection.
+    Ok(())
+}
+
+/// Sends a message as soon as it is taken.
+async fn send_again(handle: &ReconnectHandle, mut message: Message) {
+    while let Err(Error::Send(SendError::Full(again))) = handle.send(message).await {
+        message = again;
+        tokio::time::sleep(RETRY).await;
+    }
 }

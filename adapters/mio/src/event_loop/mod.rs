@@ -7,6 +7,7 @@ mod handle;
 mod handler;
 mod listener;
 mod lookup;
+mod sources;
 
 use std::io;
 use std::sync::Arc;
