@@ -288,7 +288,8 @@ impl BackoffConfig {
     /// Sets the longest delay after a good connection, or after the first attempt of all.
     ///
     /// 5 s by default, the value of RFC 6455 §7.2.3. It is over this time that the clients of
-    /// a server that went down spread out; zero spreads nobody.
+    /// a server that went down spread out; zero spreads nobody. On top of a Retry-After, which can
+    /// be the same moment for all of them, a delay is drawn from no less.
     #[must_use]
     pub const fn first(mut self, first: Duration) -> Self {
         self.first = first;

@@ -154,7 +154,6 @@ impl Reconnect {
     pub fn begin(&mut self, now: Instant) -> Generation {
         let generation = self.backoff.begin(now);
         self.current = Some(generation);
-        self.greeting.clear();
         generation
     }
 

@@ -80,6 +80,8 @@
 //!   [`Reader`] and a [`Writer`] for two, of which neither waits behind the other.
 //!   [`spawn`](WebSocket::spawn) gives a [`Receiver`] for one thread and a [`Sender`] for as many
 //!   as you like. Dropping any of them never waits.
+//! - **A client that comes back** is a [`ReconnectingClient`]: it connects again whenever the
+//!   connection is lost, until that is hopeless.
 //! - **Memory.** Beside the engine's own budget (`max_message_size`, `max_buffered_amount`) a
 //!   connection holds at most 64 KiB that were read and wait for the application. Under TLS there
 //!   is one record that is half read, and as much output in encrypted form as waits for the

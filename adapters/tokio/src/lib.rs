@@ -83,6 +83,8 @@
 //!   and so may be used in `select!`.
 //! - **Two tasks.** [`split`](WebSocket::split) gives a [`Reader`] and a [`Writer`]. Either of
 //!   them runs the whole protocol while it is polled, and only the reader takes events.
+//! - **A client that comes back** is a [`ReconnectingClient`]: it connects again whenever the
+//!   connection is lost, until that is hopeless.
 //! - **Memory.** Beside the engine's own budget (`max_message_size`, `max_buffered_amount`) a
 //!   connection holds one timer and, while its events wait to be taken, at most 64 KiB that were
 //!   read. A spawned one adds two queues of the length it was given. The buffer for reads is the

@@ -523,6 +523,8 @@ fn the_openings_messages_die_with_their_connection_and_the_kept_ones_do_not() {
         .unwrap();
     assert!(handed_over(&mut life, 0).is_empty());
     life.handle_down(at(1), name, DownReason::Ended(closed_by_peer(1001)));
+    let still_there = life.greeting.len() + life.kept.len();
+    assert_eq!(still_there, 1);
     let name = life.begin(at(10));
     life.handle_open(at(10), name, vec!["hello 2".into()])
         .unwrap();
