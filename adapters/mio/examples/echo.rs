@@ -45,7 +45,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let mut server = EventLoop::new(Echo::default())?;
     let listener = Listener::bind(address.parse()?)?;
-    println!("listening on ws://{address}/");
+    if let Some(address) = listener.local_addr() {
+        println!("listening on ws://{address}/");
+    }
     server.connections().listen(listener, config)?;
     server.run()?;
     Ok(())

@@ -93,6 +93,8 @@
 //! - **Nothing is cut half way.** There are no futures to cancel: what a connection was told is
 //!   done, and each ends with exactly one [`Event::Closed`](wspulse_core::Event::Closed), or
 //!   [`closed`](Handler::closed).
+//! - **A client that comes back** is a handler around a [`Reconnect`], which knows when; the
+//!   README has one whole.
 //! - **The stream** may be anything that is a [`Stream`]; on `TcpStream`s TCP_NODELAY and, on
 //!   Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set.
 //! - **TLS** is rustls, with the feature `tls`: `wss://` for [`connect`](Connections::connect),
@@ -119,7 +121,10 @@ pub use websocket::{Turn, WebSocket, accept, accept_with, client};
 pub use websocket::{accept_tls, accept_tls_with, client_tls};
 #[cfg(feature = "tls")]
 pub use wspulse_drive::tls;
-pub use wspulse_drive::{ConnectOptions, Error, RedirectError, Stage, UrlError};
+pub use wspulse_drive::{
+    ConnectOptions, DownReason, Error, Reconnect, ReconnectError, ReconnectEvent, ReconnectPolicy,
+    RedirectError, Stage, UrlError, WhileDown,
+};
 
 /// Keeps the examples of the README compiling.
 #[cfg(doctest)]
