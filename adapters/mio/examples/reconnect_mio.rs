@@ -35,10 +35,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
 
     client.run()?;
-    client
-        .into_handler()
-        .end
-        .map_or(Ok(()), |error| Err(error.into()))
+    match client.into_handler().end {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
 }
 
 struct Client {
@@ -69,10 +69,8 @@ impl Client {
         let Some(generation) = self.reconnect.generation() else {
             return;
         };
-        match self
-            .reconnect
-            .handle_down(self.clock.now(), generation, reason)
-        {
+        let now = self.clock.now();
+        match self.reconnect.handle_down(now, generation, reason) {
             Some(ReconnectEvent::Down {
                 reason, retry_in, ..
             }) => {
@@ -101,10 +99,9 @@ impl Handler for Client {
         println!("open");
         self.open = Some(id);
         if let Some(generation) = self.reconnect.generation() {
+            let now = self.clock.now();
             let first = vec!["subscribe: news".into()]; // before anything else, each time
-            let _ = self
-                .reconnect
-                .handle_open(self.clock.now(), generation, first);
+            let _ = self.reconnect.handle_open(now, generation, first);
         }
         self.hand_over(connections);
     }

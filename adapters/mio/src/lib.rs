@@ -102,9 +102,9 @@
 //!     limit;
 //!   - some 80 KiB more each way under TLS.
 //!
-//!   By default that is 34 MiB, of which a connection of small messages uses next to nothing: what
-//!   is held follows what arrived. The buffer for reads, 64 KiB,
-//!   belongs to the thread. A loop's queue from other threads holds 1,024 commands, unless
+//!   By default that is less than 34 MiB beside that message. What is held follows what arrived, so
+//!   a connection of small messages stays far below. The buffer for reads belongs to the thread:
+//!   64 KiB. A loop's queue from other threads holds 1,024 commands, unless
 //!   [`with_queue`](EventLoop::with_queue) says otherwise.
 //! - **Fair.** A connection that is fed without end goes to the end of the ready queue every
 //!   256 KiB.

@@ -85,7 +85,8 @@
 //!   Dropping any of them never waits.
 //! - **A client that comes back** is a [`ReconnectingClient`]: it connects again whenever the
 //!   connection is lost, until that is hopeless.
-//! - **Memory.** Idle, a connection holds its socket and less than a KiB.
+//! - **Memory.** Idle, a connection holds its socket, at most 512 bytes, its TLS session and, as a
+//!   client, the server's answer.
 //!   At most, by the limits of its configuration:
 //!   - for what comes in, 2 × `max_message_size` + 68 KiB: a message that is under way or waits to
 //!     be taken, and one read behind it;
@@ -93,10 +94,10 @@
 //!     limit;
 //!   - some 80 KiB more each way under TLS.
 //!
-//!   By default that is 34 MiB, of which a connection of small messages uses next to nothing: what
-//!   is held follows what arrived. The buffers belong to the thread:
-//!   64 KiB for reads, up to 256 KiB for writes. [`spawn`](WebSocket::spawn) adds two threads, and
-//!   two queues of the length that it is told and a message or two beyond.
+//!   By default that is less than 34 MiB beside that message. What is held follows what arrived, so
+//!   a connection of small messages stays far below. The buffers belong to the thread: 64 KiB
+//!   for reads, up to 256 KiB for writes. [`spawn`](WebSocket::spawn) adds two threads, and two
+//!   queues of the length that it is told and a message or two beyond.
 //! - **Fair** is the system, between threads.
 //! - **The stream** may be anything that is a [`Stream`]; on `TcpStream`s, also below TLS,
 //!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set. Its timeouts are

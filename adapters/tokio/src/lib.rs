@@ -90,7 +90,8 @@
 //!   application is busy, and ends with 1001 when the [`Receiver`] and all [`Sender`]s are dropped.
 //! - **A client that comes back** is a [`ReconnectingClient`]: it connects again whenever the
 //!   connection is lost, until that is hopeless.
-//! - **Memory.** Idle, a connection holds its socket, one timer and less than a KiB.
+//! - **Memory.** Idle, a connection holds its socket, at most 1 KiB, one timer, its TLS session and,
+//!   as a client, the server's answer.
 //!   At most, by the limits of its configuration:
 //!   - for what comes in, 2 × `max_message_size` + 68 KiB: a message that is under way or waits to
 //!     be taken, and one read behind it;
@@ -98,10 +99,9 @@
 //!     limit;
 //!   - some 80 KiB more each way under TLS.
 //!
-//!   By default that is 34 MiB, of which a connection of small messages uses next to nothing: what
-//!   is held follows what arrived. The buffer for reads, 64 KiB,
-//!   belongs to the thread. [`spawn`](WebSocket::spawn) adds a task, and two queues of the length
-//!   that it is told.
+//!   By default that is less than 34 MiB beside that message. What is held follows what arrived, so
+//!   a connection of small messages stays far below. The buffer for reads belongs to the thread:
+//!   64 KiB. [`spawn`](WebSocket::spawn) adds a task, and two queues of the length that it is told.
 //! - **Fair.** A task that is fed without end yields every 256 KiB.
 //! - **The stream** may be anything that reads and writes; on `TcpStream`s, also below TLS,
 //!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set.
