@@ -5,7 +5,7 @@
 //! pings, and ends each connection with a typed reason when its peer is gone. With the default
 //! configuration that is at most 40 s after the peer's last byte.
 //!
-//! # A server
+//! # A server and a client
 //!
 //! ```
 //! use std::time::Duration;
