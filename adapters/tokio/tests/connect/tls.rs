@@ -8,12 +8,14 @@ use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 use wspulse_core::handshake::{Accept, ClientRequest};
+use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Cause, Config};
-use wspulse_tokio::tokio_rustls::TlsAcceptor;
+use wspulse_tokio::tokio_rustls::TlsConnector;
+use wspulse_tokio::tokio_rustls::rustls::pki_types::ServerName;
 use wspulse_tokio::tokio_rustls::rustls::{self, CertificateError, InvalidMessage};
 use wspulse_tokio::{
-    ConnectOptions, Error, MaybeTls, Stage, accept, accept_tls, accept_tls_with, client_tls,
-    connect,
+    ConnectOptions, Error, MaybeTls, Stage, accept, accept_tls, accept_tls_with, client,
+    client_tls, connect,
 };
 
 use crate::certificates::{Authority, self_signed};
@@ -304,4 +306,38 @@ async fn tls_on_a_stream_that_is_there_may_take_the_handshake_timeout() {
     let client = client_tls(stream, trusted, name, &request, Config::default()).await;
     assert!(matches!(client, Err(Error::Timeout(Stage::Tls))));
     assert_eq!(began.elapsed().as_secs(), limit.as_secs());
+}
+
+/// What TLS holds back has not left: a peer that is slow to read is not dead over a ping among it.
+#[tokio::test(start_paused = true)]
+async fn rule_4_a_ping_that_tls_holds_back_has_no_clock() {
+    let authority = Authority::new("an authority");
+    let (near, far) = tokio::io::duplex(4 << 10);
+    let connector = TlsConnector::from(authority.client_config());
+    let name = ServerName::try_from("localhost").unwrap();
+    let (near, far) = tokio::join!(
+        authority.sign("localhost").accept(near),
+        connector.connect(name, far)
+    );
+    let second = millis(1_000);
+    let heartbeat = HeartbeatConfig::ping(second, second).jitter_percent(0);
+    let config = Config::builder().heartbeat(heartbeat).build().unwrap();
+    let request = ClientRequest::new("localhost", "/").unwrap();
+    let (server, client) = tokio::join!(
+        accept(near.unwrap(), config),
+        client(far.unwrap(), &request, Config::default())
+    );
+    let (mut server, mut client) = (server.unwrap(), client.unwrap());
+    server.send(vec![7; 32 << 10]).await.unwrap();
+    let ended = tokio::time::timeout(5 * second, server.next_event()).await;
+    assert!(ended.is_err(), "{ended:?}");
+
+    // The peer reads after all, and answers.
+    let reads = async { while client.next().await.is_some() {} };
+    tokio::select! {
+        ended = server.next_event() => panic!("{ended:?}"),
+        () = reads => panic!("the client's end"),
+        () = tokio::time::sleep(5 * second) => {}
+    }
+    assert!(server.snapshot().heartbeat.answered > 0);
 }
