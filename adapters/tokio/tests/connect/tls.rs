@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use wspulse_core::handshake::{Accept, ClientRequest};
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Cause, Config};
-use wspulse_tokio::tokio_rustls::TlsConnector;
 use wspulse_tokio::tokio_rustls::rustls::pki_types::ServerName;
 use wspulse_tokio::tokio_rustls::rustls::{self, CertificateError, InvalidMessage};
+use wspulse_tokio::tokio_rustls::{TlsAcceptor, TlsConnector};
 use wspulse_tokio::{
     ConnectOptions, Error, MaybeTls, Stage, accept, accept_tls, accept_tls_with, client,
     client_tls, connect,
