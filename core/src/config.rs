@@ -178,7 +178,8 @@ impl ConfigBuilder {
 
     /// Sets how many bytes may wait to be sent before [`send`](crate::Connection::send) gives the
     /// message back; 1 MiB by default. A message is taken while less than that waits, whatever
-    /// its own length.
+    /// its own length; one that waits counts some bytes more than its payload
+    /// ([`queue_cost`](crate::Connection::queue_cost)), or short ones would be free.
     #[must_use]
     pub fn max_buffered_amount(mut self, bytes: usize) -> Self {
         self.config.max_buffered_amount = bytes;

@@ -417,8 +417,8 @@ impl Drive {
     /// Tells whether a message would be queued, or never will be.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        !self.connection.takes_messages()
-            || self.connection.buffered_amount() < self.connection.config().max_buffered_amount()
+        let limit = self.connection.config().max_buffered_amount();
+        !self.connection.takes_messages() || self.connection.queue_cost() < limit
     }
 
     /// Tells whether everything queued was taken, or why it never will be.
@@ -430,7 +430,8 @@ impl Drive {
         if let Some(error) = self.take_cause() {
             return Err(error.into());
         }
-        if self.is_over() {
+        // What is left after a failure never will be.
+        if self.is_over() || self.writing == Half::Failed {
             return Err(Error::NotOpen);
         }
         Ok(!self.wants_write())
@@ -453,6 +454,7 @@ impl Drive {
             closed.cause,
             Cause::Eof | Cause::Aborted | Cause::Handshake(HandshakeError::UnexpectedEof)
         );
+        // A peer that said why it goes has told more than its stream.
         let is_of_stream = is_of_stream && closed.received.is_none();
         match self.failure.take() {
             Some(error) if is_of_stream => error.into(),

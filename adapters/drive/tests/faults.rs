@@ -391,3 +391,37 @@ fn a_stream_that_fails_after_the_verdict_does_not_hide_it() {
     assert!(matches!(closed.cause, Cause::Dead(_)), "{closed}");
     assert!(matches!(server.end_error(closed), Error::Closed(_)));
 }
+
+#[test]
+fn there_is_room_exactly_when_a_message_is_taken() {
+    for size in [0, 1, 50, 5_000, 100_000] {
+        let mut server = drive(Role::Server);
+        loop {
+            let has_room = server.has_room();
+            let sent = server.command(|c| c.send(vec![0; size]));
+            assert_eq!(has_room, sent.is_ok(), "{size}");
+            if !has_room {
+                break;
+            }
+        }
+        let (_near, mut far) = Rough::pair(usize::MAX, &[]);
+        settle(&mut server, &mut far, &Virtual::default());
+        assert!(server.has_room());
+    }
+}
+
+#[test]
+fn a_flush_of_what_can_never_leave_is_no_success() {
+    let clock = Virtual::default();
+    let (_near, mut far) = Rough::pair(usize::MAX, &[]);
+    far.write_end = (10, Err(io::ErrorKind::ConnectionReset));
+    let mut server = drive(Role::Server);
+    let now = clock.now();
+    server.command(|c| c.send(vec![0; 10_000])).unwrap();
+    server
+        .command(|c| c.close(now, CloseCode::NORMAL, ""))
+        .unwrap();
+    server.write(&mut far, &clock);
+    assert!(server.connection().buffered_amount() > 0);
+    assert!(server.is_flushed().is_err());
+}

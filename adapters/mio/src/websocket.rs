@@ -411,7 +411,7 @@ impl<S: Stream> WebSocket<S> {
         let connection = self.drive.connection();
         let low = connection.config().max_buffered_amount() / 2;
         let is_writable =
-            self.is_full && connection.takes_messages() && connection.buffered_amount() <= low;
+            self.is_full && connection.takes_messages() && connection.queue_cost() <= low;
         self.is_full &= !is_writable;
         is_writable
     }

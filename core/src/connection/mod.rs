@@ -539,6 +539,14 @@ impl Connection {
             .map_or(0, |outgoing| outgoing.buffered_amount())
     }
 
+    /// Returns how much of `max_buffered_amount` is used: the bytes of
+    /// [`buffered_amount`](Self::buffered_amount), and for each message that is not framed yet its
+    /// place in the queue, which costs memory too. A message is taken while it is below the limit.
+    #[must_use]
+    pub fn queue_cost(&self) -> usize {
+        self.outgoing.as_ref().map_or(0, |outgoing| outgoing.held())
+    }
+
     /// Tells what [`poll_timeout`](Self::poll_timeout) waits for.
     #[must_use]
     pub fn next_timeout_reason(&self) -> Option<TimeoutReason> {
