@@ -267,7 +267,13 @@ fn a_broken_pipe_at_each_offset_of_the_output_ends_the_connection() {
                     assert_eq!(written, at);
                 }
                 // The peer had said that it goes, and the answer did not reach it.
-                Err(Error::Closed(closed)) => assert!(closed.received.is_some(), "at {at}"),
+                Err(Error::Closed(closed)) => {
+                    assert!(
+                        closed.received.is_some() && messages == 2,
+                        "at {at}: {closed:?}"
+                    );
+                    assert_eq!(written, at);
+                }
                 Err(error) => panic!("at {at}: {error:?}"),
             }
             assert!(far.calls() < 40, "{} calls, broken at {at}", far.calls());
