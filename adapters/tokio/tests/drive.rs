@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use common::*;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
 use tokio::time::Instant;
 use wspulse_core::heartbeat::{DeadReason, HeartbeatConfig};
 use wspulse_core::{Cause, CloseCode, Config, Delivery, Event, Message, SendError, State};
@@ -496,6 +496,74 @@ async fn a_stream_that_takes_nothing_ends_the_connection() {
         panic!("it was not written")
     };
     assert_eq!(error.kind(), io::ErrorKind::WriteZero);
+}
+
+/// A stream that takes more than it passes on, such as TLS, and a peer that is slow to read: what
+/// the stream keeps has not left, a ping among it has no clock, and a flush waits.
+#[tokio::test(start_paused = true)]
+async fn rule_4_a_ping_that_the_stream_holds_back_has_no_clock() {
+    let (near, far) = tokio::io::duplex(256);
+    let stream = BufWriter::with_capacity(64 << 10, near);
+    let mut raw = Raw(far);
+    let (server, ()) = tokio::join!(wspulse_tokio::accept(stream, heartbeat(1, 1)), async {
+        raw.write(REQUEST).await;
+        raw.read_head().await;
+    });
+    let mut server = server.unwrap();
+    for n in 0..5 {
+        server.send(vec![n; 100]).await.unwrap();
+    }
+    let flushed = tokio::time::timeout(secs(1), server.flush()).await;
+    assert!(flushed.is_err(), "{flushed:?}");
+    // Five times as long as the ping may take once it has left.
+    let ended = tokio::time::timeout(secs(5), server.next_event()).await;
+    assert!(ended.is_err(), "{ended:?}");
+
+    let peer = async {
+        let mut next = 0;
+        for _ in 0..6 {
+            match raw.read_frame().await {
+                // In front of what was not lent to the stream when it was due.
+                (PING, payload) => raw.write(&frame(PONG, &payload)).await,
+                message => {
+                    assert_eq!(message, (BINARY, vec![next; 100]));
+                    next += 1;
+                }
+            }
+        }
+        assert_eq!(next, 5);
+    };
+    let (ended, ()) = tokio::join!(
+        tokio::time::timeout(Duration::from_millis(500), server.next_event()),
+        peer
+    );
+    assert!(ended.is_err(), "{ended:?}");
+    server.flush().await.unwrap();
+    assert_eq!(server.snapshot().heartbeat.answered, 1);
+}
+
+/// As above, for good: a stall is one, though the stream took all there was.
+#[tokio::test(start_paused = true)]
+async fn rule_5_output_that_the_stream_holds_back_is_a_stall() {
+    let start = Instant::now();
+    let (near, far) = tokio::io::duplex(256);
+    let stream = BufWriter::with_capacity(64 << 10, near);
+    let mut raw = Raw(far);
+    let heartbeat = HeartbeatConfig::off().write_stall_timeout(secs(30));
+    let config = Config::builder().heartbeat(heartbeat).build().unwrap();
+    let (server, ()) = tokio::join!(wspulse_tokio::accept(stream, config), async {
+        raw.write(REQUEST).await;
+        raw.read_head().await;
+    });
+    let mut server = server.unwrap();
+    server.send(vec![7; 1000]).await.unwrap();
+    match tokio::time::timeout(secs(60), server.next()).await {
+        Ok(Some(Err(Error::Closed(closed)))) => {
+            assert_eq!(closed.cause, Cause::Dead(DeadReason::WriteStalled));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(start.elapsed() <= secs(31), "{:?}", start.elapsed());
 }
 
 /// Rule 5: a transport that takes nothing is noticed by a task that only flushes.

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use rcgen::date_time_ymd;
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
-use wspulse_core::handshake::Accept;
+use wspulse_core::handshake::{Accept, ClientRequest};
+use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Cause, Config};
-use wspulse_tokio::tokio_rustls::TlsAcceptor;
+use wspulse_tokio::tokio_rustls::rustls::pki_types::ServerName;
 use wspulse_tokio::tokio_rustls::rustls::{self, CertificateError, InvalidMessage};
-use wspulse_tokio::{ConnectOptions, Error, MaybeTls, accept, connect};
+use wspulse_tokio::tokio_rustls::{TlsAcceptor, TlsConnector};
+use wspulse_tokio::{ConnectOptions, Error, MaybeTls, accept, client, connect};
 
 use crate::certificates::{Authority, self_signed};
 use crate::kit::*;
@@ -237,4 +239,38 @@ async fn messages_of_any_size_pass_both_ways() {
     })
     .await;
     assert_echoes(ws).await;
+}
+
+/// What TLS holds back has not left: a peer that is slow to read is not dead over a ping among it.
+#[tokio::test(start_paused = true)]
+async fn rule_4_a_ping_that_tls_holds_back_has_no_clock() {
+    let authority = Authority::new("an authority");
+    let (near, far) = tokio::io::duplex(4 << 10);
+    let connector = TlsConnector::from(authority.client_config());
+    let name = ServerName::try_from("localhost").unwrap();
+    let (near, far) = tokio::join!(
+        authority.sign("localhost").accept(near),
+        connector.connect(name, far)
+    );
+    let second = millis(1_000);
+    let heartbeat = HeartbeatConfig::ping(second, second).jitter_percent(0);
+    let config = Config::builder().heartbeat(heartbeat).build().unwrap();
+    let request = ClientRequest::new("localhost", "/").unwrap();
+    let (server, client) = tokio::join!(
+        accept(near.unwrap(), config),
+        client(far.unwrap(), &request, Config::default())
+    );
+    let (mut server, mut client) = (server.unwrap(), client.unwrap());
+    server.send(vec![7; 32 << 10]).await.unwrap();
+    let ended = tokio::time::timeout(5 * second, server.next_event()).await;
+    assert!(ended.is_err(), "{ended:?}");
+
+    // The peer reads after all, and answers.
+    let reads = async { while client.next().await.is_some() {} };
+    tokio::select! {
+        ended = server.next_event() => panic!("{ended:?}"),
+        () = reads => panic!("the client's end"),
+        () = tokio::time::sleep(5 * second) => {}
+    }
+    assert!(server.snapshot().heartbeat.answered > 0);
 }
