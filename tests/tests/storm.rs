@@ -179,6 +179,7 @@ mod sockets {
     use tokio::task::JoinSet;
     use wspulse_core::Config;
     use wspulse_core::backoff::BackoffConfig;
+    use wspulse_tests::net::process::raise_descriptor_limit;
     use wspulse_tokio::{ReconnectEvent, ReconnectPolicy, ReconnectingClient};
 
     use super::Storm;
@@ -194,9 +195,7 @@ mod sockets {
     #[test]
     fn a_thousand_clients_whose_server_is_killed_come_back_spread_out() {
         // Both ends of each connection, and those of the runtime.
-        let enough = 2 * CLIENTS as u64 + 200;
-        let limit = rlimit::increase_nofile_limit(enough).expect("a limit");
-        assert!(limit >= enough, "no more than {limit} descriptors");
+        raise_descriptor_limit(2 * CLIENTS + 200).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()

@@ -1,7 +1,9 @@
-//! What this process holds and uses, from `/proc/self`.
+//! What this process holds and uses, from `/proc/self`, and may hold.
 
 use std::fs;
 use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Returns how many descriptors are open.
 #[must_use]
@@ -20,6 +22,27 @@ pub fn threads() -> usize {
 #[must_use]
 pub fn others_time() -> Duration {
     time_of("/proc/self/stat").saturating_sub(time_of("/proc/thread-self/stat"))
+}
+
+/// Lets this process have so many descriptors.
+///
+/// # Errors
+///
+/// If the limit is lower and cannot be raised.
+pub fn raise_descriptor_limit(descriptors: usize) -> Result<(), String> {
+    let wanted = descriptors as u64;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    // Only root may raise the limit of limits.
+    let maximum = limit.maximum.map(|maximum| maximum.max(wanted));
+    let raised = Rlimit {
+        current: maximum.or(Some(wanted)),
+        maximum,
+    };
+    setrlimit(Resource::Nofile, raised)
+        .map_err(|error| format!("{wanted} descriptors are needed, {limit:?}: {error}"))
 }
 
 /// User and system time, fields 14 and 15 of proc_pid_stat(5), in hundredths of a second.

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use wspulse_core::Role;
+use wspulse_tests::net::process::raise_descriptor_limit;
 use wspulse_tests::wire::{Wire, frame, opcode};
 
+use crate::SOME_MORE;
 use crate::held::Held;
-use crate::raise_descriptor_limit;
 use crate::spread::Spread;
 
 /// Tells a process that it is the load, and its orders.
@@ -73,7 +74,7 @@ pub(crate) fn obey() -> Option<ExitCode> {
 }
 
 fn run(orders: &Orders) -> Result<(), String> {
-    raise_descriptor_limit(orders.connections)?;
+    raise_descriptor_limit(orders.connections + SOME_MORE)?;
     let held = Held::start();
     let mut load = Load::new(orders).map_err(|error| error.to_string())?;
     load.open_all()?;

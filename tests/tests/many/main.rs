@@ -22,17 +22,20 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 use wspulse_core::Config;
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_tests::net::isolated;
+use wspulse_tests::net::process::raise_descriptor_limit;
 
 use held::Held;
 use hosts::Tally;
 use spread::Full;
 
 const CONNECTIONS: usize = 10_000;
+
+/// Descriptors beside those of the connections.
+const SOME_MORE: usize = 200;
 
 /// How often a silent connection is pinged, and how long an answer may take.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -51,7 +54,7 @@ fn run(name: &str) -> Result<String, String> {
         .into_iter()
         .find(|(known, _)| *known == name)
         .ok_or("no such test")?;
-    raise_descriptor_limit(CONNECTIONS)?;
+    raise_descriptor_limit(CONNECTIONS + SOME_MORE)?;
     let held = Held::start();
     let is_long = env::var_os("WSPULSE_LONG").is_some_and(|value| value != "0");
     let span = if is_long { 12 } else { 2 } * INTERVAL;
@@ -134,23 +137,6 @@ fn listen() -> std::io::Result<TcpListener> {
     socket.listen(1024)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
-}
-
-/// Lets this process have so many descriptors and some more.
-pub(crate) fn raise_descriptor_limit(connections: usize) -> Result<(), String> {
-    let wanted = connections as u64 + 200;
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= wanted) {
-        return Ok(());
-    }
-    // Only root may raise the limit of limits.
-    let maximum = limit.maximum.map(|maximum| maximum.max(wanted));
-    let raised = Rlimit {
-        current: maximum.or(Some(wanted)),
-        maximum,
-    };
-    setrlimit(Resource::Nofile, raised)
-        .map_err(|error| format!("{wanted} descriptors are needed, {limit:?}: {error}"))
 }
 
 /// The other process.
