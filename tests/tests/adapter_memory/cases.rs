@@ -115,7 +115,7 @@ pub(crate) fn all() -> Vec<Case> {
                 reads: false,
             },
             // Nothing moves any more: this ends it.
-            heartbeat: ping(1_000, 3_000).write_stall_timeout(ms(3_000)),
+            heartbeat: ping(1_000, 3_000).write_stall_timeout(STALL),
             window: ms(20_000),
             budget: |subject| inbound(subject) + outbound(subject) + ALWAYS,
             check: nobody_reads,
@@ -235,8 +235,27 @@ fn nobody_reads(_: &Stage, outcome: &Outcome) -> Result<(), String> {
         End::Closed(closed) => closed.cause == Cause::Dead(DeadReason::WriteStalled),
         _ => false,
     };
-    demand(is_stalled, "a transport that takes nothing ends it")
+    demand(is_stalled, "a transport that takes nothing ends it")?;
+    // Since the last byte that it took, which may be late: a kernel has room for some time before
+    // it says so, and whoever happens to try gets a little of it.
+    let since = match &outcome.report.end {
+        End::Closed(closed) => closed.snapshot.heartbeat.since_sent,
+        _ => Duration::ZERO,
+    };
+    let is_in_time = since >= STALL && since <= STALL + LINGER + MARGIN;
+    demand(
+        is_in_time,
+        &format!("the last byte left {} ms before", since.as_millis()),
+    )
 }
+
+const STALL: Duration = ms(3_000);
+
+/// How long the Close frame of a dead connection is waited for.
+const LINGER: Duration = ms(250);
+
+/// Less than what a stall that no write attempt was made to confirm has to wait.
+const MARGIN: Duration = ms(1_000);
 
 fn demand(is_so: bool, what: &str) -> Result<(), String> {
     if is_so { Ok(()) } else { Err(what.to_owned()) }
