@@ -24,29 +24,11 @@ impl Subject for Std {
     }
 
     fn connect(&self, address: SocketAddr, job: &Job) -> Report {
-        let recorder = Recorder::new();
-        let mut options = ConnectOptions::new(job.config.clone());
-        let mut url = format!("ws://{address}/");
-        if let Some(tls) = &job.tls {
-            options = options.tls(tls.client.clone());
-            url = format!("wss://{address}/");
-        }
-        begin(wspulse_std::connect(&url, options), job, recorder)
+        connect(address, job, run)
     }
 
     fn serve(&self, hall: &Hall, job: &Job) {
-        thread::scope(|scope| {
-            for _ in 0..hall.count() {
-                let accepted = hall.listener().accept();
-                scope.spawn(|| {
-                    let recorder = Recorder::new();
-                    let ws = accepted
-                        .map_err(Error::from)
-                        .and_then(|(stream, _)| accept(stream, job));
-                    hall.connection_ended(begin(ws, job, recorder));
-                });
-            }
-        });
+        serve(hall, job, run);
     }
 
     fn runs_by_itself(&self) -> bool {
@@ -56,6 +38,35 @@ impl Subject for Std {
     fn own_memory(&self, _message: usize) -> usize {
         0
     }
+}
+
+/// An application.
+pub(super) type Run = fn(WebSocket<TcpStream>, &Job, Recorder) -> Report;
+
+pub(super) fn connect(address: SocketAddr, job: &Job, run: Run) -> Report {
+    let recorder = Recorder::new();
+    let mut options = ConnectOptions::new(job.config.clone());
+    let mut url = format!("ws://{address}/");
+    if let Some(tls) = &job.tls {
+        options = options.tls(tls.client.clone());
+        url = format!("wss://{address}/");
+    }
+    begin(wspulse_std::connect(&url, options), job, recorder, run)
+}
+
+pub(super) fn serve(hall: &Hall, job: &Job, run: Run) {
+    thread::scope(|scope| {
+        for _ in 0..hall.count() {
+            let accepted = hall.listener().accept();
+            scope.spawn(|| {
+                let recorder = Recorder::new();
+                let ws = accepted
+                    .map_err(Error::from)
+                    .and_then(|(stream, _)| accept(stream, job));
+                hall.connection_ended(begin(ws, job, recorder, run));
+            });
+        }
+    });
 }
 
 fn accept(stream: TcpStream, job: &Job) -> Result<WebSocket<TcpStream>, Error> {
@@ -69,17 +80,26 @@ fn accept(stream: TcpStream, job: &Job) -> Result<WebSocket<TcpStream>, Error> {
     }
 }
 
-fn begin(ws: Result<WebSocket<TcpStream>, Error>, job: &Job, mut recorder: Recorder) -> Report {
+fn begin(
+    ws: Result<WebSocket<TcpStream>, Error>,
+    job: &Job,
+    mut recorder: Recorder,
+    run: Run,
+) -> Report {
     match ws {
         Ok(ws) => {
             recorder.open();
-            match job.script {
-                Script::Pump { size, reads } => pump(ws, job, recorder, size, reads),
-                _ => receive(ws, job, recorder),
-            }
+            run(ws, job, recorder)
         }
         Err(Error::Closed(closed)) => recorder.finish(End::Closed(closed)),
         Err(error) => recorder.fail(error),
+    }
+}
+
+fn run(ws: WebSocket<TcpStream>, job: &Job, recorder: Recorder) -> Report {
+    match job.script {
+        Script::Pump { size, reads } => pump(ws, job, recorder, size, reads),
+        _ => receive(ws, job, recorder),
     }
 }
 
@@ -181,4 +201,4 @@ fn pump(
 }
 
 /// How often an application that sends looks for the end.
-const LOOK: Duration = ms(50);
+pub(super) const LOOK: Duration = ms(50);

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use wspulse_core::{Closed, Event, Message, Snapshot};
+use wspulse_core::{Closed, Event, Message, Role, Snapshot};
 
 use super::{Digest, Job};
 
@@ -45,12 +45,59 @@ pub trait Subject: Debug + Sync {
     /// The most bytes that the adapter holds for one connection beyond the engine's own budget
     /// and one read of 64 KiB, such as bounded queues, when messages are of `message` bytes.
     fn own_memory(&self, message: usize) -> usize;
+
+    /// Whether what the application of [`Script::Block`](super::Script::Block) blocks is the
+    /// thread that runs the connection.
+    fn can_be_blocked(&self) -> bool {
+        true
+    }
+
+    /// Whether this is another way to use an adapter that is a subject already.
+    fn is_variant(&self) -> bool {
+        false
+    }
 }
 
-/// All adapters.
+/// All adapters, in each way to use them.
 #[must_use]
 pub fn subjects() -> Vec<&'static dyn Subject> {
-    vec![&super::Bare, &super::Mio, &super::Std, &super::Tokio]
+    vec![
+        &super::Bare,
+        &super::Mio,
+        &super::MioPieces,
+        &super::Std,
+        &super::StdThread,
+        &super::Tokio,
+        &super::TokioTask,
+    ]
+}
+
+/// All adapters in both roles, plain and through TLS; the second, third and fourth part of a test's
+/// name. A variant has each role and each transport once.
+#[must_use]
+pub fn places() -> Vec<(&'static dyn Subject, Role, bool)> {
+    let mut places = Vec::new();
+    for subject in subjects() {
+        for role in [Role::Client, Role::Server] {
+            for tls in [false, true] {
+                if !subject.is_variant() || (role == Role::Client) == tls {
+                    places.push((subject, role, tls));
+                }
+            }
+        }
+    }
+    places
+}
+
+/// Returns the name of a place, `adapter/role/transport`.
+#[must_use]
+pub fn place(subject: &dyn Subject, role: Role, tls: bool) -> String {
+    let role = match role {
+        Role::Client => "client",
+        Role::Server => "server",
+    };
+    let transport = if tls { "tls" } else { "tcp" };
+    format!("{}/{role}/{transport}", subject.name())
 }
 
 /// Where a [`Subject`] serves, and where it tells what becomes of its connections.

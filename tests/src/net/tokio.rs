@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use wspulse_core::Event;
 use wspulse_tokio::{ConnectOptions, Error, WebSocket};
 
-use super::{End, Hall, Job, Recorder, Report, Script, Subject};
+use super::{End, Hall, Job, Recorder, Report, Script, Subject, tokio_task};
 
 /// wspulse-tokio.
 #[derive(Clone, Copy, Debug)]
@@ -26,37 +26,11 @@ impl Subject for Tokio {
     }
 
     fn connect(&self, address: SocketAddr, job: &Job) -> Report {
-        runtime().block_on(connect(address, job))
+        runtime().block_on(connect(address, job, Keeper::Application))
     }
 
     fn serve(&self, hall: &Hall, job: &Job) {
-        let runtime = runtime();
-        let metrics = runtime.metrics();
-        hall.count_tasks_by(move || metrics.num_alive_tasks());
-        runtime.block_on(async {
-            let listener = listener(hall).expect("a listener");
-            let mut connections = JoinSet::new();
-            let mut left = hall.count();
-            while left > 0 || !connections.is_empty() {
-                tokio::select! {
-                    accepted = listener.accept(), if left > 0 => {
-                        // A client that is gone before it was accepted counts too.
-                        left -= 1;
-                        let job = job.clone();
-                        connections.spawn(async move {
-                            match accepted {
-                                Ok((stream, _)) => accept(stream, &job).await,
-                                Err(error) => Recorder::new().fail(error),
-                            }
-                        });
-                    }
-                    Some(report) = connections.join_next() => {
-                        let report = report.unwrap_or_else(|panic| Recorder::new().fail(panic));
-                        hall.connection_ended(report);
-                    }
-                }
-            }
-        });
+        serve(hall, job, Keeper::Application);
     }
 
     fn runs_by_itself(&self) -> bool {
@@ -68,7 +42,45 @@ impl Subject for Tokio {
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+/// Whose task has the connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Keeper {
+    Application,
+    /// One of its own.
+    Task,
+}
+
+pub(super) fn serve(hall: &Hall, job: &Job, keeper: Keeper) {
+    let runtime = runtime();
+    let metrics = runtime.metrics();
+    hall.count_tasks_by(move || metrics.num_alive_tasks());
+    runtime.block_on(async {
+        let listener = listener(hall).expect("a listener");
+        let mut connections = JoinSet::new();
+        let mut left = hall.count();
+        while left > 0 || !connections.is_empty() {
+            tokio::select! {
+                accepted = listener.accept(), if left > 0 => {
+                    // A client that is gone before it was accepted counts too.
+                    left -= 1;
+                    let job = job.clone();
+                    connections.spawn(async move {
+                        match accepted {
+                            Ok((stream, _)) => accept(stream, &job, keeper).await,
+                            Err(error) => Recorder::new().fail(error),
+                        }
+                    });
+                }
+                Some(report) = connections.join_next() => {
+                    let report = report.unwrap_or_else(|panic| Recorder::new().fail(panic));
+                    hall.connection_ended(report);
+                }
+            }
+        }
+    });
+}
+
+pub(super) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -81,7 +93,7 @@ fn listener(hall: &Hall) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-async fn connect(address: SocketAddr, job: &Job) -> Report {
+pub(super) async fn connect(address: SocketAddr, job: &Job, keeper: Keeper) -> Report {
     let recorder = Recorder::new();
     let mut options = ConnectOptions::new(job.config.clone());
     let mut url = format!("ws://{address}/");
@@ -90,16 +102,16 @@ async fn connect(address: SocketAddr, job: &Job) -> Report {
         url = format!("wss://{address}/");
     }
     match wspulse_tokio::connect(&url, options).await {
-        Ok(ws) => run(ws, job, recorder).await,
+        Ok(ws) => run(ws, job, recorder, keeper).await,
         Err(error) => refused(error, recorder),
     }
 }
 
-async fn accept(stream: TcpStream, job: &Job) -> Report {
+async fn accept(stream: TcpStream, job: &Job, keeper: Keeper) -> Report {
     let recorder = Recorder::new();
     let Some(tls) = &job.tls else {
         return match wspulse_tokio::accept(stream, job.config.clone()).await {
-            Ok(ws) => run(ws, job, recorder).await,
+            Ok(ws) => run(ws, job, recorder, keeper).await,
             Err(error) => refused(error, recorder),
         };
     };
@@ -110,7 +122,7 @@ async fn accept(stream: TcpStream, job: &Job) -> Report {
         wspulse_tokio::accept(stream, job.config.clone()).await
     };
     match ws.await {
-        Ok(ws) => run(ws, job, recorder).await,
+        Ok(ws) => run(ws, job, recorder, keeper).await,
         Err(error) => refused(error, recorder),
     }
 }
@@ -123,13 +135,14 @@ fn refused(error: Error, recorder: Recorder) -> Report {
 }
 
 /// The application.
-async fn run<S>(ws: WebSocket<S>, job: &Job, mut recorder: Recorder) -> Report
+async fn run<S>(ws: WebSocket<S>, job: &Job, mut recorder: Recorder, keeper: Keeper) -> Report
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     recorder.open();
-    match job.script {
-        Script::Pump { size, reads } => pump(ws, job, recorder, size, reads).await,
+    match (keeper, &job.script) {
+        (Keeper::Task, _) => tokio_task::run(ws, job, recorder).await,
+        (_, Script::Pump { size, reads }) => pump(ws, job, recorder, *size, *reads).await,
         _ => receive(ws, job, recorder).await,
     }
 }
@@ -227,7 +240,7 @@ where
     recorder.finish(end)
 }
 
-async fn sleep_until(deadline: Option<Instant>) {
+pub(super) async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,

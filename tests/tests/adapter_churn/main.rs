@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use wspulse_core::Config;
+use wspulse_core::{Config, Role};
 use wspulse_tests::kit::{ms, ping};
 use wspulse_tests::net::{
     Ending, Hall, Heap, Job, Peer, PeerOptions, Point, Script, Subject, Tls, abort_as_client,
-    abort_as_server, exempt_this_thread, held, isolated, process, round, subjects,
+    abort_as_server, exempt_this_thread, held, isolated, place, places, process, round, subjects,
 };
 
 #[global_allocator]
@@ -31,15 +31,13 @@ const PEERS: usize = 6;
 const SLACK: i64 = 64 << 10;
 
 fn main() -> ExitCode {
-    let mut names = Vec::new();
-    for subject in subjects() {
-        for role in ["server", "client"] {
-            for transport in ["tcp", "tls"] {
-                names.push(format!("churn/{}/{role}/{transport}", subject.name()));
-            }
-        }
-    }
-    isolated::main(names, 2, run)
+    let mut places = places();
+    // The longest first.
+    places.sort_by_key(|(_, role, _)| *role == Role::Client);
+    let names = places
+        .into_iter()
+        .map(|(subject, role, tls)| format!("churn/{}", place(subject, role, tls)));
+    isolated::main(names.collect(), 2, run)
 }
 
 fn run(name: &str) -> Result<String, String> {

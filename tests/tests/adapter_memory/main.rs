@@ -9,7 +9,7 @@ mod cases;
 use std::process::ExitCode;
 
 use wspulse_core::Role;
-use wspulse_tests::net::{Heap, Tls, isolated, subjects};
+use wspulse_tests::net::{Heap, Tls, isolated, place, places, subjects};
 
 #[global_allocator]
 static ALLOCATOR: Heap = Heap;
@@ -24,16 +24,8 @@ fn main() -> ExitCode {
 fn names() -> Vec<String> {
     let mut names = Vec::new();
     for case in cases::all() {
-        for subject in subjects() {
-            for role in ["client", "server"] {
-                for transport in ["tcp", "tls"] {
-                    names.push(format!(
-                        "{}/{}/{role}/{transport}",
-                        case.name,
-                        subject.name()
-                    ));
-                }
-            }
+        for (subject, role, tls) in places() {
+            names.push(format!("{}/{}", case.name, place(subject, role, tls)));
         }
     }
     names

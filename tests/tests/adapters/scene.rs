@@ -8,6 +8,8 @@ use wspulse_core::{Config, Role};
 use wspulse_tests::kit::ping;
 use wspulse_tests::net::{Control, Job, Manner, Outcome, Script, Stage, Subject, Tls};
 
+use crate::scenes::is_alive_and_pinged;
+
 /// A situation.
 #[derive(Clone, Debug)]
 pub(crate) struct Scene {
@@ -22,6 +24,16 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
+    /// The scene for an adapter: where an application cannot block the thread that runs the
+    /// connection, there is no pause to notice.
+    pub(crate) fn of(&self, subject: &dyn Subject) -> Self {
+        let mut scene = self.clone();
+        if matches!(scene.script, Script::Block { .. }) && !subject.can_be_blocked() {
+            scene.check = is_alive_and_pinged;
+        }
+        scene
+    }
+
     pub(crate) fn stage(
         &self,
         subject: &'static dyn Subject,
@@ -50,20 +62,6 @@ impl Scene {
 /// the pings where they hurt.
 pub(crate) fn heartbeat() -> HeartbeatConfig {
     ping(1_000, 1_000)
-}
-
-/// `adapter/role/transport`.
-pub(crate) fn place(stage: &Stage) -> String {
-    let role = match stage.role {
-        Role::Client => "client",
-        Role::Server => "server",
-    };
-    let transport = if stage.job.tls.is_some() {
-        "tls"
-    } else {
-        "tcp"
-    };
-    format!("{}/{role}/{transport}", stage.subject.name())
 }
 
 /// Judges runs, and remembers their figures.

@@ -137,7 +137,7 @@ pub(crate) fn all() -> Vec<Scene> {
 }
 
 /// A peer that is alive is not killed, and is pinged.
-fn is_alive_and_pinged(outcome: &Outcome) -> Result<String, String> {
+pub(crate) fn is_alive_and_pinged(outcome: &Outcome) -> Result<String, String> {
     outcome.is_alive()?;
     demand(outcome, !outcome.log.pings.is_empty(), "pings are sent")?;
     Ok(figure(outcome))
