@@ -639,6 +639,20 @@ fn who_waits_for_room_when_the_close_comes_is_not_cut_off() {
     assert_eq!(sizes(&drain_frames(&mut server, at(5))), [2]);
     assert!(matches!(server.send("3"), Err(SendError::NotOpen(_))));
 
+    // Short messages, whose storage is freed with the last byte of them, are no exception.
+    let mut server = open(Role::Server, &config);
+    for n in 0.. {
+        if let Err(full) = server.send(vec![n; 1_000]) {
+            assert!(matches!(full, SendError::Full(_)));
+            break;
+        }
+    }
+    let close = Frame::close(1000, "").from(Role::Client).encode();
+    assert_eq!(server.handle_input(at(5), &close), close.len());
+    assert!(drain_frames(&mut server, at(5)).len() >= 10);
+    server.send("the last").unwrap();
+    assert_eq!(sizes(&drain_frames(&mut server, at(5))), [8, 2]);
+
     // It does neither: the deadline of the closing handshake stands.
     let mut server = told_full();
     drain_frames(&mut server, at(5));

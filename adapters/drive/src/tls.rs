@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::sync::{Arc, OnceLock};
 
+pub use rustls;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -161,7 +162,10 @@ impl TlsSession {
         Ok(Self::new(ServerConnection::new(config)?.into()))
     }
 
-    fn new(session: Connection) -> Self {
+    fn new(mut session: Connection) -> Self {
+        // The limit of rustls is a little short of what the engine commits at once, which would
+        // then leave in two writes.
+        session.set_buffer_limit(Some(BUFFER_LIMIT));
         Self {
             session: Box::new(session),
             encrypted: 0,
@@ -289,3 +293,6 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &second));
     }
 }
+
+/// Plain bytes that are encrypted at once, at most: 64 KiB and the headers between them.
+const BUFFER_LIMIT: usize = 80 * 1024;

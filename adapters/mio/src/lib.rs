@@ -5,7 +5,7 @@
 //! pings, and ends each connection with a typed reason when its peer is gone. With the default
 //! configuration that is at most 40 s after the peer's last byte.
 //!
-//! # A server
+//! # A server and a client
 //!
 //! ```
 //! use std::time::Duration;
@@ -77,29 +77,53 @@
 //!
 //! # What to know
 //!
+//! - **It lives while its loop turns.** Timers, pings and pongs run in the turns of the
+//!   connections. A loop that was held up for long kills nobody: silence is judged only by a read
+//!   that finds nothing. No timer is touched by traffic: deadlines are lazy, see [`Timers`].
+//! - **A batch of input is answered with one write**, vectored, at the end of the turn: `send` only
+//!   queues.
 //! - **What blocks**: the poll of the loop when there is nothing to do, and a handler's own
-//!   methods; in the pieces nothing. A name's lookup blocks a thread made for it. A loop that was
-//!   held up for long kills nobody: silence is judged only by a read that finds nothing.
-//! - **Threads**: one for the loop and all its connections. Others have a [`Handle`], whose queue
-//!   is bounded and which never waits.
-//! - **A turn's output leaves in one vectored write**, at its end: `send` only queues.
-//! - **Fair.** A connection that is fed without end goes to the end of the ready queue every
-//!   256 KiB.
-//! - **No timer is touched by traffic**: deadlines are lazy, see [`Timers`].
-//! - **Memory.** An idle connection is at most 512 bytes beside its socket and its TLS session,
-//!   and an entry in the queue of deadlines. Beside the engine's own budget (`max_message_size`,
-//!   `max_buffered_amount`) a connection holds at most 64 KiB that were read, while its events
-//!   wait to be taken. The buffer for reads is the thread's.
-//! - **Nothing is cut half way.** There are no futures to cancel: what a connection was told is
-//!   done, and each ends with exactly one [`Event::Closed`](wspulse_core::Event::Closed), or
+//!   methods; in the pieces nothing. A name's lookup blocks a thread made for it.
+//! - **Cancel safe.** There are no futures to cancel: what a connection was told is done, and each
+//!   ends with exactly one [`Event::Closed`](wspulse_core::Event::Closed), or
 //!   [`closed`](Handler::closed).
+//! - **Two threads.** All connections are the loop's. Other threads have a [`Handle`], whose queue
+//!   is bounded and which never waits.
+//! - **A thread of its own** is the loop's, one for all connections: see [`run`](EventLoop::run).
+//!   It keeps them while the application is busy elsewhere.
 //! - **A client that comes back** is a handler around a [`Reconnect`], which knows when; the
 //!   README has one whole.
-//! - **The stream** may be anything that is a [`Stream`]; on `TcpStream`s TCP_NODELAY and, on
-//!   Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set.
-//! - **TLS** is rustls, with the feature `tls`: `wss://` for [`connect`](Connections::connect),
-//!   `listen_tls` for servers, and a session beside the stream for the pieces. Names and expiry
-//!   are verified.
+//! - **Memory.** Idle, a connection holds its socket, at most 512 bytes, its TLS session and an
+//!   entry in the queue of deadlines.
+//!   At most, by the limits of its configuration:
+//!   - for what comes in, 2 × `max_message_size` + 68 KiB: a message that is under way or waits to
+//!     be taken, and one read behind it;
+//!   - for what goes out, `max_buffered_amount` + 80 KiB, and the one message that went beyond the
+//!     limit;
+//!   - some 80 KiB more each way under TLS.
+//!
+//!   By default that is less than 34 MiB beside that message. What is held follows what arrived, so
+//!   a connection of small messages stays far below. The buffer for reads belongs to the thread:
+//!   64 KiB. A loop's queue from other threads holds 1,024 commands, unless
+//!   [`with_queue`](EventLoop::with_queue) says otherwise.
+//! - **Fair.** A connection that is fed without end goes to the end of the ready queue every
+//!   256 KiB.
+//! - **The stream** may be anything that is a [`Stream`]; on `TcpStream`s, also below TLS,
+//!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set.
+//! - **On the way** to a connection each stage has a time of its own, several addresses of a name
+//!   are tried one after the other, and redirects are followed only as far as
+//!   [`ConnectOptions::max_redirects`] says: see [`connect`](Connections::connect).
+//! - **TLS** (feature `tls`): [`connect`](Connections::connect) takes `wss` URLs, `listen_tls`
+//!   listeners; `accept_tls` and `client_tls` take streams that are there already. Which
+//!   certificates a client trusts is said by one of the features `webpki-roots`, `native-roots` and
+//!   `platform-verifier`, or by [`ConnectOptions`]; names and expiry are verified.
+//! - **Proxies.** None: connect through one, and pass the stream to [`client`].
+//! - **A server's end.** [`drain`](Connections::drain) closes all connections in order, spread over
+//!   a time, and reports who was cut at the deadline.
+//! - **From an HTTP server.** [`from_connection`](WebSocket::from_connection) takes over a
+//!   connection that was upgraded elsewhere.
+//! - **Log.** None: [`event`](Handler::event) and [`snapshot`](WebSocket::snapshot) have what one
+//!   needs.
 
 #![forbid(unsafe_code)]
 
@@ -111,7 +135,7 @@ mod websocket;
 mod wire;
 
 pub use event_loop::{
-    ConnectionId, Connections, Drained, EventLoop, Handle, HandleError, Handler, Listener,
+    ConnectionId, Connections, DrainReport, EventLoop, Handle, HandleError, Handler, Listener,
     ListenerId,
 };
 pub use stream::{Socket, Stream};
@@ -122,8 +146,8 @@ pub use websocket::{accept_tls, accept_tls_with, client_tls};
 #[cfg(feature = "tls")]
 pub use wspulse_drive::tls;
 pub use wspulse_drive::{
-    ConnectOptions, DownReason, Error, Reconnect, ReconnectError, ReconnectEvent, ReconnectPolicy,
-    RedirectError, Stage, UrlError, WhileDown,
+    Clock, ConnectOptions, DownReason, Error, Opening, Reconnect, ReconnectError, ReconnectEvent,
+    ReconnectPolicy, RedirectError, Stage, SystemClock, UrlError, WhileDown,
 };
 
 /// Keeps the examples of the README compiling.

@@ -13,7 +13,10 @@ use wspulse_core::{
     Snapshot, State,
 };
 #[cfg(feature = "tls")]
-use wspulse_drive::tls::TlsSession;
+use wspulse_drive::tls::{
+    TlsSession,
+    rustls::{ClientConfig, ServerConfig, pki_types::ServerName},
+};
 use wspulse_drive::{Clock as _, Drive, Error, seed};
 
 use crate::clock::Clock;
@@ -116,20 +119,21 @@ pub fn accept_with<S: Stream>(
     Ok(WebSocket::new(stream, connection, clock))
 }
 
-/// As [`accept`], over TLS: with a session that is new or has shaken hands over `stream`.
+/// As [`accept`], over TLS.
 ///
 /// The configuration's `handshake_timeout` covers the TLS handshake too; what is wrong in it,
 /// [`end_error`](WebSocket::end_error) knows.
 ///
 /// # Errors
 ///
-/// As [`accept`].
+/// As [`accept`], and [`Error::Tls`] if the configuration cannot work.
 #[cfg(feature = "tls")]
 pub fn accept_tls<S: Stream>(
     stream: S,
-    session: TlsSession,
+    tls: impl Into<Arc<ServerConfig>>,
     config: impl Into<Arc<Config>>,
 ) -> Result<WebSocket<S>, Error> {
+    let session = TlsSession::server(tls.into())?;
     Ok(accept(stream, config)?.with_tls(session))
 }
 
@@ -137,28 +141,33 @@ pub fn accept_tls<S: Stream>(
 ///
 /// # Errors
 ///
-/// As [`accept`].
+/// As [`accept`], and [`Error::Tls`] if the configuration cannot work.
 #[cfg(feature = "tls")]
 pub fn accept_tls_with<S: Stream>(
     stream: S,
-    session: TlsSession,
+    tls: impl Into<Arc<ServerConfig>>,
     config: impl Into<Arc<Config>>,
 ) -> Result<WebSocket<S>, Error> {
+    let session = TlsSession::server(tls.into())?;
     Ok(accept_with(stream, config)?.with_tls(session))
 }
 
 /// As [`client`], over TLS; see [`accept_tls`].
 ///
+/// `name` is what the server's certificate has to carry: `"example.com".try_into()?`.
+///
 /// # Errors
 ///
-/// As [`client`].
+/// As [`client`], and [`Error::Tls`] if the configuration cannot work.
 #[cfg(feature = "tls")]
 pub fn client_tls<S: Stream>(
     stream: S,
-    session: TlsSession,
+    tls: impl Into<Arc<ClientConfig>>,
+    name: ServerName<'static>,
     request: &ClientRequest,
     config: impl Into<Arc<Config>>,
 ) -> Result<WebSocket<S>, Error> {
+    let session = TlsSession::client(tls.into(), name)?;
     Ok(client(stream, request, config)?.with_tls(session))
 }
 
@@ -204,8 +213,8 @@ impl<S: Stream> WebSocket<S> {
         }
     }
 
-    /// Speaks TLS on the stream, from before the first turn on; what [`accept_tls`] and its kin
-    /// do.
+    /// Speaks TLS on the stream, from before the first turn on: what [`accept_tls`] and its kin
+    /// do, with a session that is new or has shaken hands over the stream.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn with_tls(mut self, session: TlsSession) -> Self {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use common::*;
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Cause, CloseCode, Config, Message};
-use wspulse_mio::{ConnectionId, Connections, Drained, Error, Handler};
+use wspulse_mio::{ConnectionId, Connections, DrainReport, Error, Handler};
 
 #[test]
 fn rule_11_a_close_owed_to_a_peer_that_misbehaves_arrives_though_its_input_is_unread() {
@@ -92,7 +92,7 @@ fn a_drain_asks_everybody_to_go_and_reports_who_was_cut() {
         Seen::Drained(report) => Some(report),
         _ => None,
     });
-    let mut expected = Drained::default();
+    let mut expected = DrainReport::default();
     expected.asked = 10;
     expected.cut = vec![ids[9]];
     assert_eq!(report, expected);

@@ -14,7 +14,7 @@ use rcgen::{
 };
 use rustls::{CertificateError, ClientConfig, ServerConfig};
 use wspulse_core::{Config, Event, Message};
-use wspulse_mio::tls::{self, TlsSession};
+use wspulse_mio::tls;
 use wspulse_mio::{ConnectOptions, Error, Stage, Turn, accept_tls_with, client_tls};
 
 /// An authority that signs what a test asks for.
@@ -65,7 +65,7 @@ fn names(names: &[&str]) -> CertificateParams {
 fn serve(server: Arc<ServerConfig>) -> Running<Notes> {
     Running::start_with(Notes::new(true).0, |connections, listener| {
         connections
-            .listen_tls(listener, Config::default(), server)
+            .listen_tls(listener, server, Config::default())
             .unwrap();
     })
 }
@@ -210,10 +210,8 @@ fn pieces(
     let (far, _) = listener.accept().unwrap();
     far.set_nonblocking(true).unwrap();
     let name = IpAddr::V4(Ipv4Addr::LOCALHOST).into();
-    let session = TlsSession::client(trusted, name).unwrap();
-    let near = client_tls(near, session, &request(), Config::default()).unwrap();
-    let session = TlsSession::server(server).unwrap();
-    let far = accept_tls_with(TcpStream::from_std(far), session, Config::default()).unwrap();
+    let near = client_tls(near, trusted, name, &request(), Config::default()).unwrap();
+    let far = accept_tls_with(TcpStream::from_std(far), server, Config::default()).unwrap();
     assert!(near.tls().unwrap().is_handshaking());
     let mut ends = [near, far];
     let mut poll = Poll::new().unwrap();

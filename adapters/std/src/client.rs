@@ -5,7 +5,10 @@ use std::sync::Arc;
 use wspulse_core::handshake::ClientRequest;
 use wspulse_core::{Config, Connection, Event};
 #[cfg(feature = "tls")]
-use wspulse_drive::tls::TlsSession;
+use wspulse_drive::tls::{
+    TlsSession,
+    rustls::{ClientConfig, pki_types::ServerName},
+};
 use wspulse_drive::{Clock as _, SystemClock};
 
 use crate::Error;
@@ -36,7 +39,7 @@ pub fn client<S: Stream>(
 
 /// Shakes hands by TLS and then as [`client`] does, over a stream that is connected already.
 ///
-/// TLS may take the configuration's `handshake_timeout`, and the answer to the request once more.
+/// `name` is what the server's certificate has to carry: `"example.com".try_into()?`. TLS may take the configuration's `handshake_timeout`, and the answer to the request once more.
 ///
 /// # Errors
 ///
@@ -45,11 +48,13 @@ pub fn client<S: Stream>(
 #[cfg(feature = "tls")]
 pub fn client_tls<S: Stream>(
     stream: S,
-    session: TlsSession,
+    tls: impl Into<Arc<ClientConfig>>,
+    name: ServerName<'static>,
     request: &ClientRequest,
     config: impl Into<Arc<Config>>,
 ) -> Result<WebSocket<S>, Error> {
     let config = config.into();
+    let session = TlsSession::client(tls.into(), name)?;
     let timeout = config.handshake_timeout();
     client_tls_within(stream, session, timeout, request, config)
 }

@@ -51,9 +51,11 @@ pub fn connect(
     let options = options.into();
     let origin = Target::parse(url)?;
     let mut target = origin.clone();
+    // What a stranger leads back to is not trusted again: the path is the stranger's choice.
+    let mut is_trusted = true;
     let mut redirects = 0;
     loop {
-        let refusal = match attempt(&target, &options, target.is_same_origin(&origin)) {
+        let refusal = match attempt(&target, &options, is_trusted) {
             Err(Error::Closed(closed)) => match &closed.cause {
                 Cause::Handshake(HandshakeError::Refused(refusal))
                     if options.redirects() > 0 && is_redirect(refusal) =>
@@ -70,6 +72,7 @@ pub fn connect(
         redirects += 1;
         let location = refusal.header("location").ok_or(RedirectError::Location)?;
         target = target.redirect(location)?;
+        is_trusted &= origin.is_same_origin(&target);
     }
 }
 

@@ -70,28 +70,50 @@
 //! - **It lives while a thread is inside.** Timers, pings and pongs run inside
 //!   [`next`](WebSocket::next), [`send`](WebSocket::send) and their kin: a read waits no longer
 //!   than the next deadline. A thread that stays away for long does not kill its connection:
-//!   silence is judged only by a read that finds nothing. One that has nothing to do with its
-//!   connection for longer than the interval gives it to threads of its own with
-//!   [`spawn`](WebSocket::spawn).
+//!   silence is judged only by a read that finds nothing.
+//! - **A batch of input is answered with one write**; see [`WebSocket`](WebSocket#batches).
 //! - **What blocks**, and for how long, [`WebSocket`](WebSocket#what-blocks) says. Nothing blocks
 //!   for ever that the configuration puts a limit to.
-//! - **A batch of input is answered with one write**; see [`WebSocket`](WebSocket#batches).
-//! - **Threads.** A [`WebSocket`] is for one thread at a time. [`split`](WebSocket::split) gives a
-//!   [`Reader`] and a [`Writer`] for two, of which neither waits behind the other.
-//!   [`spawn`](WebSocket::spawn) gives a [`Receiver`] for one thread and a [`Sender`] for as many
-//!   as you like. Dropping any of them never waits.
+//! - **Cancel safe.** [`next_timeout`](WebSocket::next_timeout) comes back having lost nothing, and
+//!   [`abort`](Writer::abort) from another thread ends every wait at once.
+//! - **Two threads.** A [`WebSocket`] is for one thread at a time. [`split`](WebSocket::split) gives
+//!   a [`Reader`] and a [`Writer`] for two, of which neither waits behind the other. Either of
+//!   them runs the whole protocol while it waits, and only the reader takes events.
+//! - **A thread of its own.** Who has nothing to do with a connection for longer than its interval
+//!   [`spawn`](WebSocket::spawn)s threads that do nothing else: they keep the connection while the
+//!   application is busy, and end with 1001 when the [`Receiver`] and all [`Sender`]s are dropped.
+//!   Dropping any of them never waits.
 //! - **A client that comes back** is a [`ReconnectingClient`]: it connects again whenever the
 //!   connection is lost, until that is hopeless.
-//! - **Memory.** Beside the engine's own budget (`max_message_size`, `max_buffered_amount`) a
-//!   connection holds at most 64 KiB that were read and wait for the application. Under TLS there
-//!   is one record that is half read, and as much output in encrypted form as waits for the
-//!   stream, 64 KiB at most. The buffers for reads and writes belong to the thread: up to 256 KiB
-//!   each thread. [`spawn`](WebSocket::spawn) adds two threads, and two queues of the length that it
-//!   is told and a message or two beyond.
-//! - **The stream** may be anything that is a [`Stream`]; on `TcpStream`s TCP_NODELAY and, on
-//!   Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set. Its timeouts are the connection's.
-//! - **TLS** (feature `tls`): `wss://` for [`connect`]; `accept_tls` and `client_tls` for streams
-//!   that are there already.
+//! - **Memory.** Idle, a connection holds its socket, at most 512 bytes, its TLS session and, as a
+//!   client, the server's answer.
+//!   At most, by the limits of its configuration:
+//!   - for what comes in, 2 × `max_message_size` + 68 KiB: a message that is under way or waits to
+//!     be taken, and one read behind it;
+//!   - for what goes out, `max_buffered_amount` + 80 KiB, and the one message that went beyond the
+//!     limit;
+//!   - some 80 KiB more each way under TLS.
+//!
+//!   By default that is less than 34 MiB beside that message. What is held follows what arrived, so
+//!   a connection of small messages stays far below. The buffers belong to the thread: 64 KiB
+//!   for reads, up to 256 KiB for writes. [`spawn`](WebSocket::spawn) adds two threads, and two
+//!   queues of the length that it is told and a message or two beyond.
+//! - **Fair** is the system, between threads.
+//! - **The stream** may be anything that is a [`Stream`]; on `TcpStream`s, also below TLS,
+//!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set. Its timeouts are
+//!   the connection's.
+//! - **On the way** to a connection each stage has a time of its own, several addresses of a name
+//!   are tried one after the other, and redirects are followed only as far as
+//!   [`ConnectOptions::max_redirects`] says: see [`connect`].
+//! - **TLS** (feature `tls`): [`connect`] takes `wss` URLs; `accept_tls` and `client_tls` take
+//!   streams that are there already. Which certificates a client trusts is said by one of the
+//!   features `webpki-roots`, `native-roots` and `platform-verifier`, or by [`ConnectOptions`];
+//!   names and expiry are verified.
+//! - **Proxies.** None: connect through one, and pass the stream to [`client`].
+//! - **A server's end.** Keep a [`Sender`] of each connection, and [`close`](Sender::close) it with
+//!   1001.
+//! - **Log.** None: [`next_event`](WebSocket::next_event) and [`snapshot`](WebSocket::snapshot)
+//!   have what one needs.
 
 #![forbid(unsafe_code)]
 

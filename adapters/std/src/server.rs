@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wspulse_core::handshake::{Accept, Reject, Request};
 use wspulse_core::{Config, Connection, Event};
 #[cfg(feature = "tls")]
-use wspulse_drive::tls::TlsSession;
+use wspulse_drive::tls::{TlsSession, rustls::ServerConfig};
 use wspulse_drive::{Clock as _, SystemClock};
 
 use crate::Error;
@@ -80,14 +80,13 @@ where
 /// use std::net::TcpListener;
 ///
 /// use wspulse_core::Config;
-/// use wspulse_drive::tls::{TlsSession, server_config_from_pem};
+/// use wspulse_std::tls::server_config_from_pem;
 ///
 /// let chain = std::fs::read("chain.pem")?;
 /// let key = std::fs::read("key.pem")?;
 /// let tls = server_config_from_pem(&chain, &key)?;
 /// let (stream, _) = TcpListener::bind("0.0.0.0:443")?.accept()?;
-/// let session = TlsSession::server(tls.clone())?;
-/// let ws = wspulse_std::accept_tls(stream, session, Config::default())?;
+/// let ws = wspulse_std::accept_tls(stream, tls.clone(), Config::default())?;
 /// # Ok(())
 /// # }
 /// ```
@@ -98,10 +97,10 @@ where
 #[cfg(feature = "tls")]
 pub fn accept_tls<S: Stream>(
     stream: S,
-    session: TlsSession,
+    tls: impl Into<Arc<ServerConfig>>,
     config: impl Into<Arc<Config>>,
 ) -> Result<WebSocket<S>, Error> {
-    accept_tls_with(stream, session, config, |_| Ok(Accept::new()))
+    accept_tls_with(stream, tls, config, |_| Ok(Accept::new()))
 }
 
 /// Shakes hands by TLS, then waits for the client's request and lets `decide` answer it.
@@ -110,12 +109,12 @@ pub fn accept_tls<S: Stream>(
 ///
 /// # Errors
 ///
-/// [`Error::Tls`] if the peers do not agree, [`Error::Timeout`] if that takes too long; else as
-/// [`accept_with`].
+/// [`Error::Tls`] if the peers do not agree or the configuration cannot work, [`Error::Timeout`]
+/// if that takes too long; else as [`accept_with`].
 #[cfg(feature = "tls")]
 pub fn accept_tls_with<S, F>(
     stream: S,
-    session: TlsSession,
+    tls: impl Into<Arc<ServerConfig>>,
     config: impl Into<Arc<Config>>,
     decide: F,
 ) -> Result<WebSocket<S>, Error>
@@ -124,6 +123,7 @@ where
     F: FnOnce(&Request) -> Result<Accept, Reject>,
 {
     let config = config.into();
+    let session = TlsSession::server(tls.into())?;
     stream.prepare(&config)?;
     let (tls, early) = crate::session::handshake(&stream, session, config.handshake_timeout())?;
     let clock = SystemClock::start();

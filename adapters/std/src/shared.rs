@@ -499,3 +499,6 @@ const MAX_READS: u32 = 16;
 
 /// How long a thread waits while another one may change what it waits for.
 const NAP: Duration = Duration::from_millis(250);
+
+/// An idle connection is this, and its socket.
+const _: () = assert!(size_of::<Shared<std::net::TcpStream>>() <= 512);

@@ -231,10 +231,10 @@ macro_rules! looks {
                 self.shared.response.as_deref()
             }
 
-            /// Returns the stream underneath, as [`WebSocket::get_ref`] does.
-            #[must_use]
-            pub fn get_ref(&self) -> &S {
-                self.shared.stream()
+            /// Lends the stream underneath to `look`, for its addresses or options. Reading or
+            /// writing it, or changing its timeouts, would break the connection.
+            pub fn with_ref<T>(&self, look: impl FnOnce(&S) -> T) -> T {
+                look(self.shared.stream())
             }
         }
 

@@ -217,3 +217,31 @@ fn nobody_there_is_an_io_error() {
         );
     });
 }
+
+/// The path that a stranger leads back to is the stranger's choice.
+#[test]
+fn credentials_stay_with_their_origin_even_if_the_way_leads_back() {
+    within(ms(10_000), || {
+        let (origin, port) = listen();
+        let (stranger, other) = listen();
+        let server = thread::spawn(move || {
+            let there = redirect(302, &format!("http://localhost:{other}/"));
+            let back = redirect(302, &format!("http://localhost:{port}/back"));
+            let first = answer(&origin, &there);
+            answer(&stranger, &back);
+            let last = answer(
+                &origin,
+                "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+            );
+            (first, last)
+        });
+        let options = ConnectOptions::new(Config::default())
+            .header("Authorization", "Bearer 4711")
+            .max_redirects(2);
+        connect(&format!("ws://localhost:{port}/"), options).unwrap_err();
+        let (first, last) = server.join().unwrap();
+        assert!(first.contains("4711"), "{first}");
+        assert!(last.starts_with("GET /back "), "{last}");
+        assert!(!last.contains("4711"), "{last}");
+    });
+}

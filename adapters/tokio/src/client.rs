@@ -8,6 +8,11 @@ use tokio::net::TcpStream;
 use wspulse_core::handshake::{ClientRequest, HandshakeError};
 use wspulse_core::{Cause, Closed, Config, Connection, Event};
 use wspulse_drive::{Clock as _, ConnectOptions, RedirectError, Target};
+#[cfg(feature = "tls")]
+use wspulse_drive::{
+    Stage,
+    tls::rustls::{ClientConfig, pki_types::ServerName},
+};
 
 use crate::Error;
 use crate::clock::{self, Clock};
@@ -161,7 +166,7 @@ fn redirect(closed: &Closed) -> Option<Option<&[u8]>> {
     }
 }
 
-/// Shakes hands over a stream that is connected already: TLS, a Unix socket, a proxy's tunnel.
+/// Shakes hands over a stream that is connected already: a Unix socket, a proxy's tunnel, TLS.
 ///
 /// # Errors
 ///
@@ -190,4 +195,32 @@ where
             None => return Err(Error::NotOpen),
         }
     }
+}
+
+/// Shakes hands by TLS and then as [`client`] does, over a stream that is connected already.
+///
+/// `name` is what the server's certificate has to carry: `"example.com".try_into()?`. TLS may take
+/// the configuration's `handshake_timeout`, and the answer to the request once more.
+///
+/// # Errors
+///
+/// [`Error::Tls`] if the peers do not agree or the server's certificate is not one to trust,
+/// [`Error::Timeout`] if that takes too long; else as [`client`].
+#[cfg(feature = "tls")]
+pub async fn client_tls<S>(
+    stream: S,
+    tls: impl Into<Arc<ClientConfig>>,
+    name: ServerName<'static>,
+    request: &ClientRequest,
+    config: impl Into<Arc<Config>>,
+) -> Result<WebSocket<MaybeTls<S>>, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let config = config.into();
+    clock::tune(&stream, &config);
+    let handshake = tokio_rustls::TlsConnector::from(tls.into()).connect(name, stream);
+    let shaken = tokio::time::timeout(config.handshake_timeout(), handshake).await;
+    let stream = shaken.map_err(|_| Error::Timeout(Stage::Tls))??;
+    client(MaybeTls::from(stream), request, config).await
 }

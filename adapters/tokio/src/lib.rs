@@ -73,32 +73,45 @@
 //! # What to know
 //!
 //! - **It lives while it is polled.** Timers, pings and pongs run inside
-//!   [`next`](WebSocket::next), [`send`](WebSocket::send) and their kin. Keep a `next` running,
-//!   or [`spawn`](WebSocket::spawn) a task that does nothing else: it keeps the connection while
-//!   the application is busy, and ends with 1001 when its [`Receiver`] and all [`Sender`]s are
-//!   dropped. A task that stays away for long does not kill its connection: silence is judged
-//!   only by a read that finds nothing.
+//!   [`next`](WebSocket::next), [`send`](WebSocket::send) and their kin: keep a `next` running. A
+//!   task that stays away for long does not kill its connection: silence is judged only by a read
+//!   that finds nothing.
 //! - **A batch of input is answered with one write**; see [`WebSocket`](WebSocket#batches).
+//! - **What blocks**: no thread. [`send`](WebSocket::send) waits only for room in the queue,
+//!   [`flush`](WebSocket::flush) until all has left. Nothing waits for ever that the configuration
+//!   puts a limit to, but a [`next`](WebSocket::next) with the heartbeat off.
 //! - **Cancel safe.** Each future may be dropped at any await without losing or repeating a byte,
 //!   and so may be used in `select!`.
-//! - **Two tasks.** [`split`](WebSocket::split) gives a [`Reader`] and a [`Writer`]. Either of
-//!   them runs the whole protocol while it is polled, and only the reader takes events.
+//! - **Two tasks.** [`split`](WebSocket::split) gives a [`Reader`] and a [`Writer`], of which
+//!   neither waits behind the other. Either of them runs the whole protocol while it is polled, and
+//!   only the reader takes events.
+//! - **A task of its own.** Who has nothing to do with a connection for longer than its interval
+//!   [`spawn`](WebSocket::spawn)s a task that does nothing else: it keeps the connection while the
+//!   application is busy, and ends with 1001 when the [`Receiver`] and all [`Sender`]s are dropped.
 //! - **A client that comes back** is a [`ReconnectingClient`]: it connects again whenever the
 //!   connection is lost, until that is hopeless.
-//! - **Memory.** Beside the engine's own budget (`max_message_size`, `max_buffered_amount`) a
-//!   connection holds one timer and, while its events wait to be taken, at most 64 KiB that were
-//!   read. A spawned one adds two queues of the length it was given. The buffer for reads is the
-//!   thread's, not the connection's.
+//! - **Memory.** Idle, a connection holds its socket, at most 1 KiB, one timer, its TLS session and,
+//!   as a client, the server's answer.
+//!   At most, by the limits of its configuration:
+//!   - for what comes in, 2 × `max_message_size` + 68 KiB: a message that is under way or waits to
+//!     be taken, and one read behind it;
+//!   - for what goes out, `max_buffered_amount` + 80 KiB, and the one message that went beyond the
+//!     limit;
+//!   - some 80 KiB more each way under TLS.
+//!
+//!   By default that is less than 34 MiB beside that message. What is held follows what arrived, so
+//!   a connection of small messages stays far below. The buffer for reads belongs to the thread:
+//!   64 KiB. [`spawn`](WebSocket::spawn) adds a task, and two queues of the length that it is told.
 //! - **Fair.** A task that is fed without end yields every 256 KiB.
 //! - **The stream** may be anything that reads and writes; on `TcpStream`s, also below TLS,
 //!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set.
 //! - **On the way** to a connection each stage has a time of its own, several addresses of a name
 //!   are tried one beside the other, and redirects are followed only as far as
 //!   [`ConnectOptions::max_redirects`] says: see [`connect`].
-//! - **TLS** (feature `tls`): [`connect`] takes `wss` URLs, and [`accept`] takes a TLS stream.
-//!   Which certificates a client trusts is said by one of the features `webpki-roots`,
-//!   `native-roots` and `platform-verifier`, or by [`ConnectOptions`]; names and expiry are
-//!   verified.
+//! - **TLS** (feature `tls`): [`connect`] takes `wss` URLs; `accept_tls` and `client_tls` take
+//!   streams that are there already. Which certificates a client trusts is said by one of the
+//!   features `webpki-roots`, `native-roots` and `platform-verifier`, or by [`ConnectOptions`];
+//!   names and expiry are verified.
 //! - **Proxies** (feature `proxy`): HTTP CONNECT and SOCKS5, by `connect_through`.
 //! - **A server's end.** [`Drain`] closes all connections in order, spread over a time, and
 //!   reports who was cut at the deadline.
@@ -138,6 +151,8 @@ mod websocket;
 
 #[cfg(feature = "axum")]
 pub use axum::WebSocketUpgrade;
+#[cfg(feature = "tls")]
+pub use client::client_tls;
 #[cfg(feature = "proxy")]
 pub use client::connect_through;
 pub use client::{client, connect};
@@ -149,6 +164,8 @@ pub use overheard::ProxyRefusal;
 pub use proxy::{Proxy, ProxyUrlError};
 pub use reconnect::{ReconnectHandle, ReconnectingClient};
 pub use server::{accept, accept_with};
+#[cfg(feature = "tls")]
+pub use server::{accept_tls, accept_tls_with};
 pub use split::{Reader, ReuniteError, Writer};
 pub use task::{Receiver, Sender};
 #[cfg(feature = "tls")]

@@ -7,10 +7,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use wspulse_core::handshake::{Accept, Reject, Request};
 use wspulse_core::{Config, Connection, Event};
 use wspulse_drive::Clock as _;
+#[cfg(feature = "tls")]
+use wspulse_drive::{Stage, tls::rustls::ServerConfig};
 
 use crate::Error;
 use crate::clock::{self, Clock};
 use crate::driver::Driver;
+#[cfg(feature = "tls")]
+use crate::maybe_tls::MaybeTls;
 use crate::websocket::WebSocket;
 
 /// Waits for a client's request on `stream` and accepts it, whoever asks for whatever.
@@ -21,38 +25,7 @@ use crate::websocket::WebSocket;
 /// A `TcpStream`, also one below TLS, is set to send small messages at once (TCP_NODELAY) and to
 /// queue little in the kernel (TCP_NOTSENT_LOWAT, Linux); other streams are taken as they are.
 ///
-/// # TLS
-///
-/// Accept TLS first, in a time of its own, and WebSocket over it:
-///
-#[cfg_attr(feature = "tls", doc = "```no_run")]
-#[cfg_attr(not(feature = "tls"), doc = "```text")]
-/// use std::io;
-/// use std::time::Duration;
-///
-/// use tokio::net::TcpListener;
-/// use wspulse_core::Config;
-/// use wspulse_tokio::tls::server_config_from_pem;
-/// use wspulse_tokio::tokio_rustls::TlsAcceptor;
-///
-/// async fn serve(listener: TcpListener, chain: &[u8], key: &[u8]) -> io::Result<()> {
-///     let tls = server_config_from_pem(chain, key).map_err(io::Error::other)?;
-///     let acceptor = TlsAcceptor::from(tls);
-///     loop {
-///         let (stream, _) = listener.accept().await?;
-///         let acceptor = acceptor.clone();
-///         tokio::spawn(async move {
-///             let handshake = acceptor.accept(stream);
-///             let stream = tokio::time::timeout(Duration::from_secs(10), handshake).await??;
-///             let mut ws = wspulse_tokio::accept(stream, Config::default()).await?;
-///             while let Some(message) = ws.next().await {
-///                 ws.send(message?).await?;
-///             }
-///             Ok::<(), io::Error>(())
-///         });
-///     }
-/// }
-/// ```
+/// For TLS there is `accept_tls`; a TLS stream of the caller's own may be passed here, too.
 ///
 /// # Errors
 ///
@@ -145,4 +118,67 @@ where
     }
     poll_fn(|cx| driver.poll_flush(cx)).await?;
     Ok(WebSocket::new(driver, None))
+}
+
+/// Shakes hands by TLS, then waits for the client's request and accepts it.
+///
+/// ```no_run
+/// use tokio::net::TcpListener;
+/// use wspulse_core::Config;
+/// use wspulse_tokio::Error;
+/// use wspulse_tokio::tls::server_config_from_pem;
+///
+/// # async fn example() -> Result<(), Error> {
+/// let chain = std::fs::read("chain.pem")?;
+/// let key = std::fs::read("key.pem")?;
+/// let tls = server_config_from_pem(&chain, &key)?;
+/// let (stream, _) = TcpListener::bind("0.0.0.0:443").await?.accept().await?;
+/// let ws = wspulse_tokio::accept_tls(stream, tls.clone(), Config::default()).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The type is the same that [`connect`](crate::connect) returns. A server that takes both `ws`
+/// and `wss` gets it from [`accept`] with [`MaybeTls::Plain`].
+///
+/// # Errors
+///
+/// As [`accept_tls_with`].
+#[cfg(feature = "tls")]
+pub async fn accept_tls<S>(
+    stream: S,
+    tls: impl Into<Arc<ServerConfig>>,
+    config: impl Into<Arc<Config>>,
+) -> Result<WebSocket<MaybeTls<S>>, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    accept_tls_with(stream, tls, config, |_| Ok(Accept::new())).await
+}
+
+/// Shakes hands by TLS, then waits for the client's request and lets `decide` answer it.
+///
+/// TLS and the request may take the configuration's `handshake_timeout` each.
+///
+/// # Errors
+///
+/// [`Error::Tls`] if the peers do not agree, [`Error::Timeout`] if that takes too long; else as
+/// [`accept_with`].
+#[cfg(feature = "tls")]
+pub async fn accept_tls_with<S, F>(
+    stream: S,
+    tls: impl Into<Arc<ServerConfig>>,
+    config: impl Into<Arc<Config>>,
+    decide: F,
+) -> Result<WebSocket<MaybeTls<S>>, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    F: FnOnce(&Request) -> Result<Accept, Reject>,
+{
+    let config = config.into();
+    clock::tune(&stream, &config);
+    let handshake = tokio_rustls::TlsAcceptor::from(tls.into()).accept(stream);
+    let shaken = tokio::time::timeout(config.handshake_timeout(), handshake).await;
+    let stream = shaken.map_err(|_| Error::Timeout(Stage::Tls))??;
+    accept_with(MaybeTls::from(stream), config, decide).await
 }

@@ -374,3 +374,6 @@ impl<S> fmt::Debug for WebSocket<S> {
         f.debug_struct("WebSocket").finish_non_exhaustive()
     }
 }
+
+/// An idle connection is this, its timer and its socket.
+const _: () = assert!(size_of::<WebSocket<tokio::net::TcpStream>>() <= 1024);

@@ -1,31 +1,45 @@
 //! The programs of the README, as they run.
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::Duration;
-use std::{env, thread};
+#[path = "../../drive/tests/programs/mod.rs"]
+mod programs;
 
 use tokio::net::TcpListener;
+
+use programs::{Program, Running, assert_comes_back, assert_in_readme};
 use wspulse_core::{CloseCode, Config};
 use wspulse_tokio::accept;
 
-#[tokio::test]
-async fn a_client_that_comes_back() {
-    let program = include_str!("../examples/reconnect_tokio.rs");
-    let (_, program) = program.split_once("\n\n").unwrap();
-    assert!(include_str!("../README.md").contains(program));
+const ECHO: Program = Program {
+    name: "echo_tokio",
+    source: include_str!("../examples/echo_tokio.rs"),
+};
 
+const RECONNECT: Program = Program {
+    name: "reconnect_tokio",
+    source: include_str!("../examples/reconnect_tokio.rs"),
+};
+
+#[test]
+fn the_readme_has_the_programs_to_the_letter() {
+    let readme = include_str!("../README.md");
+    assert_in_readme(readme, &ECHO);
+    assert_in_readme(readme, &RECONNECT);
+}
+
+#[test]
+fn the_client_comes_back_to_a_server_that_was_killed() {
+    assert_comes_back(&ECHO, &RECONNECT);
+}
+
+/// After 1012, and not after 1000.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_client_stops_when_there_is_no_point() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/", listener.local_addr().unwrap());
-    let client = Command::new(example("reconnect_tokio"))
-        .arg(url)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("`cargo build --examples` before a test on its own");
-    let client = thread::spawn(move || client.wait_with_output().unwrap());
-    let serving = async {
-        for news in ["one", "two"] {
+    let mut client = Running::start(&RECONNECT, &url);
+    let server = tokio::spawn(async move {
+        let codes = [CloseCode::SERVICE_RESTART, CloseCode::NORMAL];
+        for (news, code) in ["one", "two"].into_iter().zip(codes) {
             let (stream, _) = listener.accept().await.unwrap();
             let mut ws = accept(stream, Config::default()).await.unwrap();
             let first = ws.next().await.unwrap().unwrap();
@@ -33,33 +47,16 @@ async fn a_client_that_comes_back() {
             let second = ws.next().await.unwrap().unwrap();
             assert!(second.as_text().unwrap().starts_with("message "));
             ws.send(news).await.unwrap();
-            let code = match news {
-                "one" => CloseCode::SERVICE_RESTART,
-                _ => CloseCode::NORMAL,
-            };
             ws.close(code, "").await.unwrap();
         }
-    };
-    let served = tokio::time::timeout(Duration::from_secs(30), serving).await;
-    served.expect("it takes too long");
-
-    let output = client.join().unwrap();
-    let lines = String::from_utf8(output.stdout).unwrap();
-    let lines: Vec<_> = lines.lines().collect();
-    let [open, one, down, middle @ .., two] = &lines[..] else {
-        panic!("{lines:?}");
-    };
-    assert_eq!((*open, *one, *two), ("open", "one", "two"), "{lines:?}");
-    assert!(down.starts_with("down: closed, received 1012"), "{lines:?}");
-    assert!(middle.contains(&"open"), "{lines:?}");
-    let error = String::from_utf8_lossy(&output.stderr);
+    });
+    assert_eq!(client.line(""), "open");
+    assert_eq!(client.line("one"), "one");
+    let down = client.line("down: ");
+    assert!(down.starts_with("down: closed, received 1012"), "{down}");
+    client.line("open");
+    assert_eq!(client.line("two"), "two");
+    let error = client.end();
     assert!(error.contains("1000"), "{error}");
-}
-
-/// Where cargo puts examples: beside the directory of the tests.
-fn example(name: &str) -> PathBuf {
-    let tests = env::current_exe().unwrap();
-    let target = tests.parent().and_then(|deps| deps.parent()).unwrap();
-    let file = format!("{name}{}", env::consts::EXE_SUFFIX);
-    target.join("examples").join(file)
+    server.await.unwrap();
 }

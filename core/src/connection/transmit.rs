@@ -294,6 +294,9 @@ impl Connection {
     /// heartbeat's ping, which does not come again soon; else when the line is `quiet`, and now if
     /// no timeout will come to find it so.
     pub(super) fn release_outgoing(&mut self, quiet: bool) {
+        if self.holds_answer() {
+            return;
+        }
         let quiet = quiet || self.next_deadline().is_none();
         let Some(outgoing) = &mut self.outgoing else {
             return;

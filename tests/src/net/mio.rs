@@ -62,7 +62,7 @@ fn serve(hall: &Hall, job: &Job) -> io::Result<()> {
     let listener = Listener::try_from(hall.listener().try_clone()?)?;
     let connections = event_loop.connections();
     match &job.tls {
-        Some(tls) => connections.listen_tls(listener, job.config.clone(), tls.server.clone())?,
+        Some(tls) => connections.listen_tls(listener, tls.server.clone(), job.config.clone())?,
         None => connections.listen(listener, job.config.clone())?,
     };
     let entries = Arc::new(AtomicUsize::new(0));

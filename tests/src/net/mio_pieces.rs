@@ -14,7 +14,6 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use wspulse_core::Event;
 use wspulse_core::handshake::ClientRequest;
-use wspulse_mio::tls::TlsSession;
 use wspulse_mio::{Error, Timers, Turn, WebSocket, accept, accept_tls, client, client_tls};
 
 use super::{End, Hall, Job, Recorder, Report, Script, Subject};
@@ -63,10 +62,13 @@ fn connect(address: SocketAddr, job: &Job) -> Result<WebSocket<TcpStream>, Error
     let request = ClientRequest::new(&address.to_string(), "/").map_err(io::Error::other)?;
     let (stream, config) = (TcpStream::connect(address)?, job.config.clone());
     match &job.tls {
-        Some(tls) => {
-            let session = TlsSession::client(tls.client.clone(), tls.name.clone())?;
-            client_tls(stream, session, &request, config)
-        }
+        Some(tls) => client_tls(
+            stream,
+            tls.client.clone(),
+            tls.name.clone(),
+            &request,
+            config,
+        ),
         None => client(stream, &request, config),
     }
 }
@@ -74,7 +76,7 @@ fn connect(address: SocketAddr, job: &Job) -> Result<WebSocket<TcpStream>, Error
 fn take(stream: TcpStream, job: &Job) -> Result<WebSocket<TcpStream>, Error> {
     let config = job.config.clone();
     match &job.tls {
-        Some(tls) => accept_tls(stream, TlsSession::server(tls.server.clone())?, config),
+        Some(tls) => accept_tls(stream, tls.server.clone(), config),
         None => accept(stream, config),
     }
 }

@@ -8,7 +8,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use wspulse_core::Event;
-use wspulse_std::tls::TlsSession;
 use wspulse_std::{ConnectOptions, Error, WebSocket};
 
 use super::{End, Hall, Job, Recorder, Report, Script, Subject};
@@ -72,10 +71,7 @@ pub(super) fn serve(hall: &Hall, job: &Job, run: Run) {
 fn accept(stream: TcpStream, job: &Job) -> Result<WebSocket<TcpStream>, Error> {
     let config = job.config.clone();
     match &job.tls {
-        Some(tls) => {
-            let session = TlsSession::server(tls.server.clone())?;
-            wspulse_std::accept_tls(stream, session, config)
-        }
+        Some(tls) => wspulse_std::accept_tls(stream, tls.server.clone(), config),
         None => wspulse_std::accept(stream, config),
     }
 }

@@ -10,9 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 use wspulse_core::Event;
-use wspulse_tokio::{ConnectOptions, Error, WebSocket};
+use wspulse_tokio::{ConnectOptions, Error, MaybeTls, WebSocket};
 
 use super::{End, Hall, Job, Recorder, Report, Script, Subject, tokio_task};
 
@@ -109,19 +108,12 @@ pub(super) async fn connect(address: SocketAddr, job: &Job, keeper: Keeper) -> R
 
 async fn accept(stream: TcpStream, job: &Job, keeper: Keeper) -> Report {
     let recorder = Recorder::new();
-    let Some(tls) = &job.tls else {
-        return match wspulse_tokio::accept(stream, job.config.clone()).await {
-            Ok(ws) => run(ws, job, recorder, keeper).await,
-            Err(error) => refused(error, recorder),
-        };
+    let config = job.config.clone();
+    let ws = match &job.tls {
+        Some(tls) => wspulse_tokio::accept_tls(stream, tls.server.clone(), config).await,
+        None => wspulse_tokio::accept(MaybeTls::Plain(stream), config).await,
     };
-    let acceptor = TlsAcceptor::from(tls.server.clone());
-    let ws = async {
-        stream.set_nodelay(true)?;
-        let stream = acceptor.accept(stream).await?;
-        wspulse_tokio::accept(stream, job.config.clone()).await
-    };
-    match ws.await {
+    match ws {
         Ok(ws) => run(ws, job, recorder, keeper).await,
         Err(error) => refused(error, recorder),
     }

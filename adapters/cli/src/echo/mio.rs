@@ -27,7 +27,7 @@ pub(super) fn run(server: Server) -> Result<(), Failure> {
     let connections = event_loop.connections();
     let config = Arc::clone(&server.config);
     let listening = match &server.tls {
-        Some(tls) => connections.listen_tls(listener, config, Arc::clone(tls)),
+        Some(tls) => connections.listen_tls(listener, Arc::clone(tls), config),
         None => connections.listen(listener, config),
     };
     listening.map_err(|error| server.cannot_listen(error))?;

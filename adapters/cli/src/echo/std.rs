@@ -8,7 +8,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use wspulse_core::CloseCode;
-use wspulse_std::tls::TlsSession;
 use wspulse_std::{Error, WebSocket};
 
 use super::{ACCEPT_PAUSE, STOPPING, Server, say_ended, say_not_accepted, words};
@@ -94,10 +93,7 @@ fn serve(stream: TcpStream, peer: SocketAddr, hall: &Hall) {
 fn accept(stream: TcpStream, server: &Server) -> Result<WebSocket<TcpStream>, Error> {
     let config = Arc::clone(&server.config);
     match &server.tls {
-        Some(tls) => {
-            let session = TlsSession::server(Arc::clone(tls))?;
-            wspulse_std::accept_tls(stream, session, config)
-        }
+        Some(tls) => wspulse_std::accept_tls(stream, Arc::clone(tls), config),
         None => wspulse_std::accept(stream, config),
     }
 }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio_rustls::TlsAcceptor;
 use wspulse_core::CloseCode;
-use wspulse_tokio::{Error, MaybeTls, Stage, WebSocket};
+use wspulse_tokio::{Error, MaybeTls, WebSocket};
 
 use super::{ACCEPT_PAUSE, STOPPING, Server, say_ended, say_not_accepted, words};
 use crate::{Failure, stop};
@@ -86,16 +85,11 @@ async fn serve(
 }
 
 async fn accept(stream: TcpStream, server: &Server) -> Result<WebSocket<Stream>, Error> {
-    let stream = match &server.tls {
-        Some(config) => {
-            let handshake = TlsAcceptor::from(Arc::clone(config)).accept(stream);
-            let limit = server.config.handshake_timeout();
-            let shaken = tokio::time::timeout(limit, handshake).await;
-            MaybeTls::from(shaken.map_err(|_| Error::Timeout(Stage::Tls))??)
-        }
-        None => MaybeTls::Plain(stream),
-    };
-    wspulse_tokio::accept(stream, Arc::clone(&server.config)).await
+    let config = Arc::clone(&server.config);
+    match &server.tls {
+        Some(tls) => wspulse_tokio::accept_tls(stream, Arc::clone(tls), config).await,
+        None => wspulse_tokio::accept(MaybeTls::Plain(stream), config).await,
+    }
 }
 
 async fn echo(ws: &mut WebSocket<Stream>, messages: &mut u64) -> Result<(), Error> {

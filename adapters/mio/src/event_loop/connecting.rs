@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     /// What the caller named.
     origin: Target,
     target: Target,
+    /// What a stranger leads back to is not trusted again: the path is the stranger's choice.
+    is_trusted: bool,
     redirects_left: u32,
 }
 
@@ -37,13 +39,14 @@ impl Plan {
             origin: target.clone(),
             options,
             target,
+            is_trusted: true,
         };
         plan.check()?;
         Ok(plan)
     }
 
     fn check(&self) -> Result<(), Error> {
-        self.options.request(&self.target, self.is_trusted())?;
+        self.options.request(&self.target, self.is_trusted)?;
         if self.target.is_secure() {
             #[cfg(not(feature = "tls"))]
             return Err(wspulse_drive::UrlError::Tls.into());
@@ -70,6 +73,7 @@ impl Plan {
         self.redirects_left = left.ok_or(RedirectError::TooMany)?;
         let location = refusal.header("location").ok_or(RedirectError::Location)?;
         self.target = self.target.redirect(location)?;
+        self.is_trusted &= self.origin.is_same_origin(&self.target);
         self.check()
     }
 
@@ -80,10 +84,6 @@ impl Plan {
             Ok(address) => Ok(SocketAddr::new(address, port)),
             Err(_) => Err((host, port)),
         }
-    }
-
-    fn is_trusted(&self) -> bool {
-        self.target.is_same_origin(&self.origin)
     }
 
     fn deadline(&self, stage: Stage) -> Instant {
@@ -262,7 +262,7 @@ impl Plan {
     }
 
     fn client(&self, stream: TcpStream) -> Result<WebSocket<Socket>, Error> {
-        let request = self.options.request(&self.target, self.is_trusted())?;
+        let request = self.options.request(&self.target, self.is_trusted)?;
         websocket::client(Socket::Tcp(stream), &request, Arc::clone(self.config()))
     }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::handler::{ConnectionId, Drained};
+use super::handler::{ConnectionId, DrainReport};
 use crate::clock::after_by;
 
 /// A drain under way.
@@ -14,7 +14,7 @@ pub(crate) struct Drain {
     spread: Duration,
     deadline: Instant,
     is_cut: bool,
-    report: Drained,
+    report: DrainReport,
 }
 
 impl Drain {
@@ -25,7 +25,7 @@ impl Drain {
             spread,
             deadline: after_by(began, wait),
             is_cut: false,
-            report: Drained {
+            report: DrainReport {
                 asked: ids.len(),
                 cut: Vec::new(),
             },
@@ -77,7 +77,7 @@ impl Drain {
         self.report.cut.push(id);
     }
 
-    pub(crate) fn into_report(self) -> Drained {
+    pub(crate) fn into_report(self) -> DrainReport {
         self.report
     }
 }

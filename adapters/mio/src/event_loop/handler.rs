@@ -119,7 +119,7 @@ pub trait Handler {
     }
 
     /// A [`drain`](Connections::drain) is done; the loop ends.
-    fn drained(&mut self, report: Drained) {
+    fn drained(&mut self, report: DrainReport) {
         let _ = report;
     }
 }
@@ -127,7 +127,7 @@ pub trait Handler {
 /// How a [`drain`](Connections::drain) went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Drained {
+pub struct DrainReport {
     /// How many connections there were.
     pub asked: usize,
     /// Those that were not over in time, and were cut.

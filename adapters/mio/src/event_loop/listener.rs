@@ -10,6 +10,8 @@ use mio::net::TcpListener;
 #[cfg(unix)]
 use mio::net::UnixListener;
 use wspulse_core::Config;
+#[cfg(feature = "tls")]
+use wspulse_drive::tls::rustls::ServerConfig;
 
 use crate::stream::Socket;
 
@@ -90,7 +92,7 @@ pub(crate) struct Listening {
     pub(crate) listener: Listener,
     pub(crate) config: Arc<Config>,
     #[cfg(feature = "tls")]
-    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
     /// Whether somebody may be waiting to be taken.
     pub(crate) is_ready: bool,
     /// After a failure: not before.

@@ -29,7 +29,7 @@ use lookup::Lookups;
 
 pub use connections::Connections;
 pub use handle::{Handle, HandleError};
-pub use handler::{ConnectionId, Drained, Handler, ListenerId};
+pub use handler::{ConnectionId, DrainReport, Handler, ListenerId};
 pub use listener::Listener;
 
 use crate::websocket::Turn;
@@ -307,7 +307,7 @@ impl<H: Handler> EventLoop<H> {
                     let config = Arc::clone(&listening.config);
                     #[cfg(feature = "tls")]
                     let added = match listening.tls.clone() {
-                        Some(tls) => connections.accept_tls(stream, config, tls),
+                        Some(tls) => connections.accept_tls(stream, tls, config),
                         None => connections.accept(stream, config),
                     };
                     #[cfg(not(feature = "tls"))]

@@ -8,7 +8,7 @@ use mio::event::Source as _;
 use wspulse_core::Config;
 use wspulse_core::handshake::ClientRequest;
 #[cfg(feature = "tls")]
-use wspulse_drive::tls::TlsSession;
+use wspulse_drive::tls::rustls::ServerConfig;
 use wspulse_drive::{ConnectOptions, Error};
 
 use super::connecting::{Connecting, Plan};
@@ -49,8 +49,8 @@ impl Connections {
     pub fn listen_tls(
         &mut self,
         listener: impl Into<Listener>,
+        tls: impl Into<Arc<ServerConfig>>,
         config: impl Into<Arc<Config>>,
-        tls: impl Into<Arc<rustls::ServerConfig>>,
     ) -> io::Result<ListenerId> {
         self.add_listener(Listening {
             listener: listener.into(),
@@ -184,12 +184,11 @@ impl Connections {
     pub fn accept_tls(
         &mut self,
         stream: impl Into<Socket>,
+        tls: impl Into<Arc<ServerConfig>>,
         config: impl Into<Arc<Config>>,
-        tls: impl Into<Arc<rustls::ServerConfig>>,
     ) -> Result<ConnectionId, Error> {
-        let session = TlsSession::server(tls.into())?;
-        let ws = websocket::accept_with(stream.into(), config)?;
-        Ok(self.add(ws.with_tls(session))?)
+        let ws = websocket::accept_tls_with(stream.into(), tls, config)?;
+        Ok(self.add(ws)?)
     }
 
     /// Asks for a connection over `stream`, which may still be connecting.

@@ -11,7 +11,7 @@ use wspulse_core::handshake::{ClientRequest, Response};
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Closed, Config, Event, Message};
 use wspulse_mio::{
-    ConnectionId, Connections, Drained, Error, EventLoop, Handle, Handler, Listener,
+    ConnectionId, Connections, DrainReport, Error, EventLoop, Handle, Handler, Listener,
 };
 
 pub(crate) const REQUEST: &[u8] =
@@ -137,7 +137,7 @@ pub(crate) enum Seen {
     Unsent(ConnectionId, wspulse_core::SendError),
     Closed(ConnectionId, Result<Box<Closed>, Error>),
     AcceptFailed(std::io::Error),
-    Drained(Drained),
+    Drained(DrainReport),
 }
 
 /// Takes notes of everything and sends messages back, if it is to.
@@ -196,7 +196,7 @@ impl Handler for Notes {
         self.note(Seen::AcceptFailed(error));
     }
 
-    fn drained(&mut self, report: Drained) {
+    fn drained(&mut self, report: DrainReport) {
         self.note(Seen::Drained(report));
     }
 }

@@ -6,7 +6,6 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use wspulse_tokio::ConnectOptions;
 use wspulse_tokio::tls::{client_config_from_pem, server_config_from_pem};
 use wspulse_tokio::tokio_rustls::TlsAcceptor;
-use wspulse_tokio::tokio_rustls::rustls::ClientConfig;
 
 use crate::kit::options;
 
@@ -45,11 +44,8 @@ impl Authority {
 
     /// Options of a client that trusts this authority and no other.
     pub(crate) fn trusted(&self) -> ConnectOptions {
-        options().tls(self.client_config())
-    }
-
-    pub(crate) fn client_config(&self) -> Arc<ClientConfig> {
-        client_config_from_pem(self.pem.as_bytes()).unwrap()
+        let config = client_config_from_pem(self.pem.as_bytes()).unwrap();
+        options().tls(config)
     }
 }
 

@@ -1,17 +1,21 @@
 //! Whom a client trusts, and that what follows is a WebSocket like any other.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use rcgen::date_time_ymd;
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
 use wspulse_core::handshake::{Accept, ClientRequest};
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Cause, Config};
-use wspulse_tokio::tokio_rustls::rustls::pki_types::ServerName;
+use wspulse_tokio::tokio_rustls::TlsAcceptor;
 use wspulse_tokio::tokio_rustls::rustls::{self, CertificateError, InvalidMessage};
-use wspulse_tokio::tokio_rustls::{TlsAcceptor, TlsConnector};
-use wspulse_tokio::{ConnectOptions, Error, MaybeTls, accept, client, connect};
+use wspulse_tokio::{
+    ConnectOptions, Error, MaybeTls, Stage, accept, accept_tls, accept_tls_with, client_tls,
+    connect,
+};
 
 use crate::certificates::{Authority, self_signed};
 use crate::kit::*;
@@ -159,11 +163,17 @@ async fn the_socket_below_tls_is_set_up_on_both_sides() {
     let acceptor = authority.sign("127.0.0.1");
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("wss://{}/", listener.local_addr().unwrap());
-    for is_wrapped in [false, true] {
+    for way in 0..3 {
         let server = async {
             let (stream, _) = listener.accept().await.unwrap();
+            if way == 0 {
+                let tls = Arc::clone(acceptor.config());
+                let ws = accept_tls(stream, tls, config.clone()).await;
+                assert_is_set_up(ws.unwrap().get_ref().get_ref());
+                return;
+            }
             let stream = acceptor.accept(stream).await.unwrap();
-            if is_wrapped {
+            if way == 1 {
                 let ws = accept(MaybeTls::from(stream), config.clone()).await;
                 assert_is_set_up(ws.unwrap().get_ref().get_ref());
             } else {
@@ -241,24 +251,77 @@ async fn messages_of_any_size_pass_both_ways() {
     assert_echoes(ws).await;
 }
 
+#[tokio::test]
+async fn over_streams_that_are_there_accept_tls_and_client_tls_meet() {
+    let authority = Authority::new("an authority");
+    let tls = Arc::clone(authority.sign("localhost").config());
+    let trusted = authority.trusted().tls_config().unwrap();
+    let request = ClientRequest::new("localhost", "/").unwrap();
+    for called in ["localhost", "example.com"] {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let name = called.try_into().unwrap();
+        let client = client_tls(near, trusted.clone(), name, &request, Config::default());
+        let server = accept_tls_with(far, tls.clone(), Config::default(), |request| {
+            assert_eq!(request.target(), "/");
+            Ok(Accept::new())
+        });
+        let (client, server) = bounded(async { tokio::join!(client, server) }).await;
+        if called == "localhost" {
+            let (mut client, mut server) = (client.unwrap(), server.unwrap());
+            client.send("hello").await.unwrap();
+            let message = bounded(server.next()).await.unwrap().unwrap();
+            assert_eq!(message.as_text(), Some("hello"));
+        } else {
+            assert!(matches!(
+                client,
+                Err(Error::Tls(rustls::Error::InvalidCertificate(_)))
+            ));
+            // The server is told by an alert.
+            assert!(matches!(
+                server,
+                Err(Error::Tls(rustls::Error::AlertReceived(_)))
+            ));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tls_on_a_stream_that_is_there_may_take_the_handshake_timeout() {
+    let authority = Authority::new("an authority");
+    let tls = Arc::clone(authority.sign("localhost").config());
+    let trusted = authority.trusted().tls_config().unwrap();
+    let request = ClientRequest::new("localhost", "/").unwrap();
+    let limit = Config::default().handshake_timeout();
+
+    let (stream, _silent) = tokio::io::duplex(64 * 1024);
+    let began = Instant::now();
+    let server = accept_tls(stream, tls, Config::default()).await;
+    assert!(matches!(server, Err(Error::Timeout(Stage::Tls))));
+    assert_eq!(began.elapsed().as_secs(), limit.as_secs());
+
+    let (stream, _silent) = tokio::io::duplex(64 * 1024);
+    let began = Instant::now();
+    let name = "localhost".try_into().unwrap();
+    let client = client_tls(stream, trusted, name, &request, Config::default()).await;
+    assert!(matches!(client, Err(Error::Timeout(Stage::Tls))));
+    assert_eq!(began.elapsed().as_secs(), limit.as_secs());
+}
+
 /// What TLS holds back has not left: a peer that is slow to read is not dead over a ping among it.
 #[tokio::test(start_paused = true)]
 async fn rule_4_a_ping_that_tls_holds_back_has_no_clock() {
     let authority = Authority::new("an authority");
-    let (near, far) = tokio::io::duplex(4 << 10);
-    let connector = TlsConnector::from(authority.client_config());
-    let name = ServerName::try_from("localhost").unwrap();
-    let (near, far) = tokio::join!(
-        authority.sign("localhost").accept(near),
-        connector.connect(name, far)
-    );
+    let tls = Arc::clone(authority.sign("localhost").config());
+    let trusted = authority.trusted().tls_config().unwrap();
+    let name = "localhost".try_into().unwrap();
     let second = millis(1_000);
     let heartbeat = HeartbeatConfig::ping(second, second).jitter_percent(0);
     let config = Config::builder().heartbeat(heartbeat).build().unwrap();
     let request = ClientRequest::new("localhost", "/").unwrap();
+    let (near, far) = tokio::io::duplex(4 << 10);
     let (server, client) = tokio::join!(
-        accept(near.unwrap(), config),
-        client(far.unwrap(), &request, Config::default())
+        accept_tls(near, tls, config),
+        client_tls(far, trusted, name, &request, Config::default())
     );
     let (mut server, mut client) = (server.unwrap(), client.unwrap());
     server.send(vec![7; 32 << 10]).await.unwrap();

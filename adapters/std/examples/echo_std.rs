@@ -1,4 +1,4 @@
-//! An echo server: `cargo run -p wspulse-std --example echo -- 127.0.0.1:9001`.
+//! An echo server: `cargo run -p wspulse-std --example echo_std -- 127.0.0.1:9001`.
 
 use std::env;
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_std::Error;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Ping after 5 s of silence, dead 10 s after an unanswered ping.
+    // Ping after 5 s of silence; dead 10 s after an unanswered ping.
     let heartbeat = HeartbeatConfig::ping(Duration::from_secs(5), Duration::from_secs(10));
     let config = Arc::new(Config::builder().heartbeat(heartbeat).build()?);
 
