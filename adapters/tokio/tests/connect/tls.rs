@@ -10,12 +10,11 @@ use tokio::time::Instant;
 use wspulse_core::handshake::{Accept, ClientRequest};
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Cause, Config};
-use wspulse_tokio::tokio_rustls::rustls::pki_types::ServerName;
+use wspulse_tokio::tokio_rustls::TlsAcceptor;
 use wspulse_tokio::tokio_rustls::rustls::{self, CertificateError, InvalidMessage};
-use wspulse_tokio::tokio_rustls::{TlsAcceptor, TlsConnector};
 use wspulse_tokio::{
-    ConnectOptions, Error, MaybeTls, Stage, accept, accept_tls, accept_tls_with, client,
-    client_tls, connect,
+    ConnectOptions, Error, MaybeTls, Stage, accept, accept_tls, accept_tls_with, client_tls,
+    connect,
 };
 
 use crate::certificates::{Authority, self_signed};
@@ -312,20 +311,17 @@ async fn tls_on_a_stream_that_is_there_may_take_the_handshake_timeout() {
 #[tokio::test(start_paused = true)]
 async fn rule_4_a_ping_that_tls_holds_back_has_no_clock() {
     let authority = Authority::new("an authority");
-    let (near, far) = tokio::io::duplex(4 << 10);
-    let connector = TlsConnector::from(authority.client_config());
-    let name = ServerName::try_from("localhost").unwrap();
-    let (near, far) = tokio::join!(
-        authority.sign("localhost").accept(near),
-        connector.connect(name, far)
-    );
+    let tls = Arc::clone(authority.sign("localhost").config());
+    let trusted = authority.trusted().tls_config().unwrap();
+    let name = "localhost".try_into().unwrap();
     let second = millis(1_000);
     let heartbeat = HeartbeatConfig::ping(second, second).jitter_percent(0);
     let config = Config::builder().heartbeat(heartbeat).build().unwrap();
     let request = ClientRequest::new("localhost", "/").unwrap();
+    let (near, far) = tokio::io::duplex(4 << 10);
     let (server, client) = tokio::join!(
-        accept(near.unwrap(), config),
-        client(far.unwrap(), &request, Config::default())
+        accept_tls(near, tls, config),
+        client_tls(far, trusted, name, &request, Config::default())
     );
     let (mut server, mut client) = (server.unwrap(), client.unwrap());
     server.send(vec![7; 32 << 10]).await.unwrap();
