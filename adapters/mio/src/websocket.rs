@@ -1,7 +1,7 @@
 //! One connection, for a loop of anybody's.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use mio::event::Source;
@@ -67,6 +67,9 @@ pub struct WebSocket<S> {
     has_commands: bool,
     /// Whether a message came back, and whoever sent it waits for room.
     is_full: bool,
+    /// When to try again to write, though nobody said that there is room, and how long that was
+    /// waited for.
+    retry: Option<(Instant, Duration)>,
 }
 
 /// What comes after a turn, from [`WebSocket::end_turn`].
@@ -210,6 +213,7 @@ impl<S: Stream> WebSocket<S> {
             is_paused: false,
             has_commands: false,
             is_full: false,
+            retry: None,
         }
     }
 
@@ -272,13 +276,16 @@ impl<S: Stream> WebSocket<S> {
         self.end_turn()
     }
 
-    /// Returns when a turn is due at the latest. Traffic does not move it; anything else may move
+    /// Returns when a turn is due at the latest: the connection's next deadline, or the next try of
+    /// output that the stream did not take. What comes in does not move it; anything else may move
     /// it earlier, so read it again after each turn and after commands. [`Timers`](crate::Timers)
     /// makes the best of that.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let deadline = self.drive.poll_timeout()?;
-        Some(self.clock.system_time(deadline))
+        let deadline = self.drive.poll_timeout();
+        let deadline = deadline.map(|deadline| self.clock.system_time(deadline));
+        let retry = self.retry.map(|(at, _)| at);
+        deadline.into_iter().chain(retry).min()
     }
 
     fn take_event(&mut self) -> Option<Event> {
@@ -314,6 +321,7 @@ impl<S: Stream> WebSocket<S> {
         let least = if has_input { MIN_COST } else { READ_COST };
         self.spent += turn.read.max(least);
         self.has_commands = false;
+        self.note_blocked(turn.wrote);
         // What was only written makes room, and nothing else to look for.
         turn.moved
     }
@@ -322,8 +330,27 @@ impl<S: Stream> WebSocket<S> {
     pub(crate) fn push(&mut self) -> bool {
         self.has_commands = false;
         let before = self.standing();
-        self.with_wire(|drive, wire, clock| drive.write(wire, clock));
+        let wrote = self.with_wire(|drive, wire, clock| drive.write(wire, clock));
+        self.note_blocked(wrote);
         self.drive.is_over() || self.standing() != before
+    }
+
+    /// A kernel that has room again says so only when it has much, and for what is less some write
+    /// has to try. One that came by chance, seconds later, would take for progress of the peer what
+    /// had long been there, and put off the verdict on a stall. So it is tried soon, then less and
+    /// less often.
+    fn note_blocked(&mut self, wrote: bool) {
+        if !self.drive.wants_write() {
+            self.retry = None;
+            return;
+        }
+        let now = Instant::now();
+        let wait = match self.retry {
+            Some((at, wait)) if !wrote && now >= at => wait.saturating_mul(2),
+            Some(_) if !wrote => return,
+            _ => FIRST_RETRY,
+        };
+        self.retry = now.checked_add(wait).map(|at| (at, wait));
     }
 
     fn standing(&self) -> (bool, bool, State) {
@@ -575,6 +602,9 @@ impl<S> fmt::Debug for WebSocket<S> {
 
 /// Bytes read in one turn, before others have theirs.
 const TURN_BUDGET: usize = 4 * wspulse_drive::READ_SIZE;
+
+/// When output that the stream did not take is tried again, at first.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
 
 /// What a read counts at least, whatever it brought.
 const READ_COST: usize = 1024;

@@ -396,6 +396,32 @@ fn a_stream_that_blocks_is_left_alone_until_it_is_ready() {
     assert!(log(&ws).calls() - first.calls() <= 2, "one write, one read");
 }
 
+/// A kernel with some room, but little, does not say that it has any: whoever waits for word of it
+/// writes by chance, seconds later, and takes that for progress (rule 5).
+#[test]
+fn rule_5_output_that_the_stream_did_not_take_is_tried_again_soon_then_less_often() {
+    let writing = Script {
+        end: (5, End::Error(io::ErrorKind::WouldBlock)),
+        ..Script::PLAIN
+    };
+    let (mut ws, _, _) = server(Script::PLAIN, writing);
+    ws.send("more than that").unwrap();
+    let began = std::time::Instant::now();
+    let _ = settle(&mut ws);
+    let mut tries = Vec::new();
+    for _ in 0..3 {
+        let due = ws.poll_timeout().expect("it is tried again");
+        std::thread::sleep(due.saturating_duration_since(std::time::Instant::now()));
+        tries.push(due.duration_since(began));
+        let _ = settle(&mut ws);
+    }
+    let waits = tries.windows(2).map(|pair| pair[1] - pair[0]);
+    assert!(tries[0] < millis(1_000), "{tries:?}");
+    for (wait, least) in waits.zip([100, 200]) {
+        assert!(wait >= millis(least - 1), "{tries:?}");
+    }
+}
+
 #[test]
 fn a_batch_of_input_is_answered_with_one_write() {
     let (mut ws, rx, tx) = server(Script::PLAIN, Script::PLAIN);
