@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use common::*;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
+use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Cause, CloseCode, Config, Connection, Message, Role, Seed, SendError};
 use wspulse_mio::{
     ConnectionId, Connections, Error, EventLoop, HandleError, Handler, Listener, Socket, Stream,
@@ -278,6 +279,39 @@ fn rule_8_a_peer_that_falls_silent_is_dead_after_interval_and_timeout() {
     assert_eq!(raw.read_frame().0, PING);
     assert_eq!(raw.read_frame().0, CLOSE);
     server.wait_until_empty();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_kernel_waits_as_long_as_the_heartbeat_that_was_set_last() {
+    let stall = |seconds: u64| {
+        HeartbeatConfig::ping(millis(1_000), millis(1_000))
+            .write_stall_timeout(Duration::from_secs(seconds))
+    };
+    let (notes, seen) = Notes::new(false);
+    let config = Config::builder().heartbeat(stall(2)).build().unwrap();
+    let server = Running::start(notes, config);
+    let _raw = Raw::open(server.address);
+    let id = wait_for_open(&seen);
+    let kernel = move |connections: &Connections| match connections.get(id).unwrap().get_ref() {
+        Socket::Tcp(stream) => {
+            let patience = socket2::SockRef::from(stream).tcp_user_timeout();
+            patience.unwrap().map(|patience| patience.as_secs())
+        }
+        other => panic!("{other:?}"),
+    };
+    let never = HeartbeatConfig::ping(millis(0), millis(1_000));
+    let patience = server.look(move |_, connections| {
+        let mut patience = vec![kernel(connections)];
+        for heartbeat in [stall(30), never, stall(4)] {
+            let is_set = connections.set_heartbeat(id, heartbeat).is_ok();
+            assert_eq!(is_set, heartbeat != never);
+            patience.push(kernel(connections));
+        }
+        patience
+    });
+    // What cannot work changes nothing.
+    assert_eq!(patience, [Some(3), Some(31), Some(31), Some(5)]);
 }
 
 #[test]
