@@ -131,6 +131,8 @@ pub trait Handler {
 pub struct DrainReport {
     /// How many connections there were.
     pub asked: usize,
-    /// Those that were not over in time, and were cut.
+    /// Those that were not over in time, and were cut. Not one whose Close frames had gone both
+    /// ways, and that waited for nothing but the end of its stream: its
+    /// [`closed`](Handler::closed) said `Ok`.
     pub cut: Vec<ConnectionId>,
 }

@@ -536,6 +536,11 @@ impl<H: Handler> EventLoop<H> {
         self.connections.remove(id.index as usize);
         // Who takes the place meanwhile has its turn later.
         self.connections.current = None;
+        if let Some(drain) = &mut self.connections.drain
+            && end.is_ok()
+        {
+            drain.note_in_order(id);
+        }
         self.handler.closed(&mut self.connections, id, end);
     }
 
