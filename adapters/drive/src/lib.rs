@@ -67,8 +67,8 @@
 //! ```
 //!
 //! Beside it: [`ConnectOptions`], [`Error`] and [`Target`], which are the same in every adapter;
-//! [`tune`] and [`seed`]; [`Reconnect`], for clients that come back; and with the feature `tls`,
-//! the module `tls`.
+//! [`tune`], [`set_patience`] and [`seed`]; [`Reconnect`], for clients that come back; and with the
+//! feature `tls`, the module `tls`.
 
 #![forbid(unsafe_code)]
 
@@ -93,6 +93,6 @@ pub use reconnect::{
     DownReason, Opening, Reconnect, ReconnectError, ReconnectEvent, ReconnectPolicy, WhileDown,
     retry_after,
 };
-pub use socket::{seed, tune};
+pub use socket::{seed, set_patience, tune};
 pub use transport::Transport;
 pub use url::{RedirectError, Target, UrlError};

@@ -3,6 +3,7 @@
 use std::io;
 
 use socket2::SockRef;
+use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Config, Seed};
 
 /// Draws a connection's secret from the operating system.
@@ -28,28 +29,40 @@ pub(crate) fn backoff_seed() -> io::Result<u64> {
 /// - TCP_NOTSENT_LOWAT, 128 KiB (Linux): how much unsent output the kernel takes before it pushes
 ///   back. Enough to keep the path busy, little enough that a control frame does not queue behind
 ///   megabytes that nobody can reorder.
-/// - TCP_USER_TIMEOUT (Linux): the pong timeout, or the write stall timeout if that is longer, and
-///   a second. The kernel gives up what nobody acknowledged soon after the engine does, and not a
-///   quarter of an hour later; but after it, for the engine's verdict is the one with a reason. It
-///   counts a peer that only does not read against it too, whom the engine gives
-///   `write_stall_timeout`; so it is never shorter than that.
+/// - TCP_USER_TIMEOUT (Linux): see [`set_patience`], which is for when the heartbeat changes.
 ///
 /// Best effort: a socket that refuses an option still works, only less promptly.
 pub fn tune<'s>(socket: impl Into<SockRef<'s>>, config: &Config) {
     let socket = socket.into();
     let _ = socket.set_tcp_nodelay(true);
     #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = socket.set_tcp_notsent_lowat(NOTSENT_LOWAT);
+    set_patience(socket, config.heartbeat());
+}
+
+/// Sets for how long the kernel waits for a peer, as the heartbeat has it: to be said again when
+/// that changes, lest the kernel gives up a peer that the engine would wait for.
+///
+/// TCP_USER_TIMEOUT (Linux) is the pong timeout, or the write stall timeout if that is longer, and
+/// a second. The kernel gives up what nobody acknowledged soon after the engine does, and not a
+/// quarter of an hour later; but after it, for the engine's verdict is the one with a reason. It
+/// counts a peer that only does not read against it too, whom the engine gives
+/// `write_stall_timeout`; so it is never shorter than that. More than the option can say, 24 days,
+/// leaves the kernel its own.
+///
+/// Best effort, as [`tune`].
+pub fn set_patience<'s>(socket: impl Into<SockRef<'s>>, heartbeat: &HeartbeatConfig) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     {
-        let _ = socket.set_tcp_notsent_lowat(NOTSENT_LOWAT);
-        // The option counts milliseconds in 32 bits; beyond them there is no limit to set.
-        let patience = config.heartbeat().output_patience();
+        let patience = heartbeat.output_patience();
         let patience = patience.saturating_add(AFTER_THE_ENGINE);
-        if u32::try_from(patience.as_millis()).is_ok() {
-            let _ = socket.set_tcp_user_timeout(Some(patience));
-        }
+        // The kernel counts milliseconds in 31 bits, and refuses more.
+        let can_be_said = i32::try_from(patience.as_millis()).is_ok();
+        let patience = can_be_said.then_some(patience);
+        let _ = socket.into().set_tcp_user_timeout(patience);
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let _ = config;
+    let _ = (socket, heartbeat);
 }
 
 /// Unsent output that the kernel takes.
@@ -59,3 +72,36 @@ const NOTSENT_LOWAT: u32 = 128 * 1024;
 /// How much longer than the engine the kernel waits.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const AFTER_THE_ENGINE: std::time::Duration = std::time::Duration::from_secs(1);
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_kernel_waits_a_second_longer_than_the_engine() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let patience = || SockRef::from(&stream).tcp_user_timeout().unwrap();
+        let secs = Duration::from_secs;
+        let heartbeat =
+            |stall| HeartbeatConfig::ping(secs(1), secs(5)).write_stall_timeout(secs(stall));
+
+        let config = Config::builder().heartbeat(heartbeat(2)).build().unwrap();
+        tune(&stream, &config);
+        assert_eq!(
+            patience(),
+            Some(secs(6)),
+            "the pong timeout is the longer one"
+        );
+        set_patience(&stream, &heartbeat(30));
+        assert_eq!(patience(), Some(secs(31)));
+        // 49 days: they fit in 32 bits, and the kernel refuses them.
+        set_patience(&stream, &heartbeat(49 * 24 * 3600));
+        assert_eq!(patience(), None, "there is no limit that could be said");
+        set_patience(&stream, &heartbeat(3));
+        assert_eq!(patience(), Some(secs(6)));
+    }
+}

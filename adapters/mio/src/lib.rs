@@ -109,7 +109,8 @@
 //! - **Fair.** A connection that is fed without end goes to the end of the ready queue every
 //!   256 KiB.
 //! - **The stream** may be anything that is a [`Stream`]; on `TcpStream`s, also below TLS,
-//!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set.
+//!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set, the last one as the
+//!   heartbeat has it.
 //! - **On the way** to a connection each stage has a time of its own, several addresses of a name
 //!   are tried one after the other, and redirects are followed only as far as
 //!   [`ConnectOptions::max_redirects`] says: see [`connect`](Connections::connect).

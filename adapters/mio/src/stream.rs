@@ -10,6 +10,7 @@ use mio::net::TcpStream;
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 use wspulse_core::Config;
+use wspulse_core::heartbeat::HeartbeatConfig;
 
 /// A stream of bytes that does not wait, registered with the owner's
 /// [`Registry`](mio::Registry).
@@ -29,6 +30,12 @@ pub trait Stream: Read + Write + Source {
     fn tune(&self, config: &Config) {
         let _ = config;
     }
+
+    /// The heartbeat has changed, and with it for how long the stream is to wait for its peer by
+    /// itself. Does nothing by default; sockets are [told](wspulse_drive::set_patience).
+    fn set_patience(&self, heartbeat: &HeartbeatConfig) {
+        let _ = heartbeat;
+    }
 }
 
 impl Stream for TcpStream {
@@ -38,6 +45,10 @@ impl Stream for TcpStream {
 
     fn tune(&self, config: &Config) {
         wspulse_drive::tune(self, config);
+    }
+
+    fn set_patience(&self, heartbeat: &HeartbeatConfig) {
+        wspulse_drive::set_patience(self, heartbeat);
     }
 }
 
@@ -166,6 +177,15 @@ impl Stream for Socket {
             #[cfg(unix)]
             Self::Unix(stream) => stream.tune(config),
             Self::Other(stream) => stream.tune(config),
+        }
+    }
+
+    fn set_patience(&self, heartbeat: &HeartbeatConfig) {
+        match self {
+            Self::Tcp(stream) => stream.set_patience(heartbeat),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.set_patience(heartbeat),
+            Self::Other(stream) => stream.set_patience(heartbeat),
         }
     }
 }

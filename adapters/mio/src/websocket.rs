@@ -505,13 +505,16 @@ impl<S: Stream> WebSocket<S> {
 
     // ---- settings and looks
 
-    /// Changes when pings are sent and when the peer is given up, from now on.
+    /// Changes when pings are sent and when the peer is given up, from now on; by a TCP socket's
+    /// kernel too.
     ///
     /// # Errors
     ///
     /// [`ConfigError`] if the configuration cannot work; the one before stays.
     pub fn set_heartbeat(&mut self, config: HeartbeatConfig) -> Result<(), ConfigError> {
-        self.command(|c, now| c.set_heartbeat(now, config))
+        self.command(|c, now| c.set_heartbeat(now, config))?;
+        self.stream.set_patience(&config);
+        Ok(())
     }
 
     /// Returns where the connection stands in its life.

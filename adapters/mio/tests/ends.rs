@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use common::*;
+use wspulse_core::handshake::{Accept, HandshakeLimits, ServerHandshake};
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Cause, CloseCode, Config, Message};
 use wspulse_mio::{ConnectionId, Connections, DrainReport, Error, Handler};
@@ -106,6 +107,44 @@ fn a_drain_asks_everybody_to_go_and_reports_who_was_cut() {
         "it listens no more"
     );
     drop(stubborn);
+}
+
+/// A client that has closed in order waits for the server to end the stream (RFC 6455 §7.1.1).
+#[test]
+fn a_drain_does_not_report_as_cut_who_had_closed_in_order() {
+    let (notes, seen) = Notes::new(false);
+    let server = Running::start(notes, Config::default());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let client = server.look(move |_, connections| connections.connect(&url, Config::default()));
+    let client = client.unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut far = Raw(stream);
+    let mut handshake = ServerHandshake::new(HandshakeLimits::default());
+    handshake.handle_input(far.read_head().as_bytes());
+    handshake.poll_request().unwrap().unwrap();
+    far.write(&handshake.accept(&Accept::new()).unwrap());
+    assert_eq!(wait_for_open(&seen), client);
+    let stubborn = Raw::open(server.address);
+    let silent = wait_for_open(&seen);
+
+    server.handle.drain(millis(0), millis(500));
+    // With a mask, and a code.
+    assert_eq!(far.read_exact(8)[..2], [CLOSE, 0x82]);
+    far.write(&[CLOSE, 2, 3, 233]);
+    let mut ended_in_order = Vec::new();
+    let report = wait_for(&seen, |seen| match seen {
+        Seen::Closed(id, Ok(_)) => {
+            ended_in_order.push(id);
+            None
+        }
+        Seen::Drained(report) => Some(report),
+        _ => None,
+    });
+    assert_eq!(ended_in_order, [client]);
+    assert_eq!((report.asked, report.cut), (2, vec![silent]));
+    drop((far, stubborn));
 }
 
 #[test]

@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 use common::*;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
-use wspulse_core::{Cause, CloseCode, Config, Connection, Message, Role, Seed, SendError};
+use wspulse_core::handshake::Response;
+use wspulse_core::heartbeat::HeartbeatConfig;
+use wspulse_core::{Cause, CloseCode, Closed, Config, Connection, Message, Role, Seed, SendError};
 use wspulse_mio::{
-    ConnectionId, Connections, Error, EventLoop, HandleError, Handler, Listener, Socket, Stream,
-    WebSocket,
+    ConnectionId, Connections, DrainReport, Error, EventLoop, Handle, HandleError, Handler,
+    Listener, Socket, Stream, WebSocket,
 };
 
 // ---- shares of time
@@ -280,6 +282,39 @@ fn rule_8_a_peer_that_falls_silent_is_dead_after_interval_and_timeout() {
     server.wait_until_empty();
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn the_kernel_waits_as_long_as_the_heartbeat_that_was_set_last() {
+    let stall = |seconds: u64| {
+        HeartbeatConfig::ping(millis(1_000), millis(1_000))
+            .write_stall_timeout(Duration::from_secs(seconds))
+    };
+    let (notes, seen) = Notes::new(false);
+    let config = Config::builder().heartbeat(stall(2)).build().unwrap();
+    let server = Running::start(notes, config);
+    let _raw = Raw::open(server.address);
+    let id = wait_for_open(&seen);
+    let kernel = move |connections: &Connections| match connections.get(id).unwrap().get_ref() {
+        Socket::Tcp(stream) => {
+            let patience = socket2::SockRef::from(stream).tcp_user_timeout();
+            patience.unwrap().map(|patience| patience.as_secs())
+        }
+        other => panic!("{other:?}"),
+    };
+    let never = HeartbeatConfig::ping(millis(0), millis(1_000));
+    let patience = server.look(move |_, connections| {
+        let mut patience = vec![kernel(connections)];
+        for heartbeat in [stall(30), never, stall(4)] {
+            let is_set = connections.set_heartbeat(id, heartbeat).is_ok();
+            assert_eq!(is_set, heartbeat != never);
+            patience.push(kernel(connections));
+        }
+        patience
+    });
+    // What cannot work changes nothing.
+    assert_eq!(patience, [Some(3), Some(31), Some(31), Some(5)]);
+}
+
 #[test]
 fn a_peer_that_answers_pings_lives() {
     let (notes, seen) = Notes::new(false);
@@ -415,6 +450,120 @@ fn the_queue_of_other_threads_is_bounded_and_ends_with_the_loop() {
     server.run().unwrap();
     drop(server);
     assert_eq!(handle.run(|_, _| {}), Err(HandleError::Ended));
+}
+
+#[test]
+fn what_is_queued_when_the_loop_ends_is_seen_to_and_nothing_is_taken_behind_it() {
+    #[derive(Default)]
+    struct Last {
+        handle: Option<Handle<Self>>,
+        id: Option<ConnectionId>,
+        saw: Vec<String>,
+    }
+    impl Last {
+        fn send(&mut self, id: ConnectionId, text: &str) {
+            let sent = self.handle.as_ref().unwrap().send(id, text);
+            self.saw.push(format!("sent {text}: {}", sent.is_ok()));
+        }
+    }
+    impl Handler for Last {
+        fn open(&mut self, connections: &mut Connections, _: ConnectionId, _: Option<&Response>) {
+            connections.stop();
+        }
+        fn message(&mut self, _: &mut Connections, _: ConnectionId, _: Message) {}
+        fn closed(&mut self, _: &mut Connections, id: ConnectionId, _: Result<Box<Closed>, Error>) {
+            self.saw.push("closed".to_owned());
+            self.id = Some(id);
+            // Behind the last look at the queue.
+            self.send(id, "one");
+            let handle = self.handle.as_ref().unwrap();
+            handle
+                .run(|handler, connections| {
+                    handler.saw.push(format!("ran: {}", connections.len()));
+                })
+                .unwrap();
+        }
+        fn unsent(&mut self, _: &mut Connections, id: ConnectionId, error: SendError) {
+            assert_eq!(error, SendError::NotOpen(Message::from("one")));
+            self.saw.push("unsent".to_owned());
+            self.send(id, "two");
+        }
+        fn drained(&mut self, _: DrainReport) {
+            self.saw.push("drained".to_owned());
+        }
+    }
+    let mut server = EventLoop::new(Last::default()).unwrap();
+    let handle = server.handle();
+    server.handler().handle = Some(handle.clone());
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = server.connections();
+    connections.listen(listener, Config::default()).unwrap();
+    let thread = std::thread::spawn(move || Raw::open(address).read_to_end());
+    server.run().unwrap();
+    thread.join().unwrap();
+
+    let saw = [
+        "closed",
+        "sent one: true",
+        "unsent",
+        "sent two: false",
+        "ran: 0",
+        "drained",
+    ];
+    assert_eq!(server.handler().saw, saw);
+    // The loop is still there, but over.
+    let id = server.handler().id.unwrap();
+    assert_eq!(
+        handle.send(id, "late"),
+        Err(SendError::NotOpen("late".into()))
+    );
+    assert_eq!(
+        handle.broadcast("late"),
+        Err(SendError::NotOpen("late".into()))
+    );
+    assert_eq!(
+        handle.close(id, CloseCode::NORMAL, ""),
+        Err(HandleError::Ended)
+    );
+    assert_eq!(handle.abort(id), Err(HandleError::Ended));
+    assert_eq!(handle.run(|_, _| {}), Err(HandleError::Ended));
+}
+
+/// Nobody is there, so what is taken comes back, whenever that is.
+#[test]
+fn a_message_is_taken_and_comes_back_or_is_not_taken_whenever_the_loop_ends() {
+    for round in 0..50 {
+        let (notes, seen) = Notes::new(false);
+        let server = Running::start(notes, Config::default());
+        drop(Raw::open(server.address));
+        let id = wait_for_open(&seen);
+        wait_for_end(&seen).unwrap_err();
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let handle = server.handle.clone();
+                std::thread::spawn(move || {
+                    let mut taken = 0_usize;
+                    loop {
+                        match handle.send(id, "hello") {
+                            Ok(()) => taken += 1,
+                            Err(SendError::NotOpen(_)) => return taken,
+                            Err(_) => std::thread::yield_now(),
+                        }
+                    }
+                })
+            })
+            .collect();
+        std::thread::sleep(Duration::from_micros(50 * round));
+        let server = server.stop();
+        let taken: usize = threads.into_iter().map(|one| one.join().unwrap()).sum();
+        drop(server);
+        let seen: Vec<Seen> = seen.try_iter().collect();
+        let unsent = seen.iter().filter(|seen| matches!(seen, Seen::Unsent(..)));
+        assert_eq!(unsent.count(), taken, "in round {round}");
+        let last = seen.last();
+        assert!(matches!(last, Some(Seen::Drained(_))), "not last: {last:?}");
+    }
 }
 
 // ---- backpressure

@@ -13,7 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant as SystemInstant};
 
 use wspulse_core::handshake::Response;
-use wspulse_core::{Closed, Connection, Event, Instant, Message, SendError};
+use wspulse_core::heartbeat::HeartbeatConfig;
+use wspulse_core::{Closed, ConfigError, Connection, Event, Instant, Message, SendError};
 use wspulse_drive::{Clock as _, Outcome, READ_SIZE, SystemClock, with_buffer};
 
 use crate::Error;
@@ -168,6 +169,12 @@ impl<S: Stream + ?Sized> Shared<S> {
         let result = state.drive.command(|connection| run(connection, now));
         drop(self.settle(state));
         result
+    }
+
+    pub(crate) fn set_heartbeat(&self, config: HeartbeatConfig) -> Result<(), ConfigError> {
+        self.command(|connection, now| connection.set_heartbeat(now, config))?;
+        self.stream.set_patience(&config);
+        Ok(())
     }
 
     /// Looks at the connection.

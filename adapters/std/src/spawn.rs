@@ -434,15 +434,15 @@ impl Sender {
         }
     }
 
-    /// Changes when pings are sent and when the peer is given up, from now on. Does nothing when
-    /// the connection is over.
+    /// Changes when pings are sent and when the peer is given up, from now on; by a TCP socket's
+    /// kernel too. Does nothing when the connection is over.
     ///
     /// # Errors
     ///
     /// [`ConfigError`] if the configuration cannot work; the one before stays.
     pub fn set_heartbeat(&self, config: HeartbeatConfig) -> Result<(), ConfigError> {
         match self.link.upgrade() {
-            Some(shared) => shared.command(|connection, now| connection.set_heartbeat(now, config)),
+            Some(shared) => shared.set_heartbeat(config),
             None => Ok(()),
         }
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wspulse_core::Config;
+use wspulse_core::heartbeat::HeartbeatConfig;
 
 /// A stream of bytes with timeouts, which two threads may use at once: one reads, the other
 /// writes.
@@ -111,6 +112,12 @@ pub trait Stream {
         let _ = config;
         Ok(())
     }
+
+    /// The heartbeat has changed, and with it for how long the stream is to wait for its peer by
+    /// itself; does nothing by default.
+    fn set_patience(&self, heartbeat: &HeartbeatConfig) {
+        let _ = heartbeat;
+    }
 }
 
 /// Set up by [`wspulse_drive::tune`], and to wait.
@@ -140,6 +147,10 @@ impl Stream for TcpStream {
     fn prepare(&self, config: &Config) -> io::Result<()> {
         wspulse_drive::tune(self, config);
         self.set_nonblocking(false)
+    }
+
+    fn set_patience(&self, heartbeat: &HeartbeatConfig) {
+        wspulse_drive::set_patience(self, heartbeat);
     }
 }
 
@@ -198,6 +209,10 @@ macro_rules! behind {
 
             fn prepare(&self, config: &Config) -> io::Result<()> {
                 (**self).prepare(config)
+            }
+
+            fn set_patience(&self, heartbeat: &HeartbeatConfig) {
+                (**self).set_patience(heartbeat);
             }
         }
     };

@@ -230,6 +230,38 @@ fn a_deadline_that_moves_earlier_is_kept() {
     });
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn the_kernel_waits_as_long_as_the_heartbeat_that_was_set_last() {
+    within(ms(10_000), || {
+        let stall = |seconds: u64| {
+            HeartbeatConfig::ping(ms(1_000), ms(1_000)).write_stall_timeout(ms(seconds * 1_000))
+        };
+        let config = Config::builder().heartbeat(stall(2)).build().unwrap();
+        let (near, far) = sockets();
+        let look = near.try_clone().unwrap();
+        let kernel = || {
+            let patience = socket2::SockRef::from(&look).tcp_user_timeout();
+            patience.unwrap().map(|patience| patience.as_millis())
+        };
+        // Behind a pointer all the same.
+        let (mut client, _server) = pair_over(Arc::new(near), far, config);
+        assert_eq!(kernel(), Some(3_000));
+        client.set_heartbeat(stall(30)).unwrap();
+        assert_eq!(kernel(), Some(31_000));
+        let never = HeartbeatConfig::ping(ms(0), ms(1_000));
+        client.set_heartbeat(never).unwrap_err();
+        assert_eq!(kernel(), Some(31_000), "what cannot work changes nothing");
+        let (reader, mut writer) = client.split();
+        writer.set_heartbeat(stall(40)).unwrap();
+        assert_eq!(kernel(), Some(41_000));
+        let client = reader.reunite(writer).unwrap();
+        let (_receiver, sender) = client.spawn(1);
+        sender.set_heartbeat(stall(50)).unwrap();
+        assert_eq!(kernel(), Some(51_000));
+    });
+}
+
 #[test]
 fn next_timeout_comes_back_without_a_message_and_loses_none() {
     within(ms(10_000), || {

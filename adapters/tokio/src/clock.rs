@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Config, Instant};
 
 use crate::maybe_tls::MaybeTls;
@@ -41,6 +42,13 @@ impl wspulse_drive::Clock for Clock {
 pub(crate) fn tune<S: Any>(stream: &S, config: &Config) {
     if let Some(socket) = tcp_of(stream) {
         wspulse_drive::tune(socket, config);
+    }
+}
+
+/// Has the kernel wait for the peer as long as the heartbeat does; see [`tune`].
+pub(crate) fn set_patience<S: Any>(stream: &S, heartbeat: &HeartbeatConfig) {
+    if let Some(socket) = tcp_of(stream) {
+        wspulse_drive::set_patience(socket, heartbeat);
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Driver<S> {
     waiters: Waiters,
     /// Bytes read since the task last waited.
     read_in_turn: usize,
+    /// Tells the socket, where `S` is known to be or to have one.
+    set_patience: fn(&S, &HeartbeatConfig),
     /// Whether anything moved, or output alone, in the call under way.
     moved: bool,
     wrote: bool,
@@ -58,6 +60,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Driver<S> {
             timer: Timer::default(),
             waiters: Waiters::default(),
             read_in_turn: 0,
+            set_patience: clock::set_patience::<S>,
             moved: false,
             wrote: false,
             is_done: false,
@@ -277,11 +280,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     }
 
     pub(crate) fn set_heartbeat(&mut self, config: HeartbeatConfig) -> Result<(), ConfigError> {
-        let set = self.command(|connection, now| connection.set_heartbeat(now, config));
+        self.command(|connection, now| connection.set_heartbeat(now, config))?;
+        (self.set_patience)(&self.stream, &config);
         // A deadline that moved earlier is to be slept for.
         self.waiters.wake(Side::Receive);
         self.waiters.wake(Side::Send);
-        set
+        Ok(())
     }
 
     /// Queues a Close frame, unless the connection is past that.

@@ -104,7 +104,8 @@
 //!   64 KiB. [`spawn`](WebSocket::spawn) adds a task, and two queues of the length that it is told.
 //! - **Fair.** A task that is fed without end yields every 256 KiB.
 //! - **The stream** may be anything that reads and writes; on `TcpStream`s, also below TLS,
-//!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set.
+//!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set, the last one as the
+//!   heartbeat has it.
 //! - **On the way** to a connection each stage has a time of its own, several addresses of a name
 //!   are tried one beside the other, and redirects are followed only as far as
 //!   [`ConnectOptions::max_redirects`] says: see [`connect`].
@@ -175,12 +176,12 @@ pub use upgrade::{Upgrade, UpgradeError, Upgraded, upgrade, upgrade_with};
 pub use websocket::WebSocket;
 #[cfg(feature = "tls")]
 pub use wspulse_drive::tls;
-#[cfg(feature = "hyper")]
-pub use wspulse_drive::tune;
 pub use wspulse_drive::{
     ConnectOptions, DownReason, Error, Opening, ReconnectError, ReconnectEvent, ReconnectPolicy,
     RedirectError, Stage, UrlError, WhileDown,
 };
+#[cfg(feature = "hyper")]
+pub use wspulse_drive::{set_patience, tune};
 
 /// Keeps the examples of the README compiling.
 #[cfg(doctest)]

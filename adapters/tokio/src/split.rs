@@ -197,7 +197,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         self.shared.lock().abort();
     }
 
-    /// Changes when pings are sent and when the peer is given up, from now on.
+    /// Changes when pings are sent and when the peer is given up, from now on; by a TCP socket's
+    /// kernel too.
     ///
     /// # Errors
     ///

@@ -470,8 +470,8 @@ impl Sender {
         let _ = self.controls.send(Control::Abort);
     }
 
-    /// Changes when pings are sent and when the peer is given up, from now on. Does nothing when
-    /// the connection is over.
+    /// Changes when pings are sent and when the peer is given up, from now on; by a TCP socket's
+    /// kernel too. Does nothing when the connection is over.
     ///
     /// # Errors
     ///

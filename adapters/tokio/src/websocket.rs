@@ -268,7 +268,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 
     // ---- settings and looks
 
-    /// Changes when pings are sent and when the peer is given up, from now on.
+    /// Changes when pings are sent and when the peer is given up, from now on; by a TCP socket's
+    /// kernel too.
     ///
     /// # Errors
     ///

@@ -193,6 +193,41 @@ async fn a_deadline_that_moves_earlier_is_kept() {
     );
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_kernel_waits_as_long_as_the_heartbeat_that_was_set_last() {
+    use std::os::fd::AsFd;
+
+    let stall =
+        |seconds| HeartbeatConfig::ping(secs(1), secs(1)).write_stall_timeout(secs(seconds));
+    let config = Config::builder().heartbeat(stall(2)).build().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let server = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        wspulse_tokio::accept(stream, Config::default()).await
+    };
+    // Behind the plain side of a stream that might be encrypted.
+    let (client, server) = tokio::join!(wspulse_tokio::connect(&url, config), server);
+    let (mut client, _server) = (client.unwrap(), server.unwrap());
+    let look = client.get_ref().as_fd().try_clone_to_owned().unwrap();
+    let kernel = || socket2::SockRef::from(&look).tcp_user_timeout().unwrap();
+
+    assert_eq!(kernel(), Some(secs(3)));
+    client.set_heartbeat(stall(30)).unwrap();
+    assert_eq!(kernel(), Some(secs(31)));
+    let never = HeartbeatConfig::ping(Duration::ZERO, secs(1));
+    client.set_heartbeat(never).unwrap_err();
+    assert_eq!(kernel(), Some(secs(31)), "what cannot work changes nothing");
+    let (reader, mut writer) = client.split();
+    writer.set_heartbeat(stall(40)).unwrap();
+    assert_eq!(kernel(), Some(secs(41)));
+    let client = reader.reunite(writer).unwrap();
+    let (_receiver, sender) = client.spawn(1);
+    sender.set_heartbeat(stall(50)).await.unwrap();
+    assert_eq!(kernel(), Some(secs(51)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn received_data_puts_death_off() {
     let start = Instant::now();

@@ -232,7 +232,8 @@ impl Connections {
         }
     }
 
-    /// Changes when pings are sent and when the peer is given up, from now on.
+    /// Changes when pings are sent and when the peer is given up, from now on; by a TCP socket's
+    /// kernel too.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 //! An end in good order.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::handler::{ConnectionId, DrainReport};
@@ -14,7 +14,9 @@ pub(crate) struct Drain {
     spread: Duration,
     deadline: Instant,
     is_cut: bool,
-    report: DrainReport,
+    asked: usize,
+    /// Those that were cut, but for who had closed in order by then.
+    cut: BTreeSet<ConnectionId>,
 }
 
 impl Drain {
@@ -25,10 +27,8 @@ impl Drain {
             spread,
             deadline: after_by(began, wait),
             is_cut: false,
-            report: DrainReport {
-                asked: ids.len(),
-                cut: Vec::new(),
-            },
+            asked: ids.len(),
+            cut: BTreeSet::new(),
             waiting: ids.into(),
         }
     }
@@ -61,7 +61,7 @@ impl Drain {
     /// When the next one is asked: evenly spread.
     fn next_ask(&self) -> Option<Instant> {
         let left = u32::try_from(self.waiting.len()).ok().filter(|n| *n > 0)?;
-        let all = u32::try_from(self.report.asked).ok()?;
+        let all = u32::try_from(self.asked).ok()?;
         let share = self.spread / all;
         Some(after_by(self.began, share * (all - left)))
     }
@@ -74,10 +74,19 @@ impl Drain {
     }
 
     pub(crate) fn note_cut(&mut self, id: ConnectionId) {
-        self.report.cut.push(id);
+        self.cut.insert(id);
+    }
+
+    /// A connection is over, and closed in order: if it was cut, there was nothing to cut but its
+    /// stream.
+    pub(crate) fn note_in_order(&mut self, id: ConnectionId) {
+        self.cut.remove(&id);
     }
 
     pub(crate) fn into_report(self) -> DrainReport {
-        self.report
+        DrainReport {
+            asked: self.asked,
+            cut: self.cut.into_iter().collect(),
+        }
     }
 }

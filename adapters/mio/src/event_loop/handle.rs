@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use mio::Waker;
@@ -15,7 +15,11 @@ use super::handler::ConnectionId;
 /// A hold on an [`EventLoop`](crate::EventLoop) for other threads; clone it freely.
 ///
 /// What is said here goes through the loop's bounded queue and wakes it, in the order it was said.
-/// Nothing waits: where the queue is full, that is an error.
+/// Nothing waits: where the queue is full, that is an error, and so it is once the loop has ended.
+///
+/// What was taken before the end is seen to: messages that no connection is there for come back
+/// through [`Handler::unsent`](crate::Handler::unsent), tasks run. Only a loop that is dropped
+/// before its end drops its queue too.
 pub struct Handle<H> {
     pub(crate) sender: SyncSender<Command<H>>,
     pub(crate) shared: Arc<Shared>,
@@ -38,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) waker: Arc<Waker>,
     /// Whether the loop was woken and has not looked yet.
     is_woken: AtomicBool,
+    /// Whether the loop takes no more commands. Held for reading while one is put in its queue.
+    has_ended: RwLock<bool>,
     /// How to end, for the loop to find.
     end: Mutex<Option<(Duration, Duration)>>,
 }
@@ -47,6 +53,7 @@ impl Shared {
         Self {
             waker,
             is_woken: AtomicBool::new(false),
+            has_ended: RwLock::new(false),
             end: Mutex::new(None),
         }
     }
@@ -62,6 +69,14 @@ impl Shared {
     /// Tells whether the loop was woken. What was queued before is there to take.
     pub(crate) fn take_woken(&self) -> bool {
         self.is_woken.swap(false, Ordering::AcqRel)
+    }
+
+    /// Takes no more commands: those that were queued by now are the last ones.
+    pub(crate) fn end(&self) {
+        *self
+            .has_ended
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = true;
     }
 
     pub(crate) fn take_end(&self) -> Option<(Duration, Duration)> {
@@ -127,7 +142,8 @@ impl<H> Handle<H> {
         Ok(self.push(Command::Abort(id))?)
     }
 
-    /// Runs `task` in the loop's thread, with the handler and the connections at hand.
+    /// Runs `task` in the loop's thread, with the handler and the connections at hand; at the end
+    /// of a drain no connections are left.
     ///
     /// # Errors
     ///
@@ -161,7 +177,13 @@ impl<H> Handle<H> {
     }
 
     fn push(&self, command: Command<H>) -> Result<(), TrySendError<Command<H>>> {
+        let has_ended = self.shared.has_ended.read();
+        let has_ended = has_ended.unwrap_or_else(PoisonError::into_inner);
+        if *has_ended {
+            return Err(TrySendError::Disconnected(command));
+        }
         self.sender.try_send(command)?;
+        drop(has_ended);
         self.shared.wake();
         Ok(())
     }

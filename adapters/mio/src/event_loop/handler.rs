@@ -82,7 +82,8 @@ pub trait Handler {
     }
 
     /// A message that another thread sent through a [`Handle`](crate::Handle) was not queued:
-    /// the connection's queue is full, or it is not open. The error gives it back.
+    /// the connection's queue is full, or it is not open, as none is when the loop ends. The error
+    /// gives it back.
     fn unsent(&mut self, connections: &mut Connections, id: ConnectionId, error: SendError) {
         let _ = (connections, id, error);
     }
@@ -118,7 +119,7 @@ pub trait Handler {
         let _ = connections;
     }
 
-    /// A [`drain`](Connections::drain) is done; the loop ends.
+    /// A [`drain`](Connections::drain) is done; the loop ends. Nothing comes behind this.
     fn drained(&mut self, report: DrainReport) {
         let _ = report;
     }
@@ -130,6 +131,8 @@ pub trait Handler {
 pub struct DrainReport {
     /// How many connections there were.
     pub asked: usize,
-    /// Those that were not over in time, and were cut.
+    /// Those that were not over in time, and were cut. Not one whose Close frames had gone both
+    /// ways, and that waited for nothing but the end of its stream: its
+    /// [`closed`](Handler::closed) said `Ok`.
     pub cut: Vec<ConnectionId>,
 }

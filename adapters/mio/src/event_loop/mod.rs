@@ -128,7 +128,8 @@ impl<H: Handler> EventLoop<H> {
         &mut self.handler
     }
 
-    /// Ends the loop and gives its handler back; the connections are dropped as they are.
+    /// Ends the loop and gives its handler back; the connections, and what other threads queued,
+    /// are dropped as they are.
     #[must_use]
     pub fn into_handler(self) -> H {
         self.handler
@@ -535,6 +536,11 @@ impl<H: Handler> EventLoop<H> {
         self.connections.remove(id.index as usize);
         // Who takes the place meanwhile has its turn later.
         self.connections.current = None;
+        if let Some(drain) = &mut self.connections.drain
+            && end.is_ok()
+        {
+            drain.note_in_order(id);
+        }
         self.handler.closed(&mut self.connections, id, end);
     }
 
@@ -559,12 +565,22 @@ impl<H: Handler> EventLoop<H> {
                 connections.abort(id);
             }
         }
+        connections.drain = Some(drain);
         if !connections.entries.is_empty() {
-            connections.drain = Some(drain);
             return;
         }
-        connections.is_over = true;
-        self.handler.drained(drain.into_report());
+        self.shared.end();
+        while let Ok(command) = self.commands.try_recv() {
+            self.run_command(command);
+        }
+        // One of them may have added a connection, which is over in its first turn.
+        if !self.connections.entries.is_empty() {
+            return;
+        }
+        self.connections.is_over = true;
+        if let Some(drain) = self.connections.drain.take() {
+            self.handler.drained(drain.into_report());
+        }
     }
 }
 
