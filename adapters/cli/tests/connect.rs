@@ -2,14 +2,31 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rcgen::{CertificateParams, KeyPair};
+use wspulse_core::Config;
+use wspulse_std::WebSocket;
 
 const RUNTIMES: [&str; 3] = ["std", "tokio", "mio"];
+
+/// Every client there is.
+const CLIENTS: [(&str, &[&str]); 5] = [
+    ("std", &[]),
+    ("tokio", &[]),
+    ("mio", &[]),
+    ("std", &["--reconnect"]),
+    ("tokio", &["--reconnect"]),
+];
+
+/// What a peer is given to answer a Close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// No test runs a program for longer than this.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -49,7 +66,7 @@ impl Program {
 
     /// Waits for the end, or makes one.
     fn finish(mut self) -> Output {
-        let (sender, receiver) = std::sync::mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let id = self.child.id().to_string();
         let watch = std::thread::spawn(move || {
             if receiver.recv_timeout(LONGEST).is_err() {
@@ -124,6 +141,43 @@ fn connect(runtime: &str, url: &str, options: &[&str], input: &[u8]) -> Output {
     let output = program.finish();
     writer.join().unwrap();
     output
+}
+
+/// Accepts one client, and then reads nothing; returns its URL, and the connection in the end.
+fn one_that_never_reads() -> (String, JoinHandle<WebSocket<TcpStream>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        wspulse_std::accept(stream, Config::default()).unwrap()
+    });
+    (url, server)
+}
+
+/// Writes lines until nobody takes them any more, and tells so.
+fn fill(mut stdin: ChildStdin) -> mpsc::Receiver<()> {
+    let (full, is_full) = mpsc::channel();
+    let written = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&written);
+    std::thread::spawn(move || {
+        let line = format!("{}\n", "x".repeat(16 * 1_024));
+        while stdin.write_all(line.as_bytes()).is_ok() {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    std::thread::spawn(move || {
+        let mut before = 0;
+        loop {
+            std::thread::sleep(Duration::from_millis(500));
+            let now = written.load(Ordering::SeqCst);
+            if now > 0 && now == before {
+                break;
+            }
+            before = now;
+        }
+        let _ = full.send(());
+    });
+    is_full
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -338,6 +392,59 @@ fn ctrl_c_closes_with_1000() {
         assert_ended(&program.finish(), 0, &["open: ", "closed: received 1000"]);
         assert!(server.next_line().contains("received 1000"), "{runtime}");
     }
+}
+
+/// A client that is stuck in a send, and the server that does not read.
+fn stuck(runtime: &str, options: &[&str]) -> (Program, JoinHandle<WebSocket<TcpStream>>) {
+    let (url, server) = one_that_never_reads();
+    let arguments = ["connect", &url, "--runtime", runtime];
+    let mut program = Program::start(&[&arguments, options].concat());
+    let full = fill(program.stdin());
+    full.recv_timeout(LONGEST).unwrap();
+    (program, server)
+}
+
+/// Runs `check` with every client at the same time.
+fn with_every_client(check: impl Fn(&str, &[&str]) + Sync) {
+    std::thread::scope(|scope| {
+        for (runtime, options) in CLIENTS {
+            let check = &check;
+            scope.spawn(move || check(runtime, options));
+        }
+    });
+}
+
+#[test]
+fn ctrl_c_ends_a_send_that_the_server_does_not_read() {
+    with_every_client(|runtime, options| {
+        let (program, _server) = stuck(runtime, options);
+        let began = Instant::now();
+        program.signal("-INT");
+        let output = program.finish();
+        let took = began.elapsed();
+        let said = ["open: ", "closed: closing handshake timed out"];
+        assert_ended(&output, 1, &said);
+        let bound = CLOSE_TIMEOUT + Duration::from_secs(1);
+        assert!(took < bound, "{runtime} {options:?}: {took:?}");
+    });
+}
+
+#[test]
+fn a_second_ctrl_c_ends_at_once() {
+    with_every_client(|runtime, options| {
+        let (program, _server) = stuck(runtime, options);
+        program.signal("-INT");
+        // Two that come together count as one.
+        std::thread::sleep(Duration::from_millis(500));
+        let began = Instant::now();
+        program.signal("-INT");
+        let output = program.finish();
+        let took = began.elapsed();
+        assert_ended(&output, 1, &["open: "]);
+        assert!(!text(&output.stderr).contains("closed: "), "{output:?}");
+        let bound = Duration::from_secs(2);
+        assert!(took < bound, "{runtime} {options:?}: {took:?}");
+    });
 }
 
 #[test]

@@ -22,7 +22,8 @@ use report::Report;
 Each line of standard input is sent as a text message; the end of input closes with 1000. Each text
 message received is a line of standard output; of a binary one only the size is shown. What happens
 to the connection goes to standard error, one line each: open, suspect, recovered, reconnecting,
-closed with the reason and its numbers. Ctrl-C closes with 1000 as well.
+closed with the reason and its numbers. Ctrl-C closes with 1000 as well, and a second one ends the
+program at once.
 
 Examples:
   wspulse connect ws://127.0.0.1:9001/

@@ -49,10 +49,14 @@ async fn send(
     loop {
         let line = tokio::select! {
             line = lines.recv() => line,
-            () = &mut stop => None,
+            () = &mut stop => break,
         };
         let sent = match line {
-            Some(Some(line)) => writer.send(line).await,
+            Some(Some(line)) => tokio::select! {
+                sent = writer.send(line) => sent,
+                // A server that does not read must not hold up the close.
+                () = &mut stop => break,
+            },
             Some(None) => {
                 report.skipped();
                 continue;
