@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rcgen::{CertificateParams, KeyPair};
-use wspulse_core::Config;
+use wspulse_core::{CloseCode, Config, Event};
 use wspulse_std::WebSocket;
 
 const RUNTIMES: [&str; 3] = ["std", "tokio", "mio"];
@@ -166,18 +166,24 @@ fn fill(mut stdin: ChildStdin) -> mpsc::Receiver<()> {
         }
     });
     std::thread::spawn(move || {
-        let mut before = 0;
-        loop {
-            std::thread::sleep(Duration::from_millis(500));
-            let now = written.load(Ordering::SeqCst);
-            if now > 0 && now == before {
-                break;
-            }
-            before = now;
-        }
+        wait_until_it_stands(&written);
         let _ = full.send(());
     });
     is_full
+}
+
+/// Waits until a count has begun, and then stopped growing.
+fn wait_until_it_stands(count: &AtomicUsize) {
+    let mut before = 0;
+    for _ in 0..60 {
+        std::thread::sleep(Duration::from_millis(500));
+        let now = count.load(Ordering::SeqCst);
+        if now > 0 && now == before {
+            return;
+        }
+        before = now;
+    }
+    panic!("it still grows: {before}");
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -506,4 +512,65 @@ fn with_reconnect_a_refusal_that_will_not_change_ends_it() {
         );
         server.join().unwrap();
     }
+}
+
+#[test]
+fn a_server_that_stops_tells_a_client_that_sends_all_the_time() {
+    for runtime in RUNTIMES {
+        let mut server = Echo::start(runtime, "127.0.0.1:0", &[]);
+        let url = format!("ws://{}/", server.address);
+        let ws = wspulse_std::connect(&url, Config::default()).unwrap();
+        let (mut reader, mut writer) = ws.split();
+        let sending = std::thread::spawn(move || while writer.send("again").is_ok() {});
+        for _ in 0..100 {
+            reader.next().unwrap().unwrap();
+        }
+        server.program.signal("-TERM");
+        let closed = std::iter::from_fn(|| reader.next_event())
+            .find_map(|event| match event {
+                Event::Closed(closed) => Some(closed),
+                _ => None,
+            })
+            .unwrap();
+        sending.join().unwrap();
+        assert_eq!(closed.code(), CloseCode::GOING_AWAY, "{runtime}: {closed}");
+        let line = server.next_line();
+        assert!(line.contains("1001"), "{runtime}: {line:?}");
+        assert_eq!(server.program.finish().status.code(), Some(0), "{runtime}");
+    }
+}
+
+#[test]
+fn a_server_that_stops_does_not_wait_for_a_client_that_does_not_read() {
+    std::thread::scope(|scope| {
+        for runtime in RUNTIMES {
+            scope.spawn(move || {
+                let mut server = Echo::start(runtime, "127.0.0.1:0", &[]);
+                let url = format!("ws://{}/", server.address);
+                let ws = wspulse_std::connect(&url, Config::default()).unwrap();
+                let stream = ws.get_ref().try_clone().unwrap();
+                let (mut ws, sent) = (ws, Arc::new(AtomicUsize::new(0)));
+                let count = Arc::clone(&sent);
+                // It takes no answer, so each end waits for the other to read.
+                let sending = std::thread::spawn(move || {
+                    let line = "x".repeat(16 * 1_024);
+                    while ws.send(line.as_str()).is_ok() {
+                        count.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
+                wait_until_it_stands(&sent);
+                let began = Instant::now();
+                server.program.signal("-TERM");
+                let line = server.next_line();
+                let output = server.program.finish();
+                let took = began.elapsed();
+                assert_eq!(output.status.code(), Some(0), "{runtime}: {output:?}");
+                assert!(line.contains(" messages)"), "{runtime}: {line:?}");
+                let bound = CLOSE_TIMEOUT + Duration::from_secs(2);
+                assert!(took < bound, "{runtime}: {took:?}");
+                let _ = stream.shutdown(Shutdown::Both);
+                sending.join().unwrap();
+            });
+        }
+    });
 }
