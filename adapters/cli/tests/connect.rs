@@ -493,6 +493,60 @@ fn with_reconnect_a_server_that_was_away_gets_the_lines_that_follow() {
 }
 
 #[test]
+fn with_reconnect_ctrl_c_while_the_server_is_away_is_no_orderly_end() {
+    for runtime in ["std", "tokio"] {
+        let server = Echo::start(runtime, "127.0.0.1:0", &[]);
+        let url = format!("ws://{}/", server.address);
+        let arguments = ["connect", &url, "--runtime", runtime, "--reconnect"];
+        let mut program = Program::start(&arguments);
+        let _stdin = program.stdin();
+        let mut said = BufReader::new(program.child.stderr.take().unwrap()).lines();
+        assert_eq!(said.next().unwrap().unwrap(), format!("open: {url}"));
+        assert_eq!(server.stop().status.code(), Some(0));
+        let line = said.next().unwrap().unwrap();
+        assert!(line.starts_with("reconnecting in "), "{line}");
+        program.signal("-INT");
+        let last = said.last().unwrap().unwrap();
+        assert_eq!(
+            last, "closed: there was no connection to close",
+            "{runtime}"
+        );
+        assert_eq!(program.finish().status.code(), Some(1), "{runtime}");
+    }
+}
+
+#[test]
+fn a_reader_who_goes_away_closes_with_1000() {
+    for (runtime, options) in CLIENTS {
+        let mut server = Echo::start(runtime, "127.0.0.1:0", &[]);
+        let url = format!("ws://{}/", server.address);
+        let arguments = ["connect", &url, "--runtime", runtime];
+        let mut program = Program::start(&[&arguments, options].concat());
+        let mut stdin = program.stdin();
+        let mut stdout = program.stdout();
+        stdin.write_all(b"read\n").unwrap();
+        stdout.read_line(&mut String::new()).unwrap();
+        drop(stdout);
+        stdin.write_all(b"unread\n").unwrap();
+        let output = program.finish();
+        assert_ended(&output, 0, &["open: ", "closed: received 1000"]);
+        let line = server.next_line();
+        assert!(line.contains("received 1000"), "{runtime}: {line:?}");
+    }
+}
+
+#[test]
+fn a_file_without_a_certificate_is_named() {
+    let pki = Pki::new("empty");
+    let empty = pki.path("empty.pem");
+    fs::write(&empty, "").unwrap();
+    let output = connect("tokio", "wss://127.0.0.1:1/", &["--ca", &empty], b"");
+    let said = format!("wspulse: {empty}: no certificate in the pem\n");
+    assert_eq!(text(&output.stderr), said);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
 fn with_reconnect_a_refusal_that_will_not_change_ends_it() {
     for runtime in ["std", "tokio"] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

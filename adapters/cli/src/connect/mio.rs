@@ -8,7 +8,7 @@ use wspulse_core::{CloseCode, Closed, Event, Message, SendError};
 use wspulse_drive::ConnectOptions;
 use wspulse_mio::{ConnectionId, Connections, Error, EventLoop, HandleError, Handler};
 
-use super::report::Report;
+use super::report::{Next, Report};
 use super::{Options, RETRY, stdin};
 use crate::{Failure, stop};
 
@@ -102,8 +102,10 @@ impl Handler for Client {
         self.send_lines(connections, id);
     }
 
-    fn message(&mut self, _: &mut Connections, _: ConnectionId, message: Message) {
-        self.report.message(&message);
+    fn message(&mut self, connections: &mut Connections, id: ConnectionId, message: Message) {
+        if let Next::Close = self.report.message(&message) {
+            close(connections, id);
+        }
     }
 
     fn event(&mut self, connections: &mut Connections, id: ConnectionId, event: Event) {

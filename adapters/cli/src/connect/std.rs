@@ -10,7 +10,7 @@ use wspulse_core::{Cause, CloseCode, Event, Message, SendError};
 use wspulse_drive::ConnectOptions;
 use wspulse_std::{Error, Reader, ReconnectHandle, ReconnectingClient, Writer};
 
-use super::report::Report;
+use super::report::{Next, Report};
 use super::{Options, RETRY, stdin};
 use crate::{Failure, stop};
 
@@ -80,7 +80,7 @@ impl Outlet {
 fn receive(
     mut reader: Reader<TcpStream>,
     report: Report,
-    outlet: &Outlet,
+    outlet: &Arc<Outlet>,
     patience: Duration,
 ) -> Result<(), Failure> {
     let mut is_cut = false;
@@ -101,8 +101,15 @@ fn receive(
         {
             closed.cause = Cause::CloseTimeout;
         }
-        if let Some(end) = report.event(event, || Some(reader.snapshot())) {
-            return end;
+        match report.event(event, || Some(reader.snapshot())) {
+            Next::GoOn => {}
+            // The threads that send may hold the writer for long.
+            Next::Close if outlet.closing_since.set(Instant::now()).is_ok() => {
+                let outlet = Arc::clone(outlet);
+                thread::spawn(move || outlet.close());
+            }
+            Next::Close => {}
+            Next::End(end) => return end,
         }
     }
 }
@@ -135,14 +142,17 @@ fn run_again(options: &Options, connect: ConnectOptions, report: Report) -> Resu
             false
         }
     });
+    let handle = client.handle();
     while let Some(event) = client.next_event() {
-        let end = report.reconnect_event(&options.url, event, || client.snapshot());
-        if let Some(end) = end {
-            return end;
+        match report.reconnect_event(&options.url, event, || client.snapshot()) {
+            Next::GoOn => {}
+            Next::Close => {
+                let _ = handle.close(CloseCode::NORMAL, "");
+            }
+            Next::End(end) => return end,
         }
     }
-    // It was closed while there was no connection.
-    Ok(())
+    Err(report.gave_up())
 }
 
 /// Sends a message as soon as it is taken.
