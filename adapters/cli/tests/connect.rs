@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use programs::{Echo, Program, RUNTIMES, assert_ended, text};
 use rcgen::{CertificateParams, KeyPair};
+use wspulse_core::Config;
 
 /// Runs `connect` with this input to its end.
 fn connect(runtime: &str, url: &str, options: &[&str], input: &[u8]) -> Output {
@@ -260,4 +261,65 @@ fn with_reconnect_a_refusal_that_will_not_change_ends_it() {
         );
         server.join().unwrap();
     }
+}
+
+/// So many short lines that the messages queued for them are many too.
+fn many_lines() -> String {
+    (0..200_000).map(|n| format!("{n:019}\n")).collect()
+}
+
+/// Tells where two texts begin to differ, and not all that is in them.
+#[track_caller]
+fn assert_same(runtime: &str, received: &[u8], expected: &[u8]) {
+    let same = received.iter().zip(expected).take_while(|(a, b)| a == b);
+    let (same, of) = (same.count(), expected.len());
+    let length = received.len();
+    assert!(
+        same == of && length == of,
+        "{runtime}: {length} bytes came back, the first {same} of {of} as they were sent"
+    );
+}
+
+/// Runs `check` with every runtime at the same time.
+fn with_every_runtime(check: impl Fn(&str) + Sync) {
+    std::thread::scope(|scope| {
+        for runtime in RUNTIMES {
+            let check = &check;
+            scope.spawn(move || check(runtime));
+        }
+    });
+}
+
+#[test]
+fn many_short_lines_come_back() {
+    let lines = many_lines();
+    with_every_runtime(|runtime| {
+        let server = Echo::start(runtime, "127.0.0.1:0", &[]);
+        let url = format!("ws://{}/", server.address);
+        let output = connect(runtime, &url, &[], lines.as_bytes());
+        assert_same(runtime, &output.stdout, lines.as_bytes());
+        assert_ended(&output, 0, &["open: ", "closed: received 1000"]);
+    });
+}
+
+#[test]
+fn many_short_lines_come_back_from_a_server_that_reads_late() {
+    let lines = many_lines();
+    with_every_runtime(|runtime| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("ws://{}/", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut ws = wspulse_std::accept(stream, Config::default()).unwrap();
+            std::thread::sleep(Duration::from_secs(2));
+            while let Some(message) = ws.next() {
+                ws.send(message?)?;
+            }
+            Ok::<(), wspulse_std::Error>(())
+        });
+        let output = connect(runtime, &url, &[], lines.as_bytes());
+        assert_same(runtime, &output.stdout, lines.as_bytes());
+        assert_ended(&output, 0, &["open: ", "closed: received 1000"]);
+        server.join().unwrap().unwrap();
+    });
 }
