@@ -17,12 +17,17 @@ impl Output {
     ///
     /// Nobody reading any more (`| head`) is no error of ours.
     pub(crate) fn line(self, text: impl fmt::Display, object: &Value) {
+        let _ = self.try_line(text, object);
+    }
+
+    /// Prints one line in the same way, for those who want to know whether that is still possible.
+    pub(crate) fn try_line(self, text: impl fmt::Display, object: &Value) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
-        let _ = if self.json {
+        if self.json {
             writeln!(stdout, "{object}")
         } else {
             writeln!(stdout, "{text}")
-        };
+        }
     }
 
     /// Prints one line to standard error, in the same way.

@@ -28,7 +28,7 @@ impl Identity {
             return Ok(None);
         };
         let config = tls::server_config_from_pem(&read(cert)?, &read(key)?)
-            .map_err(|error| Failure::Failed(format!("{}: {error}", cert.display())))?;
+            .map_err(|error| unusable(cert, error))?;
         Ok(Some(config))
     }
 }
@@ -41,9 +41,17 @@ pub(crate) fn client(
     let Some(ca) = ca else {
         return Ok(options);
     };
-    let config = tls::client_config_from_pem(&read(ca)?)
-        .map_err(|error| Failure::Failed(format!("{}: {error}", ca.display())))?;
+    let config = tls::client_config_from_pem(&read(ca)?).map_err(|error| unusable(ca, error))?;
     Ok(options.tls(config))
+}
+
+fn unusable(path: &Path, error: rustls::Error) -> Failure {
+    let path = path.display();
+    match error {
+        // Its own words for these begin with "unexpected error".
+        rustls::Error::General(error) => Failure::Failed(format!("{path}: {error}")),
+        error => Failure::Failed(format!("{path}: {error}")),
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

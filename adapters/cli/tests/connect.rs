@@ -1,116 +1,17 @@
 //! `echo` and `connect` on each runtime, plain and by TLS.
 
+mod programs;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Output;
+use std::time::Duration;
 
+use programs::{Echo, Program, RUNTIMES, assert_ended, text};
 use rcgen::{CertificateParams, KeyPair};
-
-const RUNTIMES: [&str; 3] = ["std", "tokio", "mio"];
-
-/// No test runs a program for longer than this.
-const LONGEST: Duration = Duration::from_secs(30);
-
-/// A program that ends with the test.
-struct Program {
-    child: Child,
-}
-
-impl Program {
-    fn start(arguments: &[&str]) -> Self {
-        let child = Command::new(env!("CARGO_BIN_EXE_wspulse"))
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Self { child }
-    }
-
-    fn stdin(&mut self) -> ChildStdin {
-        self.child.stdin.take().unwrap()
-    }
-
-    fn stdout(&mut self) -> BufReader<ChildStdout> {
-        BufReader::new(self.child.stdout.take().unwrap())
-    }
-
-    fn signal(&self, signal: &str) {
-        let sent = Command::new("kill")
-            .args([signal, &self.child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(sent.success());
-    }
-
-    /// Waits for the end, or makes one.
-    fn finish(mut self) -> Output {
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let id = self.child.id().to_string();
-        let watch = std::thread::spawn(move || {
-            if receiver.recv_timeout(LONGEST).is_err() {
-                let _ = Command::new("kill").args(["-9", &id]).status();
-            }
-        });
-        // Both outputs are read to their ends, so that a full pipe holds nobody up.
-        let child = std::mem::replace(&mut self.child, idle());
-        let output = child.wait_with_output().unwrap();
-        let _ = sender.send(());
-        watch.join().unwrap();
-        output
-    }
-}
-
-/// Something to leave behind in a `Program` that was waited for.
-fn idle() -> Child {
-    Command::new("true").spawn().unwrap()
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A running echo server.
-struct Echo {
-    program: Program,
-    lines: BufReader<ChildStdout>,
-    address: String,
-}
-
-impl Echo {
-    fn start(runtime: &str, listen: &str, options: &[&str]) -> Self {
-        let arguments = ["echo", "--listen", listen, "--runtime", runtime];
-        let mut program = Program::start(&[&arguments, options].concat());
-        let mut lines = program.stdout();
-        let mut line = String::new();
-        lines.read_line(&mut line).unwrap();
-        let address = line.trim_end().strip_prefix("listening on ");
-        let address = address.unwrap_or_else(|| panic!("{line:?}")).to_owned();
-        Self {
-            program,
-            lines,
-            address,
-        }
-    }
-
-    fn next_line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        line
-    }
-
-    fn stop(self) -> Output {
-        self.program.signal("-TERM");
-        self.program.finish()
-    }
-}
+use wspulse_core::Config;
 
 /// Runs `connect` with this input to its end.
 fn connect(runtime: &str, url: &str, options: &[&str], input: &[u8]) -> Output {
@@ -124,23 +25,6 @@ fn connect(runtime: &str, url: &str, options: &[&str], input: &[u8]) -> Output {
     let output = program.finish();
     writer.join().unwrap();
     output
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
-}
-
-#[track_caller]
-fn assert_ended(output: &Output, code: i32, words: &[&str]) {
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    let mut rest = said;
-    for word in words {
-        let found = rest
-            .find(word)
-            .unwrap_or_else(|| panic!("no {word:?} in {said:?}"));
-        rest = &rest[found..];
-    }
 }
 
 /// A certificate for `localhost` that vouches for itself, in a folder of its own.
@@ -242,6 +126,17 @@ fn tls_is_verified() {
 }
 
 #[test]
+fn a_file_without_a_certificate_is_named() {
+    let pki = Pki::new("empty");
+    let empty = pki.path("empty.pem");
+    fs::write(&empty, "").unwrap();
+    let output = connect("tokio", "wss://127.0.0.1:1/", &["--ca", &empty], b"");
+    let said = format!("wspulse: {empty}: no certificate in the pem\n");
+    assert_eq!(text(&output.stderr), said);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
 fn headers_and_subprotocols_are_sent() {
     for runtime in RUNTIMES {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -308,39 +203,6 @@ fn a_server_that_falls_silent_is_suspected_and_then_given_up_with_numbers() {
 }
 
 #[test]
-fn a_server_that_stops_says_1001_which_is_no_normal_close() {
-    for runtime in RUNTIMES {
-        let server = Echo::start(runtime, "127.0.0.1:0", &[]);
-        let url = format!("ws://{}/", server.address);
-        let mut program = Program::start(&["connect", &url, "--runtime", runtime]);
-        let mut stdin = program.stdin();
-        stdin.write_all(b"hello\n").unwrap();
-        let mut line = String::new();
-        program.stdout().read_line(&mut line).unwrap();
-        let began = Instant::now();
-        assert_eq!(server.stop().status.code(), Some(0));
-        assert!(began.elapsed() < Duration::from_secs(6), "{runtime}");
-        assert_ended(&program.finish(), 1, &["open: ", "closed: received 1001"]);
-    }
-}
-
-#[test]
-fn ctrl_c_closes_with_1000() {
-    for runtime in RUNTIMES {
-        let mut server = Echo::start(runtime, "127.0.0.1:0", &[]);
-        let url = format!("ws://{}/", server.address);
-        let mut program = Program::start(&["connect", &url, "--runtime", runtime]);
-        let mut stdin = program.stdin();
-        stdin.write_all(b"hello\n").unwrap();
-        let mut line = String::new();
-        program.stdout().read_line(&mut line).unwrap();
-        program.signal("-INT");
-        assert_ended(&program.finish(), 0, &["open: ", "closed: received 1000"]);
-        assert!(server.next_line().contains("received 1000"), "{runtime}");
-    }
-}
-
-#[test]
 fn with_reconnect_a_server_that_was_away_gets_the_lines_that_follow() {
     for runtime in ["std", "tokio"] {
         let server = Echo::start(runtime, "127.0.0.1:0", &[]);
@@ -399,4 +261,65 @@ fn with_reconnect_a_refusal_that_will_not_change_ends_it() {
         );
         server.join().unwrap();
     }
+}
+
+/// So many short lines that the messages queued for them are many too.
+fn many_lines() -> String {
+    (0..200_000).map(|n| format!("{n:019}\n")).collect()
+}
+
+/// Tells where two texts begin to differ, and not all that is in them.
+#[track_caller]
+fn assert_same(runtime: &str, received: &[u8], expected: &[u8]) {
+    let same = received.iter().zip(expected).take_while(|(a, b)| a == b);
+    let (same, of) = (same.count(), expected.len());
+    let length = received.len();
+    assert!(
+        same == of && length == of,
+        "{runtime}: {length} bytes came back, the first {same} of {of} as they were sent"
+    );
+}
+
+/// Runs `check` with every runtime at the same time.
+fn with_every_runtime(check: impl Fn(&str) + Sync) {
+    std::thread::scope(|scope| {
+        for runtime in RUNTIMES {
+            let check = &check;
+            scope.spawn(move || check(runtime));
+        }
+    });
+}
+
+#[test]
+fn many_short_lines_come_back() {
+    let lines = many_lines();
+    with_every_runtime(|runtime| {
+        let server = Echo::start(runtime, "127.0.0.1:0", &[]);
+        let url = format!("ws://{}/", server.address);
+        let output = connect(runtime, &url, &[], lines.as_bytes());
+        assert_same(runtime, &output.stdout, lines.as_bytes());
+        assert_ended(&output, 0, &["open: ", "closed: received 1000"]);
+    });
+}
+
+#[test]
+fn many_short_lines_come_back_from_a_server_that_reads_late() {
+    let lines = many_lines();
+    with_every_runtime(|runtime| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("ws://{}/", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut ws = wspulse_std::accept(stream, Config::default()).unwrap();
+            std::thread::sleep(Duration::from_secs(2));
+            while let Some(message) = ws.next() {
+                ws.send(message?)?;
+            }
+            Ok::<(), wspulse_std::Error>(())
+        });
+        let output = connect(runtime, &url, &[], lines.as_bytes());
+        assert_same(runtime, &output.stdout, lines.as_bytes());
+        assert_ended(&output, 0, &["open: ", "closed: received 1000"]);
+        server.join().unwrap().unwrap();
+    });
 }

@@ -1,14 +1,15 @@
 //! The connection in an event loop of its own.
 
 use std::sync::mpsc::{self, Receiver};
+use std::thread;
 
 use wspulse_core::handshake::Response;
 use wspulse_core::{CloseCode, Closed, Event, Message, SendError};
 use wspulse_drive::ConnectOptions;
-use wspulse_mio::{ConnectionId, Connections, Error, EventLoop, Handler};
+use wspulse_mio::{ConnectionId, Connections, Error, EventLoop, HandleError, Handler};
 
-use super::report::Report;
-use super::{Options, stdin};
+use super::report::{Next, Report};
+use super::{Options, RETRY, stdin};
 use crate::{Failure, stop};
 
 pub(super) fn run(
@@ -32,7 +33,11 @@ pub(super) fn run(
         .map_err(|error| Failure::connecting(&options.url, error))?;
     let handle = event_loop.handle();
     stop::on_request(move || {
-        let _ = handle.run(move |_, connections| close(connections, id));
+        // Lines that wait may have filled the loop's queue for a moment.
+        while let Err(HandleError::Full) = handle.run(move |_, connections| close(connections, id))
+        {
+            thread::sleep(RETRY);
+        }
     })
     .map_err(Failure::failed)?;
 
@@ -97,8 +102,10 @@ impl Handler for Client {
         self.send_lines(connections, id);
     }
 
-    fn message(&mut self, _: &mut Connections, _: ConnectionId, message: Message) {
-        self.report.message(&message);
+    fn message(&mut self, connections: &mut Connections, id: ConnectionId, message: Message) {
+        if let Next::Close = self.report.message(&message) {
+            close(connections, id);
+        }
     }
 
     fn event(&mut self, connections: &mut Connections, id: ConnectionId, event: Event) {

@@ -22,7 +22,8 @@ use report::Report;
 Each line of standard input is sent as a text message; the end of input closes with 1000. Each text
 message received is a line of standard output; of a binary one only the size is shown. What happens
 to the connection goes to standard error, one line each: open, suspect, recovered, reconnecting,
-closed with the reason and its numbers. Ctrl-C closes with 1000 as well.
+closed with the reason and its numbers. Ctrl-C closes with 1000 as well, and a second one ends the
+program at once. When nobody reads standard output any more, the next message closes it with 1000.
 
 Examples:
   wspulse connect ws://127.0.0.1:9001/
@@ -63,7 +64,8 @@ pub(crate) struct Options {
     ca: Option<PathBuf>,
 
     /// Connect again when the connection is lost, with growing delays; not on mio. A line that was
-    /// handed to a connection that is lost is not sent again
+    /// handed to a connection that is lost is not sent again. The end of input waits for the server
+    /// while it is away
     #[arg(long)]
     reconnect: bool,
 }

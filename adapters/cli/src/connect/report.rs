@@ -16,38 +16,48 @@ pub(super) struct Report {
     output: Output,
 }
 
+/// What is to be done after something was said.
+#[derive(Debug)]
+pub(super) enum Next {
+    GoOn,
+    /// Nobody reads the messages any more: close.
+    Close,
+    /// It has ended.
+    End(Result<(), Failure>),
+}
+
 impl Report {
     pub(super) fn new(output: Output) -> Self {
         Self { output }
     }
 
-    /// Says what happened; returns how it ended, if it did.
-    pub(super) fn event(
-        self,
-        event: Event,
-        snapshot: impl FnOnce() -> Option<Snapshot>,
-    ) -> Option<Result<(), Failure>> {
+    /// Says what happened.
+    pub(super) fn event(self, event: Event, snapshot: impl FnOnce() -> Option<Snapshot>) -> Next {
         match event {
-            Event::Suspect => self.suspect(snapshot()?),
+            Event::Suspect => {
+                if let Some(snapshot) = snapshot() {
+                    self.suspect(snapshot);
+                }
+            }
             Event::Recovered => self.recovered(),
             Event::ControlFlood => self.flooded(),
-            Event::Closed(closed) => return Some(self.closed(&closed)),
+            Event::Closed(closed) => return Next::End(self.closed(&closed)),
             event => {
                 if let Ok(message) = Message::try_from(event) {
-                    self.message(&message);
+                    return self.message(&message);
                 }
             }
         }
-        None
+        Next::GoOn
     }
 
-    /// Says what happened to a client that comes back; returns how it ended, if it did.
+    /// Says what happened to a client that comes back.
     pub(super) fn reconnect_event(
         self,
         url: &str,
         event: ReconnectEvent,
         snapshot: impl FnOnce() -> Option<Snapshot>,
-    ) -> Option<Result<(), Failure>> {
+    ) -> Next {
         match event {
             ReconnectEvent::Opened { .. } => self.open(url),
             ReconnectEvent::Connection(event) => return self.event(event, snapshot),
@@ -55,25 +65,30 @@ impl Report {
                 reason, retry_in, ..
             } => self.reconnecting(retry_in, &reason),
             ReconnectEvent::GaveUp(error) => {
-                return Some(match error.reason().closed() {
+                return Next::End(match error.reason().closed() {
                     Some(closed) => self.closed(closed),
                     None => Err(self.failed(error)),
                 });
             }
             _ => {}
         }
-        None
+        Next::GoOn
     }
 
-    pub(super) fn message(self, message: &Message) {
-        match message.as_text() {
+    /// Shows a message, unless nobody reads any more.
+    pub(super) fn message(self, message: &Message) -> Next {
+        let shown = match message.as_text() {
             Some(text) => self
                 .output
-                .line(text, &json!({ "event": "text", "data": text })),
-            None => self.output.line(
+                .try_line(text, &json!({ "event": "text", "data": text })),
+            None => self.output.try_line(
                 format_args!("binary: {} bytes", message.len()),
                 &json!({ "event": "binary", "size": message.len() }),
             ),
+        };
+        match shown {
+            Ok(()) => Next::GoOn,
+            Err(_) => Next::Close,
         }
     }
 
@@ -153,6 +168,11 @@ impl Report {
             &json!({ "event": "closed", "reason": error.to_string() }),
         );
         Failure::Told
+    }
+
+    /// The end of a client that comes back, while it was away.
+    pub(super) fn gave_up(self) -> Failure {
+        self.failed("there was no connection to close")
     }
 
     fn say(self, text: impl fmt::Display, object: &Value) {

@@ -1,14 +1,16 @@
 //! The connection on blocking sockets: one thread reads it, another writes it.
 
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Poll;
 use std::thread;
+use std::time::{Duration, Instant};
 
-use wspulse_core::{CloseCode, Message, SendError};
+use wspulse_core::{Cause, CloseCode, Event, Message, SendError};
 use wspulse_drive::ConnectOptions;
 use wspulse_std::{Error, Reader, ReconnectHandle, ReconnectingClient, Writer};
 
-use super::report::Report;
+use super::report::{Next, Report};
 use super::{Options, RETRY, stdin};
 use crate::{Failure, stop};
 
@@ -20,44 +22,96 @@ pub(super) fn run(
     if options.reconnect {
         return run_again(options, connect, report);
     }
+    let patience = options.config().map_err(Failure::usage)?.close_timeout();
     let ws = wspulse_std::connect(&options.url, connect)
         .map_err(|error| Failure::connecting(&options.url, error))?;
     report.open(&options.url);
     let (reader, writer) = ws.split();
-    let writer = Arc::new(Mutex::new(writer));
-    let stopped = Arc::clone(&writer);
-    stop::on_request(move || close(&stopped)).map_err(Failure::failed)?;
+    let outlet = Arc::new(Outlet {
+        writer: Mutex::new(writer),
+        closing_since: OnceLock::new(),
+    });
+    let closing = Arc::clone(&outlet);
+    stop::on_request(move || closing.close()).map_err(Failure::failed)?;
+    let sending = Arc::clone(&outlet);
     stdin::spawn(move |line| match line {
-        Some(Some(line)) => locked(&writer).send(line).is_ok(),
+        Some(Some(line)) => sending.send(line),
         Some(None) => {
             report.skipped();
             true
         }
         None => {
-            close(&writer);
+            sending.close();
             false
         }
     });
-    receive(reader, report)
+    receive(reader, report, &outlet, patience)
 }
 
-/// What the server still has to say is received by the reader.
-fn close(writer: &Mutex<Writer<TcpStream>>) {
-    let _ = locked(writer).close(CloseCode::NORMAL, "");
+/// What the threads that send share.
+struct Outlet {
+    /// A send that the server does not read holds it for as long as the server is given.
+    writer: Mutex<Writer<TcpStream>>,
+    closing_since: OnceLock<Instant>,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> impl std::ops::DerefMut<Target = T> + use<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl Outlet {
+    /// Returns whether more may be sent.
+    fn send(&self, line: String) -> bool {
+        let mut writer = self.lock();
+        self.closing_since.get().is_none() && writer.send(line).is_ok()
+    }
+
+    /// What the server still has to say is received by the reader.
+    fn close(&self) {
+        self.closing_since.get_or_init(Instant::now);
+        let _ = self.lock().close(CloseCode::NORMAL, "");
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writer<TcpStream>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Reports until the end.
-fn receive(mut reader: Reader<TcpStream>, report: Report) -> Result<(), Failure> {
-    while let Some(event) = reader.next_event() {
-        if let Some(end) = report.event(event, || Some(reader.snapshot())) {
-            return end;
+///
+/// A close may have to wait behind a send that the server does not read, so it is given its time
+/// here.
+fn receive(
+    mut reader: Reader<TcpStream>,
+    report: Report,
+    outlet: &Arc<Outlet>,
+    patience: Duration,
+) -> Result<(), Failure> {
+    let mut is_cut = false;
+    loop {
+        let since = outlet.closing_since.get();
+        if !is_cut && since.is_some_and(|since| since.elapsed() > patience) {
+            is_cut = true;
+            reader.abort();
+        }
+        let mut event = match reader.next_event_timeout(LOOK) {
+            Poll::Ready(Some(event)) => event,
+            Poll::Ready(None) => return Err(report.failed("the connection is over")),
+            Poll::Pending => continue,
+        };
+        if let Event::Closed(closed) = &mut event
+            && is_cut
+            && closed.cause == Cause::Aborted
+        {
+            closed.cause = Cause::CloseTimeout;
+        }
+        match report.event(event, || Some(reader.snapshot())) {
+            Next::GoOn => {}
+            // The threads that send may hold the writer for long.
+            Next::Close if outlet.closing_since.set(Instant::now()).is_ok() => {
+                let outlet = Arc::clone(outlet);
+                thread::spawn(move || outlet.close());
+            }
+            Next::Close => {}
+            Next::End(end) => return end,
         }
     }
-    Err(report.failed("the connection is over"))
 }
 
 /// Keeps a connection, and another after each that is lost.
@@ -88,14 +142,17 @@ fn run_again(options: &Options, connect: ConnectOptions, report: Report) -> Resu
             false
         }
     });
+    let handle = client.handle();
     while let Some(event) = client.next_event() {
-        let end = report.reconnect_event(&options.url, event, || client.snapshot());
-        if let Some(end) = end {
-            return end;
+        match report.reconnect_event(&options.url, event, || client.snapshot()) {
+            Next::GoOn => {}
+            Next::Close => {
+                let _ = handle.close(CloseCode::NORMAL, "");
+            }
+            Next::End(end) => return end,
         }
     }
-    // It was closed while there was no connection.
-    Ok(())
+    Err(report.gave_up())
 }
 
 /// Sends a message as soon as it is taken.
@@ -105,3 +162,6 @@ fn send_again(handle: &ReconnectHandle, mut message: Message) {
         thread::sleep(RETRY);
     }
 }
+
+/// How often is looked whether a close has had its time.
+const LOOK: Duration = Duration::from_millis(100);

@@ -1,10 +1,10 @@
 //! The connection on tokio: one task reads it, the other writes it.
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use wspulse_core::{CloseCode, Message, SendError};
 use wspulse_tokio::{ConnectOptions, Error, Reader, ReconnectHandle, ReconnectingClient, Writer};
 
-use super::report::Report;
+use super::report::{Next, Report};
 use super::{Options, RETRY, stdin};
 use crate::{Failure, stop};
 
@@ -30,29 +30,41 @@ pub(super) async fn run(
     let (reader, writer) = ws.split();
     let (lines, next_line) = mpsc::channel(16);
     stdin::spawn(move |line| line.is_some_and(|line| lines.blocking_send(line).is_ok()));
-    let receiving = receive(reader, report);
+    let unheard = Notify::new();
+    let enough = async {
+        tokio::select! {
+            () = stop => {}
+            () = unheard.notified() => {}
+        }
+    };
+    tokio::pin!(enough);
+    let receiving = receive(reader, report, &unheard);
     tokio::pin!(receiving);
     tokio::select! {
         end = &mut receiving => end,
         // Once everything is said, what the server still has to say is received.
-        () = send(writer, next_line, &mut stop, report) => receiving.await,
+        () = send(writer, next_line, enough, report) => receiving.await,
     }
 }
 
-/// Sends each line, then closes.
+/// Sends each line until it is enough, then closes.
 async fn send(
     mut writer: Writer<Stream>,
     mut lines: mpsc::Receiver<Option<String>>,
-    mut stop: impl Future<Output = ()> + Unpin,
+    mut enough: impl Future<Output = ()> + Unpin,
     report: Report,
 ) {
     loop {
         let line = tokio::select! {
             line = lines.recv() => line,
-            () = &mut stop => None,
+            () = &mut enough => break,
         };
         let sent = match line {
-            Some(Some(line)) => writer.send(line).await,
+            Some(Some(line)) => tokio::select! {
+                sent = writer.send(line) => sent,
+                // A server that does not read must not hold up the close.
+                () = &mut enough => break,
+            },
             Some(None) => {
                 report.skipped();
                 continue;
@@ -67,10 +79,16 @@ async fn send(
 }
 
 /// Reports until the end.
-async fn receive(mut reader: Reader<Stream>, report: Report) -> Result<(), Failure> {
+async fn receive(
+    mut reader: Reader<Stream>,
+    report: Report,
+    unheard: &Notify,
+) -> Result<(), Failure> {
     while let Some(event) = reader.next_event().await {
-        if let Some(end) = report.event(event, || Some(reader.snapshot())) {
-            return end;
+        match report.event(event, || Some(reader.snapshot())) {
+            Next::GoOn => {}
+            Next::Close => unheard.notify_one(),
+            Next::End(end) => return end,
         }
     }
     Err(report.failed("the connection is over"))
@@ -111,14 +129,17 @@ async fn run_again(
             }
         }
     });
+    let handle = client.handle();
     while let Some(event) = client.next_event().await {
-        let end = report.reconnect_event(&options.url, event, || client.snapshot());
-        if let Some(end) = end {
-            return end;
+        match report.reconnect_event(&options.url, event, || client.snapshot()) {
+            Next::GoOn => {}
+            Next::Close => {
+                let _ = handle.close(CloseCode::NORMAL, "");
+            }
+            Next::End(end) => return end,
         }
     }
-    // It was closed while there was no connection.
-    Ok(())
+    Err(report.gave_up())
 }
 
 /// Sends a message as soon as it is taken.

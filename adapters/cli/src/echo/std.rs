@@ -1,8 +1,9 @@
 //! A thread for each connection.
 
+use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,7 +18,25 @@ use crate::{Failure, stop};
 struct Hall {
     server: Server,
     is_stopping: AtomicBool,
-    open: AtomicUsize,
+    guests: Mutex<HashMap<u64, Arc<Guest>>>,
+}
+
+/// A connection that has not ended.
+struct Guest {
+    number: u64,
+    address: SocketAddr,
+    messages: AtomicU64,
+}
+
+impl Hall {
+    fn guests(&self) -> MutexGuard<'_, HashMap<u64, Arc<Guest>>> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say_ended(&self, guest: &Guest, end: &str) {
+        let messages = guest.messages.load(Ordering::Relaxed);
+        say_ended(self.server.output, guest.address, end, messages);
+    }
 }
 
 pub(super) fn run(server: Server) -> Result<(), Failure> {
@@ -30,7 +49,7 @@ pub(super) fn run(server: Server) -> Result<(), Failure> {
     let hall = Arc::new(Hall {
         server,
         is_stopping: AtomicBool::new(false),
-        open: AtomicUsize::new(0),
+        guests: Mutex::default(),
     });
     let doorman = Arc::clone(&hall);
     // It waits for the next client until the program ends.
@@ -40,15 +59,20 @@ pub(super) fn run(server: Server) -> Result<(), Failure> {
     let _ = stopped.recv();
     hall.is_stopping.store(true, Ordering::SeqCst);
     let began = Instant::now();
-    while hall.open.load(Ordering::SeqCst) > 0 && began.elapsed() < patience {
+    while !hall.guests().is_empty() && began.elapsed() < patience {
         thread::sleep(TICK / 10);
+    }
+    // Their threads wait in a send, and their sockets close with the program. From here on nobody
+    // else says how they ended.
+    for (_, guest) in hall.guests().drain() {
+        hall.say_ended(&guest, "cut off, the server stopped");
     }
     Ok(())
 }
 
 fn accept_all(listener: &TcpListener, hall: &Arc<Hall>) {
-    loop {
-        let (stream, peer) = match listener.accept() {
+    for number in 0.. {
+        let (stream, address) = match listener.accept() {
             Ok(accepted) => accepted,
             Err(error) => {
                 say_not_accepted(error);
@@ -59,26 +83,34 @@ fn accept_all(listener: &TcpListener, hall: &Arc<Hall>) {
         if hall.is_stopping.load(Ordering::SeqCst) {
             return;
         }
-        hall.open.fetch_add(1, Ordering::SeqCst);
-        let (guest, failed) = (Arc::clone(hall), Arc::clone(hall));
+        let guest = Arc::new(Guest {
+            number,
+            address,
+            messages: AtomicU64::new(0),
+        });
+        hall.guests().insert(number, Arc::clone(&guest));
+        let host = Arc::clone(hall);
         let spawned = thread::Builder::new().spawn(move || {
-            serve(stream, peer, &guest);
-            guest.open.fetch_sub(1, Ordering::SeqCst);
+            let end = serve(stream, &guest, &host);
+            // The line is out before the program may end.
+            let mut guests = host.guests();
+            if guests.contains_key(&guest.number) {
+                host.say_ended(&guest, &end);
+                guests.remove(&guest.number);
+            }
         });
         if let Err(error) = spawned {
             say_not_accepted(error);
-            failed.open.fetch_sub(1, Ordering::SeqCst);
+            hall.guests().remove(&number);
         }
     }
 }
 
-/// Serves one connection to its end.
-fn serve(stream: TcpStream, peer: SocketAddr, hall: &Hall) {
-    let server = &hall.server;
-    let mut messages = 0;
-    let end = match accept(stream, server) {
+/// Serves one connection to its end, and tells how that was.
+fn serve(stream: TcpStream, guest: &Guest, hall: &Hall) -> String {
+    match accept(stream, &hall.server) {
         Ok(mut ws) => {
-            let end = match echo(&mut ws, &mut messages, &hall.is_stopping) {
+            let end = match echo(&mut ws, &guest.messages, &hall.is_stopping) {
                 // How it ended, rather than the failed send that noticed it first.
                 Err(Error::Send(_)) => ws.by_ref().find_map(Result::err).map_or(Ok(()), Err),
                 end => end,
@@ -86,8 +118,7 @@ fn serve(stream: TcpStream, peer: SocketAddr, hall: &Hall) {
             words(end, ws.closed())
         }
         Err(error) => error.to_string(),
-    };
-    say_ended(server.output, peer, end, messages);
+    }
 }
 
 fn accept(stream: TcpStream, server: &Server) -> Result<WebSocket<TcpStream>, Error> {
@@ -100,22 +131,21 @@ fn accept(stream: TcpStream, server: &Server) -> Result<WebSocket<TcpStream>, Er
 
 fn echo(
     ws: &mut WebSocket<TcpStream>,
-    messages: &mut u64,
+    messages: &AtomicU64,
     is_stopping: &AtomicBool,
 ) -> Result<(), Error> {
-    loop {
+    // A client that always sends is told as well.
+    while !is_stopping.load(Ordering::SeqCst) {
         match ws.next_timeout(TICK) {
             Poll::Ready(Some(message)) => {
                 ws.send(message?)?;
-                *messages += 1;
+                messages.fetch_add(1, Ordering::Relaxed);
             }
             Poll::Ready(None) => return Ok(()),
-            Poll::Pending if is_stopping.load(Ordering::SeqCst) => {
-                return ws.close(CloseCode::GOING_AWAY, STOPPING);
-            }
             Poll::Pending => {}
         }
     }
+    ws.close(CloseCode::GOING_AWAY, STOPPING)
 }
 
 /// How often a thread that waits looks whether the server is to stop.
