@@ -4,8 +4,8 @@
 //! no `unsafe`, no `std`. It is told what arrived and what time it is, and answers with what to
 //! send, what happened, and when to wake it. It parses frames, checks text, joins fragments,
 //! answers pings, sends its own, matches pongs, watches every deadline and closes as the RFC
-//! wants. The adapter `wspulse-tokio` moves its bytes; your own event loop can do
-//! the same:
+//! wants. The adapters `wspulse-std`, `wspulse-tokio` and `wspulse-mio` move its bytes; your own
+//! event loop can do the same:
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};
