@@ -127,6 +127,9 @@ pub fn obey() -> Option<ExitCode> {
         println!("failed: no such orders: {orders}");
         return Some(ExitCode::FAILURE);
     };
+    // A runtime's first start opens what the process keeps to its end, such as the pipe for
+    // signals, where another package has tokio's feature for them.
+    drop(super::tokio::runtime());
     let before = (descriptors(), threads());
     match perform(&orders) {
         Ok(report) => println!("{}", told(&report)),
