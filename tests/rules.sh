@@ -408,7 +408,9 @@ reconnect() {
   out p42 'a timeout of the server is fatal' $backoff \
     'status: 408 | 425 | 429 | 500..=599,' 'status: 425 | 429 | 500..=599,'
   out p42 'Retry-After is ignored' $backoff \
-    'outcome.retry_after().unwrap_or_default()' 'Duration::ZERO'
+    'match outcome.retry_after() {' 'match outcome.retry_after().filter(|_| false) {'
+  out p43 'what follows a Retry-After is not spread as after a loss' $backoff \
+    'self.ceiling().max(self.config.first),' 'self.ceiling(),'
   out p43 'delays are not random' $backoff \
     'Duration::from_nanos(u64::try_from(product >> 64).unwrap_or(u64::MAX))' \
     'Duration::from_nanos(u64::try_from(product >> 127).unwrap_or(u64::MAX)).max(ceiling)'
