@@ -1,0 +1,1 @@
+//! What the benches share: rounds that take turns, medians with their spread, tables.
