@@ -117,6 +117,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bell;
 mod client;
 mod commands;
 mod connect;
@@ -127,6 +128,7 @@ mod server;
 #[cfg(feature = "tls")]
 mod session;
 mod shared;
+mod socket;
 mod spawn;
 mod split;
 mod state;

@@ -3,6 +3,8 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 #[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,6 +105,18 @@ pub trait Stream {
     /// Counts as done.
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
 
+    /// Returns the socket, if the stream is a stream socket and nothing more: no bytes wait inside
+    /// it, and none are changed on the way. None by default.
+    ///
+    /// Then the connection writes to it, and now and then reads from it, by system calls of its
+    /// own that do not wait, and waits for input and for room at once. Without it, a thread that
+    /// has output which the stream does not take, and wants input too, tries both in turn, for up
+    /// to 32 ms each. To be made to wait in [`prepare`](Self::prepare), as a blocking socket does.
+    #[cfg(unix)]
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// Sets the stream up for a connection; does nothing by default.
     ///
     /// # Errors
@@ -144,6 +158,11 @@ impl Stream for TcpStream {
         Self::shutdown(self, how)
     }
 
+    #[cfg(unix)]
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
+    }
+
     fn prepare(&self, config: &Config) -> io::Result<()> {
         wspulse_drive::tune(self, config);
         self.set_nonblocking(false)
@@ -178,6 +197,10 @@ impl Stream for UnixStream {
         Self::shutdown(self, how)
     }
 
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
+    }
+
     fn prepare(&self, _: &Config) -> io::Result<()> {
         self.set_nonblocking(false)
     }
@@ -205,6 +228,11 @@ macro_rules! behind {
 
             fn shutdown(&self, how: Shutdown) -> io::Result<()> {
                 (**self).shutdown(how)
+            }
+
+            #[cfg(unix)]
+            fn socket(&self) -> Option<BorrowedFd<'_>> {
+                (**self).socket()
             }
 
             fn prepare(&self, config: &Config) -> io::Result<()> {
