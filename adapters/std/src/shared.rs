@@ -6,8 +6,7 @@
 //! finds another thread at it leaves its output there: that thread looks again under the same lock
 //! before it goes, so what was left is never forgotten.
 
-mod at_once;
-mod in_turn;
+mod output;
 
 use std::io;
 use std::net::Shutdown;
@@ -22,7 +21,7 @@ use wspulse_drive::{Clock as _, Outcome, READ_SIZE, SystemClock, with_buffer};
 
 use crate::Error;
 use crate::bell::Bell;
-use crate::patience::{Pace, Remembered, SHORTEST};
+use crate::patience::{Pace, Remembered};
 use crate::socket::Socket;
 use crate::state::State;
 use crate::stream::Stream;
@@ -51,17 +50,6 @@ enum Wrote {
     Blocked,
     /// Another thread does the writing.
     Elsewhere,
-}
-
-/// What came of one write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Attempt {
-    /// There was nothing to write.
-    Idle,
-    /// The stream took something, or failed.
-    Moved,
-    /// The stream takes no more now.
-    Blocked,
 }
 
 impl<S: Stream> Shared<S> {
@@ -170,7 +158,7 @@ impl<S: Stream + ?Sized> Shared<S> {
             (state, _) = self.read(state, Some(Duration::ZERO));
         }
         state.handle_timeout(self.clock.now());
-        (state, _) = self.write(Task::Other, state, SHORTEST);
+        (state, _) = self.write(Task::Other, state, Pace::default().slice());
         drop(self.settle(state));
     }
 
@@ -376,72 +364,6 @@ impl<S: Stream + ?Sized> Shared<S> {
         read
     }
 
-    /// Writes until nothing is left, or the stream takes no more: a socket at once, others within
-    /// `slice`. Half-closes it when it is time to.
-    fn write<'s>(
-        &'s self,
-        task: Task,
-        mut state: Guard<'s>,
-        slice: Duration,
-    ) -> (Guard<'s>, Wrote) {
-        if state.is_writing || (state.flushers > 0 && task != Task::Flush) {
-            return (state, Wrote::Elsewhere);
-        }
-        state.is_writing = true;
-        let (mut state, wrote) = self.write_all(state, slice);
-        state.is_writing = false;
-        self.changed.ring();
-        (state, wrote)
-    }
-
-    fn write_all<'s>(
-        &'s self,
-        mut state: Guard<'s>,
-        mut slice: Duration,
-    ) -> (Guard<'s>, Wrote) {
-        loop {
-            let attempt;
-            (state, attempt) = match Socket::of(&self.stream) {
-                Some(socket) => {
-                    let attempt = self.write_now(socket, &mut state);
-                    (state, attempt)
-                }
-                None => self.write_for(state, slice),
-            };
-            match attempt {
-                // Rule 5 goes by when the stream stopped taking bytes, so that is noticed soon.
-                Attempt::Moved => slice = SHORTEST,
-                Attempt::Blocked => return (state, Wrote::Blocked),
-                Attempt::Idle if state.is_shut || !state.drive.wants_shutdown() => {
-                    let is_done = !state.wants_write();
-                    return (
-                        state,
-                        if is_done {
-                            Wrote::All
-                        } else {
-                            Wrote::Elsewhere
-                        },
-                    );
-                }
-                Attempt::Idle => {
-                    if state.say_goodbye() {
-                        return (self.half_close(state), Wrote::All);
-                    }
-                }
-            }
-        }
-    }
-
-    fn half_close<'s>(&'s self, state: Guard<'s>) -> Guard<'s> {
-        drop(state);
-        // A peer that is gone already cannot be told.
-        let _ = self.stream.shutdown(Shutdown::Write);
-        let mut state = self.lock();
-        state.is_shut = true;
-        state.drive.handle_shutdown(Ok(()));
-        state
-    }
-
     /// Lets go of the stream when the connection is over, so that nobody waits for it any more.
     fn settle<'s>(&'s self, mut state: Guard<'s>) -> Guard<'s> {
         if !state.drive.is_over() || state.is_hung_up {
@@ -458,11 +380,8 @@ impl<S: Stream + ?Sized> Shared<S> {
         state.is_shut = true;
         drop(state);
         if !goodbye.is_empty() {
-            // Best effort: the connection has said its own last word.
-            let _ = match Socket::of(&self.stream) {
-                Some(socket) => socket.write([&goodbye, &[]]),
-                None => self.write_within(&goodbye, SHORTEST),
-            };
+            // The connection has said its own last word.
+            self.say(&goodbye);
         }
         let _ = self.stream.shutdown(Shutdown::Both);
         self.changed.ring();

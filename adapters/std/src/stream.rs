@@ -105,13 +105,13 @@ pub trait Stream {
     /// Counts as done.
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
 
-    /// Returns the socket, if the stream is a stream socket and nothing more: no bytes wait inside
-    /// it, and none are changed on the way. None by default.
+    /// Returns the socket, if the stream is one and nothing more: no bytes wait inside it, and none
+    /// change on their way. `None` by default.
     ///
-    /// Then the connection writes to it, and now and then reads from it, by system calls of its
-    /// own that do not wait, and waits for input and for room at once. Without it, a thread that
-    /// has output which the stream does not take, and wants input too, tries both in turn, for up
-    /// to 32 ms each. To be made to wait in [`prepare`](Self::prepare), as a blocking socket does.
+    /// The connection writes to a socket, and at times reads from it, by system calls of its own
+    /// that do not wait, and waits for input and for room at once. Any other stream is only ever
+    /// asked to [`read`](Self::read) and [`write`](Self::write); where it takes no output and input
+    /// is wanted too, both wait in turn, for up to 32 ms each.
     #[cfg(unix)]
     fn socket(&self) -> Option<BorrowedFd<'_>> {
         None
