@@ -32,6 +32,8 @@ pub(crate) struct State {
     pub(crate) is_drained: bool,
     /// A socket took no more, and nobody has seen room since.
     pub(crate) is_full: bool,
+    /// Time has passed that only another look for room can judge.
+    pub(crate) owes_try: bool,
     /// The writing half of the stream is closed.
     pub(crate) is_shut: bool,
     /// The connection is over, and so is the stream.
@@ -53,6 +55,7 @@ impl State {
             is_deaf: false,
             is_drained: true,
             is_full: false,
+            owes_try: false,
             is_shut: false,
             is_hung_up: false,
         }
@@ -88,8 +91,7 @@ impl State {
         let outcome = self.drive.handle_timeout(now);
         if outcome == Outcome::Progress {
             self.owes_look = true;
-            // Rule 5: a stall is judged by an attempt that comes after its deadline.
-            self.is_full = false;
+            self.owes_try = self.is_full;
         }
         outcome
     }

@@ -16,6 +16,7 @@ use super::{Guard, NAP, Shared, Task, Wrote, earlier};
 use crate::patience::{Pace, SHORTEST};
 use crate::scratch;
 use crate::socket::Socket;
+use crate::state::State;
 use crate::stream::Stream;
 
 /// What came of one write.
@@ -38,10 +39,10 @@ impl<S: Stream + ?Sized> Shared<S> {
         mut state: Guard<'s>,
         slice: Duration,
     ) -> (Guard<'s>, Wrote) {
-        // Who sees to all output waits for room too. Meanwhile anybody may try a socket when that
-        // is due, which is sooner than to wake him.
+        // Who sees to all output waits for room too. Meanwhile anybody may look for it when that is
+        // due, which is sooner than to wake him.
         let is_left = state.flushers > 0 && task != Task::Flush;
-        let may_try = !is_left || (!state.is_full && Socket::of(&self.stream).is_some());
+        let may_try = !is_left || state.owes_try;
         if state.is_writing || !may_try {
             return (state, Wrote::Elsewhere);
         }
@@ -83,15 +84,16 @@ impl<S: Stream + ?Sized> Shared<S> {
     /// Writes what is lent, once.
     fn write_once<'s>(&'s self, mut state: Guard<'s>, slice: Duration) -> (Guard<'s>, Attempt) {
         let socket = Socket::of(&self.stream);
-        let is_full = state.is_full;
         let is_split = state.is_split;
+        if let Some(socket) = socket
+            && self.is_still_full(socket, &mut state)
+        {
+            return (state, Attempt::Blocked);
+        }
         let chunks = state.lend();
         let len = chunks[0].len() + chunks[1].len();
         if len == 0 {
             return (state, Attempt::Idle);
-        }
-        if is_full {
-            return (state, Attempt::Blocked);
         }
         let (began, ended, written);
         match socket {
@@ -136,6 +138,26 @@ impl<S: Stream + ?Sized> Shared<S> {
             let ended = self.clock.now();
             (self.lock(), began, ended, written)
         })
+    }
+
+    /// Tells whether `socket` took no more and has no room yet. Looks again if that is owed.
+    fn is_still_full(&self, socket: Socket<'_>, state: &mut State) -> bool {
+        if std::mem::take(&mut state.owes_try) && state.is_full {
+            let ready = socket.wait(false, Some(Duration::ZERO));
+            self.note_room(state, ready.is_ok_and(|ready| ready.room));
+        }
+        state.is_full
+    }
+
+    /// Somebody looked for room. To have found none is as good as a write that took nothing (rule
+    /// 5); a write in earnest would fill what little is left below the mark at which the kernel
+    /// wakes a writer, and look like progress.
+    fn note_room(&self, state: &mut State, has_room: bool) {
+        state.is_full = !has_room;
+        if !has_room {
+            let now = self.clock.now();
+            state.handle_write(now, now, Err(io::ErrorKind::WouldBlock.into()));
+        }
     }
 
     fn write_within(&self, bytes: &[u8], slice: Duration) -> io::Result<usize> {
@@ -183,8 +205,8 @@ impl<S: Stream + ?Sized> Shared<S> {
             pace.slacken();
             return (state, false);
         };
-        if ready.room {
-            state.is_full = false;
+        if !state.is_writing {
+            self.note_room(&mut state, ready.room);
         }
         if ready.room || ready.input {
             pace.hasten();
