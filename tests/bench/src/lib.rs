@@ -1,1 +1,3 @@
 //! What the benches share: rounds that take turns, medians with their spread, tables.
+
+pub mod stats;
