@@ -1,3 +1,5 @@
 //! What the benches share: rounds that take turns, medians with their spread, tables.
 
+pub mod memory;
 pub mod stats;
+pub mod table;
