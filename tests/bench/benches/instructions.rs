@@ -31,7 +31,7 @@ impl Echo {
 
 fn warm(kind: Kind, size: usize, messages: usize, fragments: usize) -> Echo {
     let case = Case::fragmented(kind, size, messages, fragments);
-    let input = Rc::new(Replay::new(case.input.clone()));
+    let input = Rc::new(Replay::new(Rc::clone(&case.input)));
     let output = Rc::new(Counter::default());
     output.keep();
     let server = Wspulse::new(End::new(&input, &output), &case);

@@ -2,4 +2,5 @@
 
 pub mod memory;
 pub mod stats;
+pub mod svg;
 pub mod table;

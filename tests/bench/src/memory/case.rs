@@ -1,6 +1,7 @@
 //! What is measured: a size, a kind, and the frames of a client that go with them.
 
 use std::fmt;
+use std::rc::Rc;
 
 use wspulse_core::Role;
 use wspulse_tests::rng::Rng;
@@ -29,7 +30,7 @@ pub struct Case {
     /// In how many frames it comes, of the same length as far as that goes.
     pub fragments: usize,
     /// Masked frames, one after the other, each with a key of its own.
-    pub input: Vec<u8>,
+    pub input: Rc<[u8]>,
     /// How many messages those are.
     pub messages: usize,
     payload: Vec<u8>,
@@ -69,7 +70,7 @@ impl Case {
             size,
             kind,
             fragments,
-            input,
+            input: input.into(),
             messages,
             payload,
         }
@@ -125,8 +126,8 @@ impl fmt::Display for Case {
 /// Writes a number of bytes as people say it.
 pub fn bytes(count: usize) -> String {
     match count {
-        _ if count >= 1 << 20 && count % (1 << 20) == 0 => format!("{} MiB", count >> 20),
-        _ if count >= 1 << 10 && count % (1 << 10) == 0 => format!("{} KiB", count >> 10),
+        _ if count >= 1 << 20 && count.is_multiple_of(1 << 20) => format!("{} MiB", count >> 20),
+        _ if count >= 1 << 10 && count.is_multiple_of(1 << 10) => format!("{} KiB", count >> 10),
         _ => format!("{count} B"),
     }
 }

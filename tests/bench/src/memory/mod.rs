@@ -11,6 +11,7 @@ mod fastwebsockets;
 mod polled;
 mod sockudo;
 pub mod stream;
+pub mod timing;
 mod tokio_websockets;
 mod tungstenite;
 mod wspulse;
