@@ -161,3 +161,59 @@ fn payload(kind: Kind, size: usize) -> Vec<u8> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a server would send, in frames of up to `most` bytes.
+    fn output(case: &Case, most: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        for _ in 0..case.messages {
+            let parts = case.payload.chunks(most);
+            let last = parts.len() - 1;
+            for (index, part) in parts.enumerate() {
+                let opcode = if index == 0 {
+                    opcode(case.kind)
+                } else {
+                    opcode::CONTINUATION
+                };
+                let mut frame = Frame::new(opcode, part);
+                frame.fin = index == last;
+                out.extend(frame.encode());
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn an_echo_passes_in_one_frame_or_several() {
+        for kind in [Kind::Binary, Kind::Text, Kind::MixedText] {
+            let case = Case::repeated(kind, 1_000, 3);
+            assert_eq!(case.check(&output(&case, 1_000)), Ok(()));
+            assert_eq!(case.check(&output(&case, 300)), Ok(()));
+        }
+    }
+
+    #[test]
+    fn another_byte_kind_or_number_does_not_pass() {
+        let case = Case::repeated(Kind::Binary, 100, 3);
+        let right = output(&case, 100);
+        let mut wrong = right.clone();
+        wrong[150] ^= 1;
+        assert!(case.check(&wrong).is_err());
+        assert!(case.check(&right[102..]).is_err());
+        assert!(case.check(&case.input).is_err(), "masked");
+        let text = Case::repeated(Kind::Text, 100, 3);
+        assert!(case.check(&output(&text, 100)).is_err());
+    }
+
+    #[test]
+    fn mixed_text_is_text_of_the_size() {
+        for size in [1, 16, 100, 4_096] {
+            let payload = payload(Kind::MixedText, size);
+            assert_eq!(payload.len(), size);
+            assert!(std::str::from_utf8(&payload).is_ok());
+        }
+    }
+}
