@@ -1,3 +1,6 @@
-//! What the benches share: rounds that take turns, medians with their spread, tables.
+//! What the benches share: rounds that take turns, medians with their spread, tables; echo servers
+//! in processes of their own, and a load for them.
 
+pub mod load;
+pub mod servers;
 pub mod stats;
