@@ -2,5 +2,7 @@
 //! in processes of their own, and a load for them.
 
 pub mod load;
+pub mod memory;
 pub mod servers;
 pub mod stats;
+pub mod table;

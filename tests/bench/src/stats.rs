@@ -7,8 +7,10 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
 /// One who does the work, and says what it took: nanoseconds, messages per second, bytes.
@@ -118,6 +120,13 @@ pub fn pin_to(core: usize) -> io::Result<()> {
     let mut cores = CpuSet::new();
     cores.set(core);
     Ok(sched_setaffinity(None, &cores)?)
+}
+
+/// Returns the time that this thread has had a core for. In-memory work is timed by it: another
+/// program on the same core then costs only what it does to the caches.
+pub fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).expect("time since the thread began")
 }
 
 /// A file of figures, one JSON object a line, for whoever draws the tables.
