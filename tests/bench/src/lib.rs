@@ -1,6 +1,7 @@
 //! What the benches share: rounds that take turns, medians with their spread, tables; echo servers
 //! in processes of their own, and a load for them.
 
+pub mod echo;
 pub mod load;
 pub mod memory;
 pub mod servers;

@@ -8,6 +8,7 @@
 mod histogram;
 mod opening;
 mod peer;
+mod pings;
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,8 +19,9 @@ use rustix::event::{Timespec, epoll};
 use rustix::time::{ClockId, clock_gettime};
 
 pub use self::histogram::Histogram;
-pub use self::opening::{Opened, Talk, open};
+pub use self::opening::{Opened, Talk, open, payload};
 use self::peer::{Peer, Turn};
+pub use self::pings::Listeners;
 
 /// What the messages are, and how many are on the way at once on each connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

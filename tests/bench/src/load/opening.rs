@@ -100,15 +100,18 @@ impl Talk {
             }
         }
         frame.extend_from_slice(&MASK);
-        let masked = payload(size).zip(MASK.iter().cycle());
+        let payload = payload(size);
+        let masked = payload.iter().zip(MASK.iter().cycle());
         frame.extend(masked.map(|(byte, key)| byte ^ key));
         frame
     }
 }
 
-/// No byte of it is that of its neighbour.
-fn payload(size: usize) -> impl Iterator<Item = u8> {
-    (0..size).map(|place| (place * 31 + place / 256) as u8)
+/// Returns the payload of all messages of this size. No byte of it is that of its neighbour.
+#[must_use]
+pub fn payload(size: usize) -> Vec<u8> {
+    let byte = |place: usize| (place * 31 + place / 256) as u8;
+    (0..size).map(byte).collect()
 }
 
 impl Opened {
@@ -117,7 +120,7 @@ impl Opened {
     pub(super) fn look_at_answers(&mut self, talk: Talk, work: Work) -> Result<usize, String> {
         let frame = talk.frame(work.size);
         let answer = self.exchange(&frame, |opened| match talk {
-            Talk::WebSocket => opened.read_message(work.size),
+            Talk::WebSocket => opened.read_message(&payload(work.size)),
             Talk::Tcp => opened.read_exactly(frame.len()),
         })?;
         if talk == Talk::Tcp && answer != frame {
@@ -157,21 +160,19 @@ impl Opened {
         Ok(bytes)
     }
 
-    /// Echoes one message of this many bytes.
+    /// Echoes one message: this payload, and its [`frame`](Talk::frame).
     ///
     /// # Errors
     ///
     /// If the answer is not the same message.
-    pub fn echo(&mut self, frame: &[u8], size: usize) -> Result<(), String> {
-        let sent = self.0.write_all(frame);
-        sent.map_err(|error| format!("not sent: {error}"))?;
-        self.read_message(size).map(drop)
+    pub fn echo(&mut self, frame: &[u8], payload: &[u8]) -> Result<(), String> {
+        self.exchange(frame, |opened| opened.read_message(payload).map(drop))
     }
 
-    /// Reads the frames of one binary message of which every byte is known, and returns them.
-    /// Control frames before it are not for the echo.
-    fn read_message(&mut self, size: usize) -> Result<Vec<u8>, String> {
-        let (mut wire, mut message) = (Vec::new(), Vec::with_capacity(size));
+    /// Reads the frames of one message with this payload, and returns them. Control frames before
+    /// it are not for the echo.
+    fn read_message(&mut self, payload: &[u8]) -> Result<Vec<u8>, String> {
+        let (mut wire, mut message) = (Vec::new(), Vec::with_capacity(payload.len()));
         loop {
             let (head, length) = self.read_header().map_err(|error| error.to_string())?;
             let body = self.read_exactly(length)?;
@@ -188,10 +189,10 @@ impl Opened {
                 break;
             }
         }
-        if message.len() == size && message.iter().copied().eq(payload(size)) {
-            return Ok(wire);
+        match message == payload {
+            true => Ok(wire),
+            false => Err(format!("other {} bytes came back", message.len())),
         }
-        Err(format!("of {size} bytes other {} came back", message.len()))
     }
 
     /// Reads a frame's header byte for byte, so that nothing behind the frame is read.
@@ -217,7 +218,7 @@ impl Opened {
 }
 
 /// Masks must not be zero, or a server could leave the bytes alone.
-const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+pub(super) const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// Connections that are opened at once.
 const AT_ONCE: usize = 64;

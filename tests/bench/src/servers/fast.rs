@@ -3,17 +3,14 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::Arc;
 
+use super::{Settings, on_tokio};
 use fastwebsockets::{FragmentCollector, OpCode, Role, WebSocket, WebSocketError};
 use sockudo_ws::handshake::server_handshake;
 use tokio::net::TcpStream;
 use tokio::task::unconstrained;
-use wspulse_core::Config;
 
-use super::on_tokio;
-
-pub(super) fn serve(listener: TcpListener, _: Arc<Config>) -> io::Result<()> {
+pub(super) fn serve(listener: TcpListener, _: Settings) -> io::Result<()> {
     on_tokio::serve(listener, |stream| unconstrained(echo(stream)))
 }
 

@@ -10,6 +10,7 @@ mod on_mio;
 mod on_std;
 mod on_tokio;
 mod peers;
+mod pings;
 mod tcp;
 
 use std::io;
@@ -45,15 +46,11 @@ pub struct Server {
     pub talk: Talk,
     /// Tells whether it takes a thread for each connection.
     pub is_threaded: bool,
-    serve: fn(TcpListener, Arc<Config>) -> io::Result<()>,
+    serve: Serve,
 }
 
 impl Server {
-    const fn new(
-        name: &'static str,
-        side: Side,
-        serve: fn(TcpListener, Arc<Config>) -> io::Result<()>,
-    ) -> Self {
+    const fn new(name: &'static str, side: Side, serve: Serve) -> Self {
         Self {
             name,
             side,
@@ -75,13 +72,27 @@ impl Server {
     fn serve(&self, listener: TcpListener, heartbeat: Option<Duration>) -> io::Result<()> {
         let mut config = Config::builder();
         if let Some(interval) = heartbeat {
-            config = config.heartbeat(HeartbeatConfig::ping(interval, interval));
+            config = config.heartbeat(HeartbeatConfig::ping(interval, PONG_TIMEOUT));
         }
-        let config = config.build().map_err(io::Error::other)?;
+        let config = Arc::new(config.build().map_err(io::Error::other)?);
         listener.set_nonblocking(!self.is_threaded)?;
-        (self.serve)(listener, Arc::new(config))
+        (self.serve)(listener, Settings { config, heartbeat })
     }
 }
+
+/// Serves all connections of a listener.
+type Serve = fn(TcpListener, Settings) -> io::Result<()>;
+
+/// How it is to serve.
+struct Settings {
+    /// wspulse's.
+    config: Arc<Config>,
+    /// How often a silent connection is pinged; if not said, as often as is the default.
+    heartbeat: Option<Duration>,
+}
+
+/// Long enough for a machine that is busy.
+const PONG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// All of them.
 pub const SERVERS: &[Server] = &[
@@ -107,8 +118,12 @@ pub const SERVERS: &[Server] = &[
     Server::new("tcp-mio", Side::Limit, tcp::on_mio),
 ];
 
+/// Pings over bare sockets, beside the heartbeats of servers.
+pub const BARE_PINGS: &Server = &Server::new("bare", Side::Limit, pings::serve);
+
 /// Returns the server of this name.
 #[must_use]
 pub fn server(name: &str) -> Option<&'static Server> {
-    SERVERS.iter().find(|server| server.name == name)
+    let mut all = SERVERS.iter().chain([BARE_PINGS]);
+    all.find(|server| server.name == name)
 }

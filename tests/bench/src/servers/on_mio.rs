@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::TcpListener;
-use std::sync::Arc;
 
-use wspulse_core::{Closed, Config, Message, SendError};
+use wspulse_core::{Closed, Message, SendError};
 use wspulse_mio::{ConnectionId, Connections, Error, EventLoop, Handler};
 
-pub(super) fn serve(listener: TcpListener, config: Arc<Config>) -> io::Result<()> {
+use super::Settings;
+
+pub(super) fn serve(listener: TcpListener, settings: Settings) -> io::Result<()> {
     let mut server = EventLoop::new(Echo::default())?;
     let listener = mio::net::TcpListener::from_std(listener);
-    server.connections().listen(listener, config)?;
+    server.connections().listen(listener, settings.config)?;
     server.run()
 }
 

@@ -8,10 +8,12 @@ use std::thread;
 use wspulse_core::Config;
 use wspulse_std::Error;
 
-pub(super) fn serve(listener: TcpListener, config: Arc<Config>) -> io::Result<()> {
+use super::Settings;
+
+pub(super) fn serve(listener: TcpListener, settings: Settings) -> io::Result<()> {
     loop {
         let (stream, _) = listener.accept()?;
-        let config = Arc::clone(&config);
+        let config = Arc::clone(&settings.config);
         thread::Builder::new().spawn(move || echo(stream, config))?;
     }
 }

@@ -10,6 +10,8 @@ use tokio::net::TcpStream;
 use wspulse_core::Config;
 use wspulse_tokio::Error;
 
+use super::Settings;
+
 /// Runs `echo` for each connection, all on this thread.
 pub(super) fn serve<F, Fut, E>(listener: TcpListener, echo: F) -> io::Result<()>
 where
@@ -31,8 +33,10 @@ where
     })
 }
 
-pub(super) fn plain(listener: TcpListener, config: Arc<Config>) -> io::Result<()> {
-    serve(listener, move |stream| echo(stream, Arc::clone(&config)))
+pub(super) fn plain(listener: TcpListener, settings: Settings) -> io::Result<()> {
+    serve(listener, move |stream| {
+        echo(stream, Arc::clone(&settings.config))
+    })
 }
 
 async fn echo(stream: TcpStream, config: Arc<Config>) -> Result<(), Error> {
@@ -43,9 +47,9 @@ async fn echo(stream: TcpStream, config: Arc<Config>) -> Result<(), Error> {
     Ok(())
 }
 
-pub(super) fn forward(listener: TcpListener, config: Arc<Config>) -> io::Result<()> {
+pub(super) fn forward(listener: TcpListener, settings: Settings) -> io::Result<()> {
     serve(listener, move |stream| {
-        forward_all(stream, Arc::clone(&config))
+        forward_all(stream, Arc::clone(&settings.config))
     })
 }
 

@@ -3,16 +3,14 @@
 use std::future::ready;
 use std::io;
 use std::net::TcpListener;
-use std::sync::Arc;
 
+use super::Settings;
+use super::on_tokio::serve;
 use futures_util::{SinkExt, StreamExt, TryStreamExt};
 use tokio::net::TcpStream;
 use tokio::task::unconstrained;
-use wspulse_core::Config;
 
-use super::on_tokio::serve;
-
-pub(super) fn tungstenite(listener: TcpListener, _: Arc<Config>) -> io::Result<()> {
+pub(super) fn tungstenite(listener: TcpListener, _: Settings) -> io::Result<()> {
     use tokio_tungstenite::tungstenite::Error;
 
     serve(listener, |stream: TcpStream| async move {
@@ -28,7 +26,7 @@ pub(super) fn tungstenite(listener: TcpListener, _: Arc<Config>) -> io::Result<(
 }
 
 /// As its `examples/echo-server.rs`.
-pub(super) fn tungstenite_forward(listener: TcpListener, _: Arc<Config>) -> io::Result<()> {
+pub(super) fn tungstenite_forward(listener: TcpListener, _: Settings) -> io::Result<()> {
     use tokio_tungstenite::tungstenite::Error;
 
     serve(listener, |stream: TcpStream| async move {
@@ -41,7 +39,7 @@ pub(super) fn tungstenite_forward(listener: TcpListener, _: Arc<Config>) -> io::
 }
 
 /// As its `examples/echo_server.rs`.
-pub(super) fn tokio_websockets(listener: TcpListener, _: Arc<Config>) -> io::Result<()> {
+pub(super) fn tokio_websockets(listener: TcpListener, _: Settings) -> io::Result<()> {
     serve(listener, |stream| {
         unconstrained(async move {
             let mut ws = accept_tokio_websockets(stream).await?;
@@ -56,7 +54,7 @@ pub(super) fn tokio_websockets(listener: TcpListener, _: Arc<Config>) -> io::Res
     })
 }
 
-pub(super) fn tokio_websockets_forward(listener: TcpListener, _: Arc<Config>) -> io::Result<()> {
+pub(super) fn tokio_websockets_forward(listener: TcpListener, _: Settings) -> io::Result<()> {
     serve(listener, |stream| {
         unconstrained(async move {
             let (write, read) = accept_tokio_websockets(stream).await?.split();
@@ -80,21 +78,28 @@ async fn accept_tokio_websockets(
 }
 
 /// As its `examples/simple_echo.rs`.
-pub(super) fn sockudo(listener: TcpListener, _: Arc<Config>) -> io::Result<()> {
+pub(super) fn sockudo(listener: TcpListener, settings: Settings) -> io::Result<()> {
     use sockudo_ws::handshake::server_handshake;
     use sockudo_ws::{Config, Message, WebSocketStream};
 
-    serve(listener, |mut stream: TcpStream| async move {
-        server_handshake(&mut stream).await?;
-        let mut ws = WebSocketStream::server(stream, Config::default());
-        while let Some(message) = ws.next().await {
-            match message? {
-                Message::Text(text) => ws.send(Message::Text(text)).await?,
-                Message::Binary(data) => ws.send(Message::Binary(data)).await?,
-                Message::Close(_) => break,
-                Message::Ping(_) | Message::Pong(_) => {}
+    let mut config = Config::default();
+    if let Some(interval) = settings.heartbeat {
+        config.ping_interval = u32::try_from(interval.as_secs()).unwrap_or(u32::MAX);
+    }
+    serve(listener, move |mut stream: TcpStream| {
+        let config = config.clone();
+        async move {
+            server_handshake(&mut stream).await?;
+            let mut ws = WebSocketStream::server(stream, config);
+            while let Some(message) = ws.next().await {
+                match message? {
+                    Message::Text(text) => ws.send(Message::Text(text)).await?,
+                    Message::Binary(data) => ws.send(Message::Binary(data)).await?,
+                    Message::Close(_) => break,
+                    Message::Ping(_) | Message::Pong(_) => {}
+                }
             }
+            Ok::<_, sockudo_ws::Error>(())
         }
-        Ok::<_, sockudo_ws::Error>(())
     })
 }

@@ -2,13 +2,12 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpListener;
-use std::sync::Arc;
 
+use super::Settings;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use wspulse_core::Config;
 
-pub(super) fn on_tokio(listener: TcpListener, _: Arc<Config>) -> io::Result<()> {
+pub(super) fn on_tokio(listener: TcpListener, _: Settings) -> io::Result<()> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     super::on_tokio::serve(listener, |mut stream: tokio::net::TcpStream| async move {
@@ -22,7 +21,7 @@ pub(super) fn on_tokio(listener: TcpListener, _: Arc<Config>) -> io::Result<()> 
     })
 }
 
-pub(super) fn on_mio(listener: TcpListener, _: Arc<Config>) -> io::Result<()> {
+pub(super) fn on_mio(listener: TcpListener, _: Settings) -> io::Result<()> {
     let mut listener = mio::net::TcpListener::from_std(listener);
     let mut poll = Poll::new()?;
     poll.registry()
