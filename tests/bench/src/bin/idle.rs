@@ -29,6 +29,9 @@ static ALLOCATOR: Counting = Counting;
 
 const MESSAGE: usize = 1 << 20;
 
+/// Messages after which an allocator has settled.
+const FIRST: usize = 10;
+
 /// After it a server has done what it had to do.
 const QUIET: Duration = Duration::from_millis(300);
 
@@ -52,6 +55,9 @@ fn run() -> Result<(), String> {
     let servers = wanted(|server| server.side != Side::Limit)?;
     let mut results = Results::from_args("idle").map_err(|error| error.to_string())?;
     pin_to(0).map_err(|error| error.to_string())?;
+    if connections < 20 * FIRST || carriers == 0 {
+        return Err("that is too few connections".to_owned());
+    }
     if raise_descriptor_limit(connections + 100) < connections + 100 {
         return Err(format!(
             "there are no descriptors for {connections} connections"
@@ -75,7 +81,7 @@ fn run() -> Result<(), String> {
             } else {
                 connections
             };
-            let held = measure(server, count, carriers.clamp(1, count - 1));
+            let held = measure(server, count, carriers.min(count - FIRST));
             let held = held.map_err(|error| format!("{}: {error}", server.name))?;
             taken[index].push(held);
         }
@@ -142,17 +148,15 @@ fn measure(server: &Server, connections: usize, carriers: usize) -> Result<Held,
     let idle = child.resident();
 
     let (frame, payload) = (server.talk.frame(MESSAGE), payload(MESSAGE));
-    // The first one shows what the process keeps for the next message, whoever carries it.
-    let mut first = idle;
-    for (number, opened) in opened.iter_mut().take(carriers + 1).enumerate() {
-        opened
-            .echo(&frame, &payload)
-            .map_err(|error| format!("connection {number}: {error}"))?;
-        if number == 0 {
-            thread::sleep(QUIET);
-            first = child.resident();
-        }
-    }
+    let mut carry = |number: usize| {
+        let carried = opened[number].echo(&frame, &payload);
+        carried.map_err(|error| format!("connection {number}: {error}"))
+    };
+    // The first ones show what the process keeps for the next message, whoever carries it.
+    (0..FIRST).try_for_each(&mut carry)?;
+    thread::sleep(QUIET);
+    let first = child.resident();
+    (FIRST..FIRST + carriers).try_for_each(&mut carry)?;
     thread::sleep(QUIET);
     let after = child.resident();
     Ok(Held {

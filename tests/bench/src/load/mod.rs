@@ -9,6 +9,8 @@ mod histogram;
 mod opening;
 mod peer;
 mod pings;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::SocketAddr;
