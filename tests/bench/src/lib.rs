@@ -6,4 +6,5 @@ pub mod load;
 pub mod memory;
 pub mod servers;
 pub mod stats;
+pub mod svg;
 pub mod table;

@@ -6,31 +6,28 @@
 //! thread's own time a message: medians over rounds in which everybody has a turn.
 
 use std::cell::RefCell;
-use std::hint::black_box;
 use std::io;
 use std::iter;
 use std::rc::Rc;
-use std::time::Duration;
 
 use wspulse_bench::memory::case::{Case, Kind};
-use wspulse_bench::memory::stream::{Counter, End, Pipe, Replay};
+
+use wspulse_bench::memory::stream::{End, Pipe};
+use wspulse_bench::memory::timing;
 use wspulse_bench::memory::{
-    Copies, Fastwebsockets, FastwebsocketsPair, Flush, HELLO, Pair, Server, Sockudo, SockudoPair,
+    Copies, Fastwebsockets, FastwebsocketsPair, Flush, HELLO, Pair, Sockudo, SockudoPair,
     SockudoProtocol, TokioWebsockets, TokioWebsocketsPair, Tungstenite, TungstenitePair, Wspulse,
     WspulsePair,
 };
 use wspulse_bench::stats::{Contestant, Results, Samples, cpu_time, option_value, pin_to, rounds};
 use wspulse_bench::table::{Table, figure};
 
-/// About how long one contestant's turn takes.
-const TURN: Duration = Duration::from_millis(4);
-
 /// How many messages the field sends.
 const FIELD: usize = 100_000;
 
 fn main() -> io::Result<()> {
     pin_to(1)?;
-    settle_allocator();
+    timing::settle_allocator();
     let count = option_value("--rounds").map_or(25, |text| text.parse().expect("a number"));
     let wanted = option_value("--case").unwrap_or_default();
     let mut results = Results::from_args("in_memory")?;
@@ -66,12 +63,6 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// The C library maps and unmaps large blocks until one was freed once, and keeps those up to its
-/// size from then on. Whoever came first would pay for all.
-fn settle_allocator() {
-    drop(black_box(vec![1_u8; 24 << 20]));
-}
-
 fn cases() -> impl Iterator<Item = Case> {
     const KIB: usize = 1 << 10;
     let sizes = [16, 125, KIB, 16 * KIB, 256 * KIB, 1024 * KIB];
@@ -95,58 +86,15 @@ const PACES: [(&str, usize, Flush); 3] = [
 fn echo(case: &Case, count: usize) -> Vec<Samples> {
     let mut copies = Copies::new(case);
     let mut contestants = vec![
-        contestant::<Wspulse>(case),
-        contestant::<Tungstenite>(case),
-        contestant::<Fastwebsockets>(case),
-        contestant::<TokioWebsockets>(case),
-        contestant::<Sockudo>(case),
-        contestant::<SockudoProtocol>(case),
-        timed(Copies::NAME, case, move |case| copies.pass(case)),
+        timing::server::<Wspulse>(case),
+        timing::server::<Tungstenite>(case),
+        timing::server::<Fastwebsockets>(case),
+        timing::server::<TokioWebsockets>(case),
+        timing::server::<Sockudo>(case),
+        timing::server::<SockudoProtocol>(case),
+        timing::work(Copies::NAME, case.messages, move || copies.pass(case)),
     ];
     rounds(count, &mut contestants)
-}
-
-/// A server whose echoes were looked at before it is timed.
-fn contestant<S: Server + 'static>(case: &Case) -> Contestant<'_> {
-    let input = Rc::new(Replay::new(case.input.clone()));
-    let output = Rc::new(Counter::default());
-    let mut server = S::new(End::new(&input, &output), case);
-    let mut pass = move || {
-        loop {
-            let is_last = input.arrive();
-            server.turn();
-            if is_last {
-                break;
-            }
-        }
-    };
-    output.keep();
-    pass();
-    if let Err(fault) = case.check(&output.kept()) {
-        panic!("{} at {case}: {fault}", S::NAME);
-    }
-    timed(S::NAME, case, move |_| pass())
-}
-
-/// Repeats `pass` for about a turn, always as often as at the first time.
-fn timed<'a>(name: &str, case: &'a Case, mut pass: impl FnMut(&'a Case) + 'a) -> Contestant<'a> {
-    let mut passes = None;
-    Contestant::new(name, move || {
-        let passes = *passes.get_or_insert_with(|| {
-            let start = cpu_time();
-            let mut passes = 0;
-            while cpu_time() - start < TURN {
-                pass(case);
-                passes += 1;
-            }
-            passes
-        });
-        let start = cpu_time();
-        for _ in 0..passes {
-            pass(case);
-        }
-        (cpu_time() - start).as_nanos() as f64 / (passes * case.messages) as f64
-    })
 }
 
 /// Nanoseconds a message to send, to echo and to receive, and their sum.

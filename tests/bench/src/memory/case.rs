@@ -1,6 +1,7 @@
 //! What is measured: a size, a kind, and the frames of a client that go with them.
 
 use std::fmt;
+use std::rc::Rc;
 
 use wspulse_core::Role;
 use wspulse_tests::rng::Rng;
@@ -26,30 +27,50 @@ pub struct Case {
     pub size: usize,
     /// What is in it.
     pub kind: Kind,
+    /// In how many frames it comes, of the same length as far as that goes.
+    pub fragments: usize,
     /// Masked frames, one after the other, each with a key of its own.
-    pub input: Vec<u8>,
-    /// How many frames those are.
+    pub input: Rc<[u8]>,
+    /// How many messages those are.
     pub messages: usize,
     payload: Vec<u8>,
 }
 
 impl Case {
-    /// Makes input for four full reads, or one message if that is longer.
+    /// Makes whole messages for four full reads, or one message if that is longer.
     pub fn new(kind: Kind, size: usize) -> Self {
+        Self::repeated(kind, size, (4 * READ_SIZE / size.max(1)).max(1))
+    }
+
+    /// Makes this many whole messages.
+    pub fn repeated(kind: Kind, size: usize, messages: usize) -> Self {
+        Self::fragmented(kind, size, messages, 1)
+    }
+
+    /// Makes this many messages in this many fragments each.
+    pub fn fragmented(kind: Kind, size: usize, messages: usize, fragments: usize) -> Self {
         let payload = payload(kind, size);
         let mut rng = Rng::new(1);
         let mut input = Vec::new();
-        let mut messages = 0;
-        while messages == 0 || input.len() + size < 4 * READ_SIZE {
-            let mut frame = Frame::new(opcode(kind), &payload);
-            frame.mask = Some((rng.draw() as u32).to_be_bytes());
-            input.extend(frame.encode());
-            messages += 1;
+        for _ in 0..messages {
+            for index in 0..fragments {
+                let [start, end] = [index, index + 1].map(|index| size * index / fragments);
+                let opcode = if index == 0 {
+                    opcode(kind)
+                } else {
+                    opcode::CONTINUATION
+                };
+                let mut frame = Frame::new(opcode, &payload[start..end]);
+                frame.fin = index + 1 == fragments;
+                frame.mask = Some((rng.draw() as u32).to_be_bytes());
+                input.extend(frame.encode());
+            }
         }
         Self {
             size,
             kind,
-            input,
+            fragments,
+            input: input.into(),
             messages,
             payload,
         }
@@ -105,8 +126,8 @@ impl fmt::Display for Case {
 /// Writes a number of bytes as people say it.
 pub fn bytes(count: usize) -> String {
     match count {
-        _ if count >= 1 << 20 && count % (1 << 20) == 0 => format!("{} MiB", count >> 20),
-        _ if count >= 1 << 10 && count % (1 << 10) == 0 => format!("{} KiB", count >> 10),
+        _ if count >= 1 << 20 && count.is_multiple_of(1 << 20) => format!("{} MiB", count >> 20),
+        _ if count >= 1 << 10 && count.is_multiple_of(1 << 10) => format!("{} KiB", count >> 10),
         _ => format!("{count} B"),
     }
 }

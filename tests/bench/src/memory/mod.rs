@@ -11,6 +11,7 @@ mod fastwebsockets;
 mod polled;
 mod sockudo;
 pub mod stream;
+pub mod timing;
 mod tokio_websockets;
 mod tungstenite;
 mod wspulse;
@@ -20,7 +21,7 @@ pub use self::fastwebsockets::{Fastwebsockets, FastwebsocketsPair};
 pub use self::sockudo::{Sockudo, SockudoPair, SockudoProtocol};
 pub use self::tokio_websockets::{TokioWebsockets, TokioWebsocketsPair};
 pub use self::tungstenite::{Tungstenite, TungstenitePair};
-pub use self::wspulse::{Wspulse, WspulsePair};
+pub use self::wspulse::{Heartbeats, Wspulse, WspulsePair};
 
 use self::case::Case;
 use self::stream::{Counter, End, Pipe, Replay};

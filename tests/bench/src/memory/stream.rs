@@ -28,14 +28,14 @@ pub trait Sink {
 /// The same input over and over, a read at a time.
 #[derive(Debug)]
 pub struct Replay {
-    input: Vec<u8>,
+    input: Rc<[u8]>,
     taken: Cell<usize>,
     arrived: Cell<usize>,
 }
 
 impl Replay {
     /// Begins with nothing to read.
-    pub fn new(input: Vec<u8>) -> Self {
+    pub fn new(input: Rc<[u8]>) -> Self {
         Self {
             input,
             taken: Cell::new(0),

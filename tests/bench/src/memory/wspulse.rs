@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{
     ByteString, Config, Connection, Event, Instant, Message, Role, Seed, SendError,
 };
@@ -95,16 +96,52 @@ impl Pair for WspulsePair {
     }
 }
 
+/// A server that pings and a client that answers.
+#[derive(Debug)]
+pub struct Heartbeats {
+    client: (Driven, PairEnd),
+    server: (Driven, PairEnd),
+}
+
+impl Heartbeats {
+    /// Begins after the opening handshake.
+    pub fn new(client: PairEnd, server: PairEnd) -> Self {
+        let silent = Config::builder().heartbeat(HeartbeatConfig::off()).build();
+        let silent = silent.expect("a valid configuration");
+        Self {
+            client: (Driven::new(Role::Client, silent), client),
+            server: (Driven::new(Role::Server, Config::default()), server),
+        }
+    }
+
+    /// Lets time pass until the server has pinged once and has read the pong.
+    pub fn round(&mut self) {
+        let (client, client_end) = &mut self.client;
+        let (server, server_end) = &mut self.server;
+        while !server.connection.wants_write() {
+            let deadline = server.connection.poll_timeout().expect("a heartbeat");
+            server.now = deadline;
+            server.connection.handle_would_block(deadline);
+            server.connection.handle_timeout(deadline);
+        }
+        server.write(server_end);
+        client.now = server.now;
+        client.read(client_end, |_, event| panic!("{event:?}"));
+        client.write(client_end);
+        server.read(server_end, |_, event| panic!("{event:?}"));
+    }
+}
+
 /// A connection, and what its owner keeps beside it.
 #[derive(Debug)]
-pub(crate) struct Driven {
+struct Driven {
     connection: Connection,
     buffer: Box<[u8]>,
     now: Instant,
 }
 
 impl Driven {
-    pub(crate) fn new(role: Role, config: Config) -> Self {
+    fn new(role: Role, config: Config) -> Self {
         let now = Instant::ZERO;
         let seed = Seed::predictable_for_tests(1);
         Self {
