@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::table::whole;
+
 /// How the vertical axis divides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
@@ -62,7 +64,7 @@ const PANEL_HEIGHT: f64 = 280.0;
 
 /// Where the lines are, within a panel.
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = PANEL_WIDTH - 20.0;
+const RIGHT: f64 = PANEL_WIDTH - 32.0;
 const TOP: f64 = 66.0;
 const BOTTOM: f64 = PANEL_HEIGHT - 48.0;
 
@@ -235,6 +237,9 @@ fn short(value: f64) -> String {
     } else {
         &digits
     };
+    if scaled >= 1_000.0 {
+        return whole(scaled);
+    }
     format!("{digits}{unit}")
 }
 
@@ -267,7 +272,7 @@ mod tests {
     #[test]
     fn marks_are_short() {
         let marks = [0.0, 0.25, 0.01, 7.5, 100.0, 2_500.0, 15_000.0, 2e6].map(short);
-        let expected = ["0", "0.25", "0.01", "7.5", "100", "2500", "15k", "2M"];
+        let expected = ["0", "0.25", "0.01", "7.5", "100", "2,500", "15k", "2M"];
         assert_eq!(marks, expected);
     }
 

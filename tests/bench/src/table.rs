@@ -56,21 +56,24 @@ impl fmt::Display for Table {
 /// Writes a number with three digits that count.
 pub fn figure(value: f64) -> String {
     match value.abs() {
-        size if size >= 100.0 => {
-            let digits = format!("{value:.0}");
-            let mut out = String::new();
-            for (index, digit) in digits.chars().enumerate() {
-                let is_group = index > 0 && (digits.len() - index).is_multiple_of(3);
-                if is_group && !out.ends_with('-') {
-                    out.push(',');
-                }
-                out.push(digit);
-            }
-            out
-        }
-        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 99.95 => whole(value),
+        size if size >= 9.995 => format!("{value:.1}"),
         _ => format!("{value:.2}"),
     }
+}
+
+/// Writes a number without a fraction, its digits by threes.
+pub fn whole(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        let is_group = index > 0 && (digits.len() - index).is_multiple_of(3);
+        if is_group && !out.ends_with('-') {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }
 
 #[cfg(test)]
@@ -95,5 +98,7 @@ mod tests {
         assert_eq!(figure(234.56), "235");
         assert_eq!(figure(23.456), "23.5");
         assert_eq!(figure(0.987), "0.99");
+        assert_eq!(whole(-100.0), "-100");
+        assert_eq!(whole(-1_000.0), "-1,000");
     }
 }

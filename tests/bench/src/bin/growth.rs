@@ -12,7 +12,7 @@ use wspulse_bench::memory::case::{Case, Kind, bytes};
 use wspulse_bench::memory::{Wspulse, timing};
 use wspulse_bench::stats::{Contestant, Results, Samples, cpu_time, option_value, pin_to, rounds};
 use wspulse_bench::svg::{self, Chart, Line, Scale};
-use wspulse_bench::table::{Table, figure};
+use wspulse_bench::table::{Table, figure, whole};
 use wspulse_core::{Config, Connection, Instant, Role, Seed};
 use wspulse_tests::alloc::{Counting, counters};
 use wspulse_tests::check::Checked;
@@ -194,7 +194,7 @@ fn draw(messages: &[Growth], fragments: &[Growth], hours: &[Growth]) -> String {
     let by_unit = |unit: &'static str| messages.iter().filter(move |growth| growth.unit == unit);
     let sizes = [1, 1 << 10, 1 << 20, 64 << 20].map(|size| (size as f64, bytes(size)));
     let plain = |amounts: &[usize]| {
-        let marks = amounts.iter().map(|&at| (at as f64, figure(at as f64)));
+        let marks = amounts.iter().map(|&at| (at as f64, whole(at as f64)));
         marks.collect::<Vec<_>>()
     };
     let allocations = by_unit("allocations/message").zip(KINDS);
