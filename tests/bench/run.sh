@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the benches, runs all of them, some twelve minutes, and writes RESULTS.md and results/.
+# Builds the benches, runs all of them, some twelve minutes, and writes RESULTS.md, results/ and
+# the two drawings of growth.
 #
 #   tests/bench/run.sh           the figures
 #   tests/bench/run.sh --quick   whether everything still runs, in some two minutes; below target/
@@ -95,9 +96,7 @@ part in_memory 'In memory' "${in_memory[@]}"
 part loopback 'Echo over loopback: connections x bytes x messages in flight' "${loopback[@]}"
 part idle 'Memory of open connections' "${idle[@]}"
 part heartbeats 'Heartbeats' "${heartbeats[@]}"
-part connections 'Growth over connections' "${connections[@]}"
-if [ -e src/bin/growth.rs ]; then
-  part growth 'Growth over sizes and fragments' "${growth[@]}"
-fi
+part connections 'Growth over connections' "${connections[@]}" --svg "$out/connections.svg"
+part growth 'Growth over sizes, fragments and hours' "${growth[@]}" --svg "$out/growth.svg"
 mv "$report" "$out/RESULTS.md"
 printf -- '-- all: %d s; see tests/bench/%s\n' "$SECONDS" "$out/RESULTS.md" >&2

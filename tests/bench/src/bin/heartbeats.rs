@@ -15,11 +15,8 @@ use wspulse_bench::load::{Listeners, Talk, open};
 use wspulse_bench::servers::{BARE_PINGS, Child, Server, obey, raise_descriptor_limit};
 use wspulse_bench::stats::{Results, Samples, pin_to};
 use wspulse_bench::table::{Table, figure};
-use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Config, Event, Role};
-use wspulse_tests::kit::{at, drain, feed, host};
-use wspulse_tests::pipe::PipeConfig;
-use wspulse_tests::sim::World;
+use wspulse_tests::kit::{at, drain, feed};
 
 /// Of a silent connection; as short as sockudo-ws's goes, in seconds, and still longer than it
 /// takes to open all.
@@ -104,17 +101,7 @@ fn run() -> Result<(), String> {
     let core = Samples::new("wspulse-core", vec![moves as f64]);
     let recorded = results.record("a million echoes", "timer moves", &core);
     recorded.map_err(|error| error.to_string())?;
-    println!("Times that a message in or out moved the deadline, of {ECHOES} echoes: {moves}.\n");
-
-    let hours = (0..pace.rounds).map(|_| simulated_hours(pace.time / 4));
-    let hours = Samples::new("simulator", hours.collect());
-    let recorded = results.record("an idle connection, both ends", "hours/s", &hours);
-    recorded.map_err(|error| error.to_string())?;
-    println!(
-        "The simulator of the tests lives through {} hours of an idle connection, both ends of it, \
-         in a second.",
-        figure(hours.median())
-    );
+    println!("Times that a message in or out moved the deadline, of {ECHOES} echoes: {moves}.");
     Ok(())
 }
 
@@ -170,23 +157,4 @@ fn timer_moves() -> u64 {
         moves += u64::from(server.poll_timeout() != before);
     }
     moves
-}
-
-/// Lets an idle connection with the default heartbeat live in the simulator for so long, and
-/// returns the hours it lived a second.
-fn simulated_hours(time: Duration) -> f64 {
-    const DAY: Duration = Duration::from_secs(24 * 3600);
-
-    let (began, mut days) = (Instant::now(), 0);
-    while began.elapsed() < time {
-        let [client, server] = [Role::Client, Role::Server].map(|role| {
-            let heartbeat = HeartbeatConfig::default();
-            host(role, heartbeat)
-        });
-        let mut world = World::new(client, server, PipeConfig::default(), PipeConfig::default());
-        world.run_until(wspulse_core::Instant::ZERO.saturating_add(DAY));
-        assert_eq!(world.a.conn().closed().map(|(at, _)| at), None);
-        days += 1;
-    }
-    f64::from(days) * 24.0 / began.elapsed().as_secs_f64()
 }

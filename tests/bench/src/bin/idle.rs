@@ -18,7 +18,7 @@ use wspulse_bench::echo::{least, number, ratio, wanted};
 use wspulse_bench::load::{Talk, open, payload};
 use wspulse_bench::servers::{Child, Server, Side, obey, raise_descriptor_limit};
 use wspulse_bench::stats::{Results, Samples, pin_to};
-use wspulse_bench::table::{Table, figure};
+use wspulse_bench::table::{Table, figure, whole};
 use wspulse_core::handshake::Accept;
 use wspulse_core::{Config, Connection, Event, Instant, Seed};
 use wspulse_tests::alloc::{Counting, counters};
@@ -112,7 +112,7 @@ fn run() -> Result<(), String> {
         let held = &taken[index][0];
         table.row([
             server.name.to_owned(),
-            figure(held.connections as f64),
+            whole(held.connections as f64),
             figure(idle[index].median()),
             ratio(&idle[index], peer),
             figure(kept[index].median()),
