@@ -128,7 +128,7 @@ fn measure(server: &Server, scenario: Scenario, time: Duration) -> Result<Taken,
         active,
         work,
     } = scenario;
-    let child = Child::start(server, Some(HEARTBEAT))?;
+    let child = Child::start(server, Some(LONG_HEARTBEAT))?;
     let said = |error| format!("{} at {scenario}: {error}", server.name);
     let load = Load::open(child.address(), server.talk, connections, active, work);
     let (mut begin, mut end) = (Duration::ZERO, Duration::ZERO);
@@ -255,8 +255,9 @@ pub fn ratio(samples: &Samples, to: Option<&Samples>) -> String {
 
 const WARM_UP: Duration = Duration::from_millis(100);
 
-/// Heartbeats are on, and no ping is due while the bytes of answers are counted.
-const HEARTBEAT: Duration = Duration::from_secs(600);
+/// An interval at which heartbeats are on, and no ping is due while the bytes of answers are
+/// counted or a connection is only looked at.
+pub const LONG_HEARTBEAT: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {

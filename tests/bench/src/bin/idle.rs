@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use wspulse_bench::echo::{least, number, ratio, wanted};
+use wspulse_bench::echo::{LONG_HEARTBEAT, least, number, ratio, wanted};
 use wspulse_bench::load::{Talk, open, payload};
 use wspulse_bench::servers::{Child, Server, Side, obey, raise_descriptor_limit};
 use wspulse_bench::stats::{Results, Samples, pin_to};
@@ -137,7 +137,7 @@ struct Held {
 }
 
 fn measure(server: &Server, connections: usize, carriers: usize) -> Result<Held, String> {
-    let child = Child::start(server, None)?;
+    let child = Child::start(server, Some(LONG_HEARTBEAT))?;
     // What only the first connection costs is not the next one's.
     drop(open(child.address(), server.talk, 1)?);
     thread::sleep(QUIET);

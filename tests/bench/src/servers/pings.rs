@@ -18,13 +18,18 @@ pub(super) fn serve(listener: TcpListener, settings: Settings) -> io::Result<()>
         .register(&mut listener, LISTENER, Interest::READABLE)?;
     let mut events = Events::with_capacity(1024);
     let mut streams: Vec<TcpStream> = Vec::new();
-    let (mut next, mut paid) = (0, Instant::now());
+    let (mut next, mut due) = (0, Instant::now());
     let mut buffer = [0; 1024];
     loop {
-        poll.poll(&mut events, Some(TICK))?;
+        // Whoever keeps timers sleeps until one is due, too.
+        let wait = (!streams.is_empty()).then(|| due.saturating_duration_since(Instant::now()));
+        poll.poll(&mut events, wait)?;
         for event in &events {
             match event.token() {
-                LISTENER => accept_all(&listener, &poll, &mut streams)?,
+                LISTENER => {
+                    accept_all(&listener, &poll, &mut streams)?;
+                    due = Instant::now();
+                }
                 // A read that falls short has emptied the socket.
                 Token(number) => match streams[number].read(&mut buffer) {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -34,12 +39,11 @@ pub(super) fn serve(listener: TcpListener, settings: Settings) -> io::Result<()>
                 },
             }
         }
-        // As many as are due since the last time.
-        let Ok(count) = u32::try_from(streams.len()) else {
+        let Ok(count @ 1..) = u32::try_from(streams.len()) else {
             continue;
         };
-        while count > 0 && paid.elapsed() >= interval / count {
-            paid += interval / count;
+        while Instant::now() >= due {
+            due += interval / count;
             next = (next + 1) % streams.len();
             if streams[next].write_all(&PING).is_err() {
                 return Ok(());
@@ -68,9 +72,6 @@ fn accept_all(
 }
 
 const LISTENER: Token = Token(usize::MAX - 1);
-
-/// As fine as the timers of tokio and of epoll.
-const TICK: Duration = Duration::from_millis(1);
 
 /// A ping of eight bytes, as wspulse sends them.
 const PING: [u8; 10] = [0x89, 8, 1, 2, 3, 4, 5, 6, 7, 8];
