@@ -7,6 +7,7 @@ use bytestring::ByteString;
 
 use crate::close::CloseCode;
 use crate::error::ConfigError;
+use crate::extension::deflate::DeflateConfig;
 use crate::handshake::HandshakeLimits;
 use crate::heartbeat::HeartbeatConfig;
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub(crate) heartbeat: Arc<HeartbeatConfig>,
     pub(crate) application_heartbeat: Option<ApplicationHeartbeat>,
     pub(crate) handshake: HandshakeLimits,
+    /// Always `None` without the feature.
+    pub(crate) deflate: Option<DeflateConfig>,
     pub(crate) max_frame_size: u64,
     pub(crate) max_message_size: u64,
     pub(crate) max_fragment_count: u64,
@@ -102,6 +105,7 @@ impl Default for ConfigBuilder {
                 heartbeat: Arc::new(HeartbeatConfig::DEFAULT),
                 application_heartbeat: None,
                 handshake: HandshakeLimits::default(),
+                deflate: None,
                 max_frame_size: 16 << 20,
                 max_message_size: 16 << 20,
                 max_fragment_count: 1_024,
@@ -148,6 +152,17 @@ impl ConfigBuilder {
     #[must_use]
     pub fn max_header_count(mut self, count: usize) -> Self {
         self.config.handshake.max_header_count = count;
+        self
+    }
+
+    /// Offers compressed messages as a client, and agrees to them as a server where they are offered
+    /// (permessage-deflate, RFC 7692); `None`, the default, neither offers nor agrees. They cost
+    /// time and [memory](DeflateConfig#memory), and can give
+    /// [secrets away](crate::extension::deflate#what-compression-gives-away).
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn deflate(mut self, deflate: Option<DeflateConfig>) -> Self {
+        self.config.deflate = deflate;
         self
     }
 
@@ -269,6 +284,9 @@ impl ConfigBuilder {
     pub fn build(mut self) -> Result<Config, ConfigError> {
         self.heartbeat.validate()?;
         let config = &self.config;
+        if let Some(deflate) = &config.deflate {
+            deflate.validate()?;
+        }
         let limits = [
             config.max_frame_size,
             config.max_message_size,

@@ -133,8 +133,8 @@
 //! # The parts
 //!
 //! Each is usable alone: [`heartbeat`] (timing for any protocol), [`backoff`] (reconnecting),
-//! [`frame`] (headers, decoder, masks), [`handshake`] (both sides of the upgrade), [`utf8`]
-//! (incremental validation), and [`Instant`].
+//! [`frame`] (headers, decoder, masks), [`handshake`] (both sides of the upgrade), [`extension`]
+//! (what a handshake may agree on), [`utf8`] (incremental validation), and [`Instant`].
 // `std` is not linked; `alloc` is all there is.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -147,6 +147,7 @@ mod config;
 mod connection;
 mod error;
 mod event;
+pub mod extension;
 pub mod frame;
 pub mod handshake;
 pub mod heartbeat;
