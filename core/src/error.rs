@@ -109,7 +109,7 @@ pub enum ConfigError {
     /// An application heartbeat that answers itself, has a payload that is empty or above 125
     /// bytes, or asks while the heartbeat sends no pings.
     ApplicationHeartbeat,
-    /// A compression level above 9.
+    /// A compression level that is not 1 to 9.
     DeflateLevel,
     /// Window bits below 8 or above 15 (RFC 7692 §7.1.2).
     DeflateWindowBits,
@@ -129,7 +129,7 @@ impl fmt::Display for ConfigError {
             Self::ApplicationHeartbeat => {
                 "an application heartbeat needs pings, and two different payloads of 1 to 125 bytes"
             }
-            Self::DeflateLevel => "a compression level is at most 9",
+            Self::DeflateLevel => "a compression level is 1 to 9",
             Self::DeflateWindowBits => "window bits are 8 to 15",
         })
     }

@@ -44,12 +44,26 @@
 )]
 //! [`Connection::send_uncompressed`]: crate::Connection::send_uncompressed
 
+#[cfg(not(feature = "deflate"))]
+mod absent;
+#[cfg(feature = "deflate")]
+mod codec;
+#[cfg(feature = "deflate")]
+mod deflater;
+#[cfg(feature = "deflate")]
+mod inflater;
 mod negotiation;
 #[cfg(test)]
 mod tests;
 
 use crate::error::ConfigError;
 
+#[cfg(not(feature = "deflate"))]
+pub(crate) use absent::{Codec, InflateFault};
+#[cfg(feature = "deflate")]
+pub(crate) use codec::Codec;
+#[cfg(feature = "deflate")]
+pub(crate) use inflater::InflateFault;
 pub use negotiation::DeflateParams;
 pub(crate) use negotiation::{Offer, choose, offers};
 
@@ -74,10 +88,11 @@ pub const NAME: &str = "permessage-deflate";
 ///
 /// # Memory
 ///
-/// A connection that has yet to see a compressed message holds nothing for it. The first that
-/// comes costs about 42 KiB, the first that goes out about 170 KiB with 12 window bits and 290 KiB
-/// with 15. With context takeover these stay as long as the connection does; without, they are
-/// freed as soon as the line is quiet.
+/// A connection that has yet to see a compressed message holds next to nothing. The first that
+/// comes costs 47 KiB; the first that goes out 160 KiB with 12 window bits and 270 KiB with 15, of
+/// which the table of hashes is 128 KiB. With context takeover they stay as long as the connection
+/// does. Without, they are freed: the one with the end of each message, the other when no more is
+/// sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeflateConfig {
     pub(super) level: u8,
@@ -89,10 +104,10 @@ pub struct DeflateConfig {
 }
 
 impl DeflateConfig {
-    /// Level 6, a threshold of 64 bytes, context takeover both ways, 12 window bits for what we
+    /// Level 1, a threshold of 64 bytes, context takeover both ways, 12 window bits for what we
     /// send and no limit for the peer.
     pub const DEFAULT: Self = Self {
-        level: 6,
+        level: 1,
         threshold: 64,
         context_takeover: true,
         peer_context_takeover: true,
@@ -100,8 +115,9 @@ impl DeflateConfig {
         peer_window_bits: MAX_WINDOW_BITS,
     };
 
-    /// Sets how hard to compress, from 1, fast, to 9, small; 0 does not compress but wraps. 6 by
-    /// default, the usual middle.
+    /// Sets how hard to compress, from 1, fast, to 9, small; 1 by default. On JSON messages with
+    /// context takeover, level 6 takes seven times as long and leaves 22 % of the size where level 1
+    /// leaves 25 %.
     #[must_use]
     pub const fn level(mut self, level: u8) -> Self {
         self.level = level;
@@ -154,7 +170,7 @@ impl DeflateConfig {
 
     /// Checks that the values can work.
     pub(crate) const fn validate(&self) -> Result<(), ConfigError> {
-        if self.level > MAX_LEVEL {
+        if self.level == 0 || self.level > MAX_LEVEL {
             return Err(ConfigError::DeflateLevel);
         }
         if !is_window_bits(self.window_bits) || !is_window_bits(self.peer_window_bits) {
