@@ -21,13 +21,16 @@ pub(crate) struct Codec {
     peer_context_takeover: bool,
     inflater: Option<Inflater>,
     deflater: Option<Deflater>,
+    /// Whether the message that arrives is compressed.
+    is_inflating: bool,
     /// Whether the message that is sent in parts is compressed.
     is_sending: bool,
 }
 
 impl Codec {
-    pub(crate) fn new(config: &DeflateConfig, params: DeflateParams, role: Role) -> Self {
-        Self {
+    /// Always returns one; without the feature, none.
+    pub(crate) fn new(config: &DeflateConfig, params: DeflateParams, role: Role) -> Option<Self> {
+        Some(Self {
             params,
             level: config.level,
             threshold: config.threshold,
@@ -37,12 +40,23 @@ impl Codec {
             peer_context_takeover: params.context_takeover_of(role.peer()),
             inflater: None,
             deflater: None,
+            is_inflating: false,
             is_sending: false,
-        }
+        })
     }
 
     pub(crate) const fn params(&self) -> DeflateParams {
         self.params
+    }
+
+    /// Whether the message that arrives is compressed.
+    pub(crate) const fn is_inflating(&self) -> bool {
+        self.is_inflating
+    }
+
+    /// A message begins to arrive.
+    pub(crate) const fn set_inflating(&mut self, is_compressed: bool) {
+        self.is_inflating = is_compressed;
     }
 
     /// Inflates payload of a compressed message, masked as it came; `last` ends the message.
@@ -69,6 +83,7 @@ impl Codec {
             }
         }
         if last {
+            self.is_inflating = false;
             inflater.finish(&mut room, sink)?;
             if !self.peer_context_takeover {
                 self.inflater = None;
