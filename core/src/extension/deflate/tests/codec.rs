@@ -325,14 +325,7 @@ fn memory_is_there_while_it_is_needed() {
 
 #[test]
 fn rfc_7692_section_7_1_2_nothing_refers_further_back_than_was_agreed() {
-    // Words that come again after every distance there is.
-    let mut data = Vec::new();
-    let mut state = 1u32;
-    while data.len() < 100_000 {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let word = (state >> 16) % 1000;
-        data.extend_from_slice(format!("word{word} ").as_bytes());
-    }
+    let data = words();
     for bits in 8..=15 {
         for level in 1..=9 {
             let mut deflater = Deflater::new(level, bits);
@@ -346,6 +339,33 @@ fn rfc_7692_section_7_1_2_nothing_refers_further_back_than_was_agreed() {
             assert!(farthest <= 1 << bits, "{bits} {level}: {farthest}");
         }
     }
+}
+
+#[test]
+fn rfc_7692_section_7_1_2_each_side_keeps_to_its_own_window() {
+    let data = words();
+    let answer = "; server_max_window_bits=10; client_max_window_bits=11";
+    let (client, server) = pair(CONFIG.level(9), answer);
+    let (narrow, _) = pair(CONFIG.level(9).window_bits(9), answer);
+    for (mut codec, bits) in [(client, 11), (server, 10), (narrow, 9)] {
+        let message = codec.deflate(&data, true, true).unwrap();
+        let farthest = naive::inflate(&message, &mut Vec::new());
+        assert!(farthest <= 1 << bits, "{bits}: {farthest}");
+        // Of each window the compressor leaves 262 bytes unused.
+        assert!(farthest > (1 << bits) - 300, "{bits}: {farthest} is timid");
+    }
+}
+
+/// Words that come again after every distance there is.
+fn words() -> Vec<u8> {
+    let mut data = Vec::new();
+    let mut state = 1u32;
+    while data.len() < 100_000 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let word = (state >> 16) % 1000;
+        data.extend_from_slice(format!("word{word} ").as_bytes());
+    }
+    data
 }
 
 /// Messages as they come: text with repetitions, runs, and noise.
