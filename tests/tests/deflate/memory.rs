@@ -55,6 +55,19 @@ fn d7_memory_of_a_connection_is_as_documented() {
 }
 
 #[test]
+fn r1_an_inflated_message_grows_by_doubling() {
+    let config = config(|builder| builder);
+    let mut client = open(Role::Client, &config);
+    client.send(vec![7; 1 << 20]).unwrap();
+    let wire = drain(&mut client, NOW);
+    let mut server = open(Role::Server, &config);
+    let before = counters().allocations;
+    assert_eq!(server.handle_input(NOW, &wire), wire.len());
+    let made = counters().allocations - before;
+    assert!(made < 20, "{made}");
+}
+
+#[test]
 fn connections_that_agreed_on_nothing_pay_nothing() {
     let config = config(|builder| builder);
     let before = counters().held;

@@ -336,7 +336,9 @@ fn rfc_7692_section_7_1_2_nothing_refers_further_back_than_was_agreed() {
                 farthest = farthest.max(naive::inflate(&message, &mut inflated));
             }
             assert!(inflated == data, "{bits} {level}");
-            assert!(farthest <= 1 << bits, "{bits} {level}: {farthest}");
+            // For the smallest there is no window, only runs.
+            let most = if bits == 8 { 1 } else { 1 << bits };
+            assert!(farthest <= most, "{bits} {level}: {farthest}");
         }
     }
 }
