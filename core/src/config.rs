@@ -166,8 +166,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the longest frame payload taken, in bytes; 16 MiB by default. A longer one is refused
-    /// from its header with 1009.
+    /// Sets the longest frame payload taken, in bytes on the wire; 16 MiB by default. A longer one is
+    /// refused from its header with 1009.
     #[must_use]
     pub fn max_frame_size(mut self, bytes: u64) -> Self {
         self.config.max_frame_size = bytes;
@@ -175,7 +175,8 @@ impl ConfigBuilder {
     }
 
     /// Sets the longest message taken, in bytes; 16 MiB by default. A longer one is refused with
-    /// 1009 from the frame header that would pass the limit.
+    /// 1009 from the frame header that would pass the limit; a compressed one at the first byte
+    /// beyond it, as it is inflated.
     #[must_use]
     pub fn max_message_size(mut self, bytes: u64) -> Self {
         self.config.max_message_size = bytes;
@@ -336,7 +337,8 @@ pub enum Delivery {
     Messages,
     /// In parts as they arrive, as [`Event::TextPart`](crate::Event::TextPart) and
     /// [`Event::BinaryPart`](crate::Event::BinaryPart). Nothing is held, and messages have no
-    /// size limit of their own; frames do. Of text that turns out not to be UTF-8, how much is
+    /// size limit of their own; frames do. A part of a compressed message comes of at most 1 KiB on
+    /// the wire, and so is hardly longer than 1 MiB. Of text that turns out not to be UTF-8, how much is
     /// delivered before the end depends on how it arrived.
     Parts,
 }
