@@ -77,10 +77,7 @@ impl Inflater {
             let fits = usize::try_from(room.saturating_add(1)).unwrap_or(BLOCK);
             let output = block.get_mut(..fits.min(BLOCK)).unwrap_or_default();
             let before = (self.stream.total_in(), self.stream.total_out());
-            let status = self
-                .stream
-                .decompress(rest, output, flush)
-                .map_err(|_| InflateFault::Data)?;
+            let status = self.stream.decompress(rest, output, flush);
             let taken = difference(self.stream.total_in(), before.0);
             let made = difference(self.stream.total_out(), before.1);
             rest = rest.get(taken..).unwrap_or_default();
@@ -92,6 +89,8 @@ impl Inflater {
             if !output.is_empty() {
                 sink(output).map_err(InflateFault::Sink)?;
             }
+            // What came before a mistake counts, however the input was cut.
+            let status = status.map_err(|_| InflateFault::Data)?;
             if status == Status::StreamEnd {
                 // RFC 7692 §7.2.3.4: a block may be the last of its stream without being the last
                 // of its message. Another stream follows, with nothing to refer back to.
