@@ -94,3 +94,17 @@ fn every_sequence_of_frames_delivered_in_parts() {
         each_sequence(3, |steps| judge(Role::Server, &config, steps, cut));
     }
 }
+
+/// RFC 6455 §7.4: the codes that may be on the wire are answered with themselves.
+#[test]
+fn every_close_code() {
+    let config = Arc::new(limited(LIMIT).build().expect("valid"));
+    for role in [Role::Server, Role::Client] {
+        for code in 0..=u16::MAX {
+            let bytes = Frame::close(code, "bye").from(role.peer()).encode();
+            let mut judged = Judged::new(role, &config, LIMIT);
+            judged.feed(&bytes);
+            judged.conclude(&(role, code));
+        }
+    }
+}
