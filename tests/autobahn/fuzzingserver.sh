@@ -3,7 +3,7 @@
 # the clients that come, until it is killed; 'listening on' says that it is up,
 # and where if PORT is 0.
 # A client has its report written by /updateReports; report.py REPORT prints it.
-# SHARE=K/N serves every Nth case only, from the Kth on: for N servers at once.
+# SHARE=K/N serves the Kth of N shares of the cases: for N servers at once.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [ $# -ge 2 ] || { sed -n '2,6s/^# //p' "$0" >&2; exit 2; }
