@@ -12,6 +12,7 @@ use ::std::process::ExitCode;
 use ::std::sync::Arc;
 use ::std::time::Duration;
 
+use wspulse_core::extension::deflate::DeflateConfig;
 use wspulse_core::{Cause, Config};
 use wspulse_drive::Error;
 
@@ -37,15 +38,11 @@ fn main() -> ExitCode {
     if let Some(option) = options.iter().find(|option| *option != "--deflate") {
         return usage(&format!("there is no {option}"));
     }
-    let config = match config(!options.is_empty()) {
-        Ok(config) => Arc::new(config),
-        Err(error) => return usage(error),
-    };
     let server = Server {
         url: url.clone(),
         agent: agent.clone(),
         parallel,
-        config,
+        config: Arc::new(config(!options.is_empty())),
     };
     let done = match &runtime[..] {
         "tokio" => tokio::run(server),
@@ -72,12 +69,13 @@ fn usage(what: &str) -> ExitCode {
 }
 
 /// The largest messages of section 9 have 16 MiB, and a busy fuzzing server is slow to answer.
-fn config(offers_deflate: bool) -> Result<Config, &'static str> {
+fn config(offers_deflate: bool) -> Config {
+    let mut config = Config::builder().handshake_timeout(Duration::from_secs(60));
     if offers_deflate {
-        return Err("this client has no permessage-deflate to offer");
+        // Some cases answer with 15 bits, which only fits an offer of as many.
+        config = config.deflate(Some(DeflateConfig::DEFAULT.window_bits(15)));
     }
-    let config = Config::builder().handshake_timeout(Duration::from_secs(60));
-    Ok(config.build().expect("a configuration that can work"))
+    config.build().expect("a configuration that can work")
 }
 
 impl Server {
