@@ -45,7 +45,7 @@ pub const fn rotate(mask: [u8; 4], n: usize) -> [u8; 4] {
 /// byte of `mask`.
 pub fn extend(dst: &mut Vec<u8>, src: &[u8], mask: [u8; 4]) {
     dst.reserve(src.len());
-    extend_reserved(dst, src, mask);
+    append(dst, src, mask);
 }
 
 /// Returns `src` masked or unmasked, in one allocation of its length.
@@ -64,16 +64,11 @@ pub(crate) fn masked(src: &[u8], mask: [u8; 4]) -> Vec<u8> {
     blocks.chain(words).chain(rest).collect()
 }
 
-#[inline(never)]
-fn extend_reserved(dst: &mut Vec<u8>, src: &[u8], mask: [u8; 4]) {
-    let rest = extend_blocks::<64>(dst, src, mask);
-    extend_short(dst, rest, mask);
-}
-
-#[inline]
-fn extend_short(dst: &mut Vec<u8>, src: &[u8], mask: [u8; 4]) {
-    let rest = extend_blocks::<16>(dst, src, mask);
-    let rest = extend_blocks::<4>(dst, rest, mask);
+/// As [`extend`], where there is room already.
+pub(crate) fn append(dst: &mut impl Append, src: &[u8], mask: [u8; 4]) {
+    let rest = append_blocks::<64>(dst, src, mask);
+    let rest = append_blocks::<16>(dst, rest, mask);
+    let rest = append_blocks::<4>(dst, rest, mask);
     for (byte, key) in rest.iter().zip(mask) {
         dst.push(byte ^ key);
     }
@@ -81,7 +76,11 @@ fn extend_short(dst: &mut Vec<u8>, src: &[u8], mask: [u8; 4]) {
 
 /// Appends all whole blocks of `N` bytes, a multiple of four, and returns the rest.
 #[inline]
-fn extend_blocks<'a, const N: usize>(dst: &mut Vec<u8>, src: &'a [u8], mask: [u8; 4]) -> &'a [u8] {
+fn append_blocks<'a, const N: usize>(
+    dst: &mut impl Append,
+    src: &'a [u8],
+    mask: [u8; 4],
+) -> &'a [u8] {
     let (blocks, rest) = src.as_chunks::<N>();
     for block in blocks {
         // A block is masked in registers: one pass over the memory instead of two.
@@ -90,6 +89,37 @@ fn extend_blocks<'a, const N: usize>(dst: &mut Vec<u8>, src: &'a [u8], mask: [u8
         dst.extend_from_slice(&block);
     }
     rest
+}
+
+/// Where bytes can be added to the end.
+pub(crate) trait Append {
+    fn extend_from_slice(&mut self, bytes: &[u8]);
+    fn push(&mut self, byte: u8);
+}
+
+impl Append for Vec<u8> {
+    #[inline]
+    fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        self.push(byte);
+    }
+}
+
+#[cfg(feature = "simd")]
+impl Append for wspulse_text::Tail<'_> {
+    #[inline]
+    fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        self.push(byte);
+    }
 }
 
 #[inline]

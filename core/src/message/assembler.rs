@@ -1,6 +1,5 @@
 //! Fragments to message: one buffer that grows by what arrives (RFC 6455 §5.4).
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -8,7 +7,7 @@ use bytestring::ByteString;
 
 use super::Message;
 use crate::frame::mask;
-use crate::utf8::{InvalidUtf8, Utf8Validator};
+use crate::utf8::{self, InvalidUtf8, TextBuffer};
 
 /// A message under way.
 ///
@@ -24,23 +23,14 @@ pub(crate) struct Assembler {
 
 #[derive(Debug)]
 enum Buffer {
-    Text {
-        text: String,
-        partial: Utf8Validator,
-    },
+    Text(TextBuffer),
     Binary(Vec<u8>),
 }
-
-/// Text is unmasked in blocks of this size, which stay in the first-level cache.
-const BLOCK: usize = 4096;
 
 impl Assembler {
     pub(crate) fn new(is_text: bool) -> Self {
         let buffer = if is_text {
-            Buffer::Text {
-                text: String::new(),
-                partial: Utf8Validator::new(),
-            }
+            Buffer::Text(TextBuffer::new())
         } else {
             Buffer::Binary(Vec::new())
         };
@@ -82,16 +72,10 @@ impl Assembler {
                 extend(buffer, data, mask);
                 Ok(())
             }
-            Buffer::Text { text, partial } => {
-                // The characters cut by the end of the data wait for their rest in `partial`.
-                let more = growth(
-                    text.capacity(),
-                    text.len(),
-                    data.len().saturating_add(3),
-                    rest,
-                );
+            Buffer::Text(text) => {
+                let more = growth(text.capacity(), text.len(), data.len(), rest);
                 text.reserve_exact(more);
-                push_text(text, partial, data, mask)
+                text.push(data, mask)
             }
         }
     }
@@ -100,26 +84,23 @@ impl Assembler {
     pub(crate) fn take_part(&mut self) -> Message {
         match &mut self.buffer {
             Buffer::Binary(buffer) => Message::Binary(core::mem::take(buffer).into()),
-            Buffer::Text { text, .. } => Message::Text(core::mem::take(text).into()),
+            Buffer::Text(text) => Message::Text(text.take().into()),
         }
     }
 
     /// Ends the message. Fails if text ends inside a character.
     pub(crate) fn finish(self) -> Result<Message, InvalidUtf8> {
-        match self.buffer {
-            Buffer::Binary(buffer) => Ok(Message::Binary(buffer.into())),
-            Buffer::Text { text, partial } if partial.is_complete() => {
-                Ok(Message::Text(text.into()))
-            }
-            Buffer::Text { .. } => Err(InvalidUtf8),
-        }
+        Ok(match self.buffer {
+            Buffer::Binary(buffer) => Message::Binary(buffer.into()),
+            Buffer::Text(text) => Message::Text(text.finish()?.into()),
+        })
     }
 
     /// Tells whether text stands at the end of a character.
     pub(crate) fn is_complete(&self) -> bool {
         match &self.buffer {
             Buffer::Binary(_) => true,
-            Buffer::Text { partial, .. } => partial.is_complete(),
+            Buffer::Text(text) => text.is_complete(),
         }
     }
 }
@@ -136,17 +117,13 @@ pub(crate) fn whole_binary(data: &[u8], mask: Option<[u8; 4]>) -> Bytes {
 /// Makes a text message of one frame that is there whole: one exact allocation.
 #[inline]
 pub(crate) fn whole_text(data: &[u8], mask: Option<[u8; 4]>) -> Result<ByteString, InvalidUtf8> {
-    if data.len() <= BLOCK {
-        return ByteString::try_from(whole_binary(data, mask)).map_err(|_| InvalidUtf8);
-    }
-    let mut text = String::with_capacity(data.len());
-    let mut partial = Utf8Validator::new();
-    push_text(&mut text, &mut partial, data, mask)?;
-    if partial.is_complete() {
-        Ok(text.into())
-    } else {
-        Err(InvalidUtf8)
-    }
+    let bytes = match mask {
+        Some(mask) => mask::masked(data, mask),
+        None => data.to_vec(),
+    };
+    utf8::into_string(bytes)
+        .map(ByteString::from)
+        .ok_or(InvalidUtf8)
 }
 
 /// How much to reserve beyond `len` for `data` bytes, of a frame with `rest` more to come: by what
@@ -166,26 +143,4 @@ fn extend(buffer: &mut Vec<u8>, data: &[u8], mask: Option<[u8; 4]>) {
         Some(mask) => mask::extend(buffer, data, mask),
         None => buffer.extend_from_slice(data),
     }
-}
-
-fn push_text(
-    text: &mut String,
-    partial: &mut Utf8Validator,
-    data: &[u8],
-    mask: Option<[u8; 4]>,
-) -> Result<(), InvalidUtf8> {
-    let Some(mask) = mask else {
-        return partial.push_to(data, text);
-    };
-    let mut block = [0; BLOCK];
-    // BLOCK is a multiple of four: each block begins with the first byte of the mask.
-    for masked in data.chunks(BLOCK) {
-        let Some(plain) = block.get_mut(..masked.len()) else {
-            return Ok(());
-        };
-        plain.copy_from_slice(masked);
-        mask::apply(plain, mask);
-        partial.push_to(plain, text)?;
-    }
-    Ok(())
 }
