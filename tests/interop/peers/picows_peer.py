@@ -16,8 +16,9 @@ OPTIONS = {
     "max_frame_size": 32 << 20,
     "enable_auto_ping": True,
     "auto_ping_strategy": WSAutoPingStrategy.PING_PERIODICALLY,
-    "auto_ping_idle_timeout": 0.5,
-    "auto_ping_reply_timeout": 5,
+    # It demands that a pong may not take longer than the interval.
+    "auto_ping_idle_timeout": 1,
+    "auto_ping_reply_timeout": 1,
 }
 ended = {}
 done = asyncio.Event()
@@ -49,7 +50,7 @@ class Listener(WSListener):
                 transport.send(WSMsgType.TEXT, b"pong " + self.pinged)
                 self.pinged = None
         elif frame.msg_type == WSMsgType.CLOSE:
-            ended[self.name] = f"{int(frame.get_close_code())} {frame.get_close_reason()}"
+            ended[self.name] = f"{int(frame.get_close_code())} {frame.get_close_reason() or ''}"
             transport.send_close(frame.get_close_code(), frame.get_close_message())
             transport.disconnect()
 

@@ -53,7 +53,7 @@ async def echo(ws, name):
                 await ws.send(message)
     except library.exceptions.ConnectionClosed:
         pass
-    ended[name] = f"{ws.close_code} {ws.close_reason}"
+    ended[name] = f"{ws.close_code} {ws.close_reason or ''}"
 
 
 async def serve(ws):

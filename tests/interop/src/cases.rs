@@ -61,7 +61,9 @@ pub(crate) async fn idle(peer: &Peer, link: &mut Link) -> [Cell; 2] {
     let ours = async {
         let mut line = ours.map_err(|_| "cannot connect in time")??;
         silence(&mut line).await?;
-        let counts = line.look.at(|wire| (wire.sent.count(PING), wire.received.count(PONG)));
+        let counts = line
+            .look
+            .at(|wire| (wire.sent.count(PING), wire.received.count(PONG)));
         must(counts.0 >= 10 && counts.1 >= 10, || {
             format!("{} pings of ours, {} answered", counts.0, counts.1)
         })
@@ -69,7 +71,9 @@ pub(crate) async fn idle(peer: &Peer, link: &mut Link) -> [Cell; 2] {
     let theirs = async {
         let mut line = theirs.map_err(|_| "cannot connect in time")??;
         silence(&mut line).await?;
-        let counts = line.look.at(|wire| (wire.received.count(PING), wire.sent.count(PONG)));
+        let counts = line
+            .look
+            .at(|wire| (wire.received.count(PING), wire.sent.count(PONG)));
         must(counts.0 >= 2 && counts.1 >= 2, || {
             format!("{} pings of the peer, {} answered", counts.0, counts.1)
         })
@@ -96,7 +100,7 @@ async fn cell(
 
 async fn text(link: &mut Link) -> Result<(), Fault> {
     let mut line = link.connection(built(config())).await?;
-    for text in ["hello", "\0", "Grüße, 時間, \u{10FFFF} and 🦀", "\u{FEFF}é"] {
+    for text in ["hello", "\0", "Grüße, 時間, \u{10FFFF} and 🦀", "é\u{FEFF}"] {
         line.echo(text).await?;
     }
     settle(line).await
@@ -143,26 +147,35 @@ async fn our_fragments(link: &mut Link) -> Result<(), Fault> {
     line.ws.send_part("🦀", true).await?;
     let whole = format!("Grüße, {}🦀", letters(70_000));
     line.expect(&whole.into()).await?;
-    must(line.pongs == [b"between"], || format!("pongs: {:?}", line.pongs))?;
+    must(line.pongs == [b"between"], || {
+        format!("pongs: {:?}", line.pongs)
+    })?;
 
     line.ws.send_part(&[1, 2, 3][..], false).await?;
     line.ws.send_part(&[][..], true).await?;
     line.expect(&(&[1, 2, 3][..]).into()).await?;
 
     let fragments = line.look.at(|wire| wire.sent.most_fragments());
-    must(fragments >= 4, || format!("at most {fragments} fragments were sent"))?;
+    must(fragments >= 4, || {
+        format!("at most {fragments} fragments were sent")
+    })?;
     settle(line).await
 }
 
 async fn its_fragments(link: &mut Link) -> Result<(), Fault> {
     // A kind a connection, so that each has to come in fragments.
-    let messages = [Message::from(bytes(256 << 10)), "Grüße 🦀 ".repeat(20_000).into()];
+    let messages = [
+        Message::from(bytes(256 << 10)),
+        "Grüße 🦀 ".repeat(20_000).into(),
+    ];
     for message in messages {
         let mut line = link.connection(built(config())).await?;
         line.ws.send("cmd:parts").await?;
         line.echo(message).await?;
         let fragments = line.look.at(|wire| wire.received.most_fragments());
-        must(fragments >= 4, || format!("at most {fragments} fragments came"))?;
+        must(fragments >= 4, || {
+            format!("at most {fragments} fragments came")
+        })?;
         settle(line).await?;
     }
     Ok(())
@@ -178,7 +191,9 @@ async fn our_ping(link: &mut Link) -> Result<(), Fault> {
         // The pong comes before the echo of what was sent after the ping.
         line.echo("x").await?;
         let pongs = std::mem::take(&mut line.pongs);
-        must(pongs == [payload], || format!("pinged {payload:?}, pongs: {pongs:?}"))?;
+        must(pongs == [payload], || {
+            format!("pinged {payload:?}, pongs: {pongs:?}")
+        })?;
     }
     settle(line).await
 }
@@ -186,7 +201,11 @@ async fn our_ping(link: &mut Link) -> Result<(), Fault> {
 async fn its_ping(peer: &Peer, link: &mut Link) -> Result<(), Fault> {
     let mut line = link.connection(built(config())).await?;
     line.ws.send("cmd:ping and you").await?;
-    let said = if peer.hides_pong { "pinged and you" } else { "pong and you" };
+    let said = if peer.hides_pong {
+        "pinged and you"
+    } else {
+        "pong and you"
+    };
     line.expect(&said.into()).await?;
     // A keepalive may have pinged beside it.
     let came = line.pings.iter().any(|payload| payload == b"and you");
@@ -205,9 +224,15 @@ async fn our_close(link: &mut Link) -> Result<(), Fault> {
         line.echo("x").await?;
         line.ws.close(CloseCode::new(code), reason).await?;
         let closed = line.ws.closed().ok_or("no end")?;
-        must(closed.initiator == Initiator::Local, || format!("ended by: {closed}"))?;
-        let closes = line.look.at(|wire| (wire.sent.count(CLOSE), wire.received.count(CLOSE)));
-        must(closes == (1, 1), || format!("close frames sent and received: {closes:?}"))?;
+        must(closed.initiator == Initiator::Local, || {
+            format!("ended by: {closed}")
+        })?;
+        let closes = line
+            .look
+            .at(|wire| (wire.sent.count(CLOSE), wire.received.count(CLOSE)));
+        must(closes == (1, 1), || {
+            format!("close frames sent and received: {closes:?}")
+        })?;
         let known = link.closed(&line.name).await?;
         must(known == format!("{code} {reason}"), || {
             format!("closed with {code} {reason:?}, the peer says {known:?}")
@@ -223,7 +248,9 @@ async fn its_close(link: &mut Link) -> Result<(), Fault> {
         match line.event().await? {
             Event::Closing(close) => {
                 let came = (close.code.as_u16(), &close.reason[..]);
-                must(came == (code, reason), || format!("told {code} {reason:?}, came {came:?}"))?;
+                must(came == (code, reason), || {
+                    format!("told {code} {reason:?}, came {came:?}")
+                })?;
             }
             other => return Err(format!("no close, but {other:?}").into()),
         }
@@ -279,7 +306,11 @@ fn built(config: ConfigBuilder) -> Config {
 }
 
 fn must(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), Fault> {
-    if holds { Ok(()) } else { Err(otherwise().into()) }
+    if holds {
+        Ok(())
+    } else {
+        Err(otherwise().into())
+    }
 }
 
 /// Bytes without a short period.
@@ -288,11 +319,17 @@ fn bytes(count: usize) -> Vec<u8> {
 }
 
 fn letters(count: usize) -> String {
-    (0..count).map(|at| char::from(b'a' + ((at + at / 25) % 26) as u8)).collect()
+    (0..count)
+        .map(|at| char::from(b'a' + ((at + at / 25) % 26) as u8))
+        .collect()
 }
 
 /// Codes that a browser may send, too.
-const CLOSES: [(u16, &str); 3] = [(1000, ""), (1000, "done"), (4001, "that was all, merci à tous")];
+const CLOSES: [(u16, &str); 3] = [
+    (1000, ""),
+    (1000, "done"),
+    (4001, "that was all, merci à tous"),
+];
 
 /// A minute without traffic, scaled down as the heartbeat is.
 const SILENCE: Duration = Duration::from_secs(6);

@@ -20,7 +20,10 @@ impl Child {
     /// Starts it in a process group of its own, with its standard output for
     /// [`take_output`](Self::take_output) and its errors for `log`.
     pub(crate) fn start(mut command: Command, log: File) -> io::Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log);
         let process = command.process_group(0).spawn();
         let process = process.map_err(|error| {
             let program = command.get_program().to_string_lossy();

@@ -45,6 +45,7 @@ pub(crate) struct Link {
     sender: Sender,
     reach: Reach,
     count: u32,
+    is_hasty: bool,
     // Dropped in this order: the program before the folder that it writes to.
     _child: Child,
     _output: Option<BufReader<ChildStdout>>,
@@ -87,7 +88,9 @@ impl Link {
                 (child, Reach::Us(listener), None, page)
             }
         };
-        let config = Config::builder().heartbeat(HeartbeatConfig::off()).build()?;
+        let config = Config::builder()
+            .heartbeat(HeartbeatConfig::off())
+            .build()?;
         let opening = timeout(START, reach.connection("control", config));
         let ws = opening.await.map_err(|_| "does not come up in time")??.ws;
         // A task of its own answers the pings of the peer's keepalive.
@@ -97,6 +100,7 @@ impl Link {
             sender,
             reach,
             count: 0,
+            is_hasty: peer.is_hasty,
             _child: child,
             _output: output,
             _profile: profile,
@@ -118,7 +122,11 @@ impl Link {
             let url = format!("open ws://{}/{name}", listener.local_addr()?);
             self.sender.send(url).await?;
         }
-        self.reach.connection(&name, config).await
+        let mut line = self.reach.connection(&name, config).await?;
+        if self.is_hasty {
+            line.echo("ready").await?;
+        }
+        Ok(line)
     }
 
     /// Waits until the peer knows how this connection ended, and says it: code, space, reason.
@@ -134,8 +142,15 @@ impl Link {
     }
 
     async fn answer(&mut self) -> Result<String, Fault> {
-        let message = self.receiver.next().await.ok_or("the control connection is gone")??;
-        Ok(message.as_text().ok_or("an answer that is no text")?.to_owned())
+        let message = self
+            .receiver
+            .next()
+            .await
+            .ok_or("the control connection is gone")??;
+        Ok(message
+            .as_text()
+            .ok_or("an answer that is no text")?
+            .to_owned())
     }
 }
 
@@ -181,7 +196,10 @@ async fn listening(child: &mut Child) -> Result<(SocketAddr, BufReader<ChildStdo
     let reading = timeout(START, output.read_line(&mut line)).await;
     reading.map_err(|_| "does not listen in time")??;
     let address = line.trim().strip_prefix("listening on ");
-    Ok((address.ok_or("does not say where it listens")?.parse()?, output))
+    Ok((
+        address.ok_or("does not say where it listens")?.parse()?,
+        output,
+    ))
 }
 
 /// A connection of ours to the peer.
@@ -210,7 +228,12 @@ impl Line {
     /// Waits for the next event, but notes pings and pongs by the way.
     pub(crate) async fn event(&mut self) -> Result<Event, Fault> {
         loop {
-            match self.ws.next_event().await.ok_or("no event after the last")? {
+            match self
+                .ws
+                .next_event()
+                .await
+                .ok_or("no event after the last")?
+            {
                 Event::Ping(payload) => self.pings.push(payload.to_vec()),
                 Event::Pong(payload) => self.pongs.push(payload.to_vec()),
                 Event::Suspect | Event::Recovered => {}

@@ -49,7 +49,10 @@ fn main() -> Result<ExitCode, Fault> {
 
 async fn interop(words: &[String]) -> Result<ExitCode, Fault> {
     let is_wanted = |name: &str| words.iter().any(|word| name.contains(word.as_str()));
-    let peers: Vec<_> = PEERS.iter().filter(|peer| words.is_empty() || is_wanted(peer.name)).collect();
+    let peers: Vec<_> = PEERS
+        .iter()
+        .filter(|peer| words.is_empty() || is_wanted(peer.name))
+        .collect();
     if peers.is_empty() {
         return Err("no peer has such a name".into());
     }
@@ -77,7 +80,11 @@ async fn interop(words: &[String]) -> Result<ExitCode, Fault> {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
         table::write(&file, &rows)?;
     }
-    Ok(if is_red { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if is_red {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 /// A peer that has done its work and is still there, or the reason why not.
@@ -92,7 +99,8 @@ struct Turn {
 impl Turn {
     async fn take(peer: &'static Peer, side: Side, logs: &Path) -> Self {
         let began = Instant::now();
-        let file: PathBuf = logs.join(format!("{} {}.log", peer.name, side.name()).replace(' ', "-"));
+        let file: PathBuf =
+            logs.join(format!("{} {}.log", peer.name, side.name()).replace(' ', "-"));
         let mut version = String::new();
         let mut cells = Vec::new();
         let link = async {
@@ -105,8 +113,19 @@ impl Turn {
         if let Ok(link) = &mut link {
             cells = cases::busy(peer, link).await;
         }
-        eprintln!("{} as {}: {:.1} s", peer.name, side.name(), began.elapsed().as_secs_f32());
-        Self { peer, side, version, link, cells }
+        eprintln!(
+            "{} as {}: {:.1} s",
+            peer.name,
+            side.name(),
+            began.elapsed().as_secs_f32()
+        );
+        Self {
+            peer,
+            side,
+            version,
+            link,
+            cells,
+        }
     }
 
     async fn finish(self) -> Row {
@@ -115,7 +134,12 @@ impl Turn {
             Ok(mut link) => cells.extend(cases::idle(self.peer, &mut link).await),
             Err(fault) => cells = vec![Cell::No(fault.to_string()); COLUMNS.len()],
         }
-        Row { peer: self.peer.name, version: self.version, side: self.side, cells }
+        Row {
+            peer: self.peer.name,
+            version: self.version,
+            side: self.side,
+            cells,
+        }
     }
 }
 

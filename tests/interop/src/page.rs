@@ -20,7 +20,9 @@ pub(crate) struct Page {
 impl Page {
     /// Serves this file of `peers/`, whatever is asked for.
     pub(crate) async fn serve(file: &str) -> io::Result<Self> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(file);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("peers")
+            .join(file);
         let page = fs::read(path)?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;

@@ -35,6 +35,8 @@ pub(crate) struct Peer {
     pub(crate) ping: Ability,
     /// As `ping`, but who asked for the ping does not learn of the pong.
     pub(crate) hides_pong: bool,
+    /// Loses bytes that come right behind the answer to its handshake, and has to be heard first.
+    pub(crate) is_hasty: bool,
     /// Pings by itself and hangs up on silence.
     pub(crate) keepalive: Ability,
     /// Compresses.
@@ -69,6 +71,7 @@ const ABLE: Peer = Peer {
     fragments: Ok(()),
     ping: Ok(()),
     hides_pong: false,
+    is_hasty: false,
     keepalive: Ok(()),
     deflate: Ok(()),
 };
@@ -114,6 +117,7 @@ pub(crate) const PEERS: &[Peer] = &[
     Peer {
         name: "Java HttpClient",
         program: Program::Java("Peer.java"),
+        is_hasty: true,
         sides: CLIENT,
         keepalive: Err(NO_KEEPALIVE),
         deflate: Err(NO_DEFLATE),
@@ -181,8 +185,17 @@ impl Peer {
 
 fn chromium(url: Option<&str>, profile: &Path) -> Command {
     let mut command = Command::new("chromium");
-    command.args(["--headless", "--disable-gpu", "--no-first-run", "--disable-extensions"]);
-    command.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
+    command.args([
+        "--headless",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-extensions",
+    ]);
+    command.args([
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ]);
     command.arg("--disable-dev-shm-usage");
     if rustix::process::geteuid().is_root() {
         command.arg("--no-sandbox");
@@ -193,10 +206,14 @@ fn chromium(url: Option<&str>, profile: &Path) -> Command {
 }
 
 fn source(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(file)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("peers")
+        .join(file)
 }
 
 /// Where `run.sh` installs.
 fn installed(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers").join(file)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("target/peers")
+        .join(file)
 }

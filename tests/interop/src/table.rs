@@ -22,10 +22,13 @@ impl Row {
     }
 
     fn red(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.cells.iter().zip(COLUMNS).filter_map(|(cell, &column)| match cell {
-            Cell::No(reason) => Some((column, &reason[..])),
-            _ => None,
-        })
+        self.cells
+            .iter()
+            .zip(COLUMNS)
+            .filter_map(|(cell, &column)| match cell {
+                Cell::No(reason) => Some((column, &reason[..])),
+                _ => None,
+            })
     }
 
     /// Says in one line how it went, and in one more for each cell that is red.
@@ -63,9 +66,18 @@ pub(crate) fn write(file: &Path, rows: &[Row]) -> io::Result<()> {
 fn markdown(rows: &[Row]) -> String {
     let mut notes: Vec<&str> = Vec::new();
     let mut text = format!("| peer | as | {} |\n", COLUMNS.join(" | "));
-    text.push_str(&format!("| --- | --- |{}\n", " --- |".repeat(COLUMNS.len())));
+    text.push_str(&format!(
+        "| --- | --- |{}\n",
+        " --- |".repeat(COLUMNS.len())
+    ));
     for row in rows {
-        let _ = write!(text, "| {} {} | {} |", row.peer, row.version, row.side.name());
+        let _ = write!(
+            text,
+            "| {} {} | {} |",
+            row.peer,
+            row.version,
+            row.side.name()
+        );
         for cell in &row.cells {
             let _ = match cell {
                 Cell::Yes => write!(text, " yes |"),

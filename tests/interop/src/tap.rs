@@ -71,7 +71,9 @@ impl Flow {
                 self.is_open = self.head.ends_with("\r\n\r\n");
                 bytes = rest;
             } else if self.payload > 0 {
-                let passed = bytes.len().min(usize::try_from(self.payload).unwrap_or(usize::MAX));
+                let passed = bytes
+                    .len()
+                    .min(usize::try_from(self.payload).unwrap_or(usize::MAX));
                 self.payload -= passed as u64;
                 bytes = &bytes[passed..];
             } else {
@@ -157,7 +159,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.look.note(|wire| wire.received.pass(&buf.filled()[before..]));
+        self.look
+            .note(|wire| wire.received.pass(&buf.filled()[before..]));
         polled
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, WebSocketError, handshake, upgrade};
+use fastwebsockets::{
+    FragmentCollector, Frame, OpCode, Payload, WebSocketError, handshake, upgrade,
+};
 use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONNECTION, HOST, UPGRADE};
@@ -56,7 +58,10 @@ async fn answer(
 }
 
 pub(super) async fn connect(url: String) -> Result<(), Fault> {
-    let (host, path) = url.trim_start_matches("ws://").split_once('/').ok_or("no path")?;
+    let (host, path) = url
+        .trim_start_matches("ws://")
+        .split_once('/')
+        .ok_or("no path")?;
     let stream = TcpStream::connect(host).await?;
     stream.set_nodelay(true)?;
     let request = Request::get(format!("/{path}"))
@@ -108,7 +113,8 @@ async fn control(ws: &mut Ws) -> Result<(), WebSocketError> {
             Some(Order::Version) => version("fastwebsockets").to_owned(),
             None => continue,
         };
-        ws.write_frame(Frame::text(answer.into_bytes().into())).await?;
+        ws.write_frame(Frame::text(answer.into_bytes().into()))
+            .await?;
     }
 }
 
@@ -119,7 +125,10 @@ async fn echo(ws: &mut Ws, name: &str) -> Result<(), WebSocketError> {
         let frame = ws.read_frame().await?;
         match frame.opcode {
             OpCode::Close => {
-                let (code, reason) = frame.payload.split_at_checked(2).unwrap_or((&[3, 237], &[]));
+                let (code, reason) = frame
+                    .payload
+                    .split_at_checked(2)
+                    .unwrap_or((&[3, 237], &[]));
                 let code = u16::from_be_bytes([code[0], code[1]]);
                 end(name, code, &String::from_utf8_lossy(reason));
                 return Ok(());
@@ -133,11 +142,13 @@ async fn echo(ws: &mut Ws, name: &str) -> Result<(), WebSocketError> {
                 match text.ok().and_then(Command::parse) {
                     Some(Command::Ping(payload)) => {
                         let ping = Payload::Owned(payload.clone());
-                        ws.write_frame(Frame::new(true, OpCode::Ping, None, ping)).await?;
+                        ws.write_frame(Frame::new(true, OpCode::Ping, None, ping))
+                            .await?;
                         pinged = Some(payload);
                     }
                     Some(Command::Close(code, reason)) => {
-                        ws.write_frame(Frame::close(code, reason.as_bytes())).await?;
+                        ws.write_frame(Frame::close(code, reason.as_bytes()))
+                            .await?;
                     }
                     Some(Command::Parts) => in_parts = true,
                     None if in_parts => {

@@ -29,7 +29,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Fault> {
 }
 
 fn on_tokio(peer: impl Future<Output = Result<(), Fault>>) -> Result<(), Fault> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(peer)
 }
 
@@ -103,6 +105,8 @@ fn parts(payload: &[u8]) -> Vec<&[u8]> {
 fn version(library: &str) -> &'static str {
     let lock = include_str!("../../Cargo.lock");
     let entry = format!("name = \"{library}\"\nversion = \"");
-    let version = lock.split_once(&entry).and_then(|(_, rest)| rest.split('"').next());
+    let version = lock
+        .split_once(&entry)
+        .and_then(|(_, rest)| rest.split('"').next());
     version.unwrap_or("of an unknown version")
 }

@@ -43,7 +43,11 @@ fn accept(stream: TcpStream) -> Result<(WebSocket<TcpStream>, String), Fault> {
 }
 
 pub(super) fn connect(url: &str) -> Result<(), Fault> {
-    let address = url.trim_start_matches("ws://").split('/').next().unwrap_or_default();
+    let address = url
+        .trim_start_matches("ws://")
+        .split('/')
+        .next()
+        .unwrap_or_default();
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     let (ws, _) = tungstenite::client(url, stream).map_err(|error| error.to_string())?;
@@ -123,7 +127,11 @@ fn echo(ws: &mut WebSocket<TcpStream>, name: &str) -> tungstenite::Result<()> {
 }
 
 fn send_in_parts(ws: &mut WebSocket<TcpStream>, message: Message) -> tungstenite::Result<()> {
-    let mut kind = if message.is_text() { Data::Text } else { Data::Binary };
+    let mut kind = if message.is_text() {
+        Data::Text
+    } else {
+        Data::Binary
+    };
     let payload = message.into_data();
     let parts = parts(&payload);
     for (at, part) in parts.iter().enumerate() {
