@@ -8,6 +8,7 @@ use wspulse_core::{Cause, CloseCode, Config, ConfigBuilder, Event, Initiator, Me
 
 use crate::link::{Fault, Line, Link};
 use crate::peers::Peer;
+use crate::runtimes::{on_mio, on_std};
 use crate::tap::{BINARY, CLOSE, PING, PONG, TEXT};
 
 /// What stands in the table.
@@ -32,6 +33,8 @@ pub(crate) const COLUMNS: &[&str] = &[
     "its ping",
     "our close",
     "its close",
+    "on std",
+    "on mio",
     "idle, we ping",
     "idle, it pings",
 ];
@@ -49,6 +52,8 @@ pub(crate) async fn busy(peer: &Peer, link: &mut Link) -> Vec<Cell> {
         cell(peer.ping, its_ping(peer, link)).await,
         cell(Ok(()), our_close(link)).await,
         cell(Ok(()), its_close(link)).await,
+        cell(Ok(()), on_std(link)).await,
+        cell(Ok(()), on_mio(link)).await,
     ]
 }
 
@@ -314,11 +319,11 @@ fn must(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), Fault> {
 }
 
 /// Bytes without a short period.
-fn bytes(count: usize) -> Vec<u8> {
+pub(crate) fn bytes(count: usize) -> Vec<u8> {
     (0..count).map(|at| (at * 7 + at / 251) as u8).collect()
 }
 
-fn letters(count: usize) -> String {
+pub(crate) fn letters(count: usize) -> String {
     (0..count)
         .map(|at| char::from(b'a' + ((at + at / 25) % 26) as u8))
         .collect()

@@ -116,17 +116,38 @@ impl Link {
 
     /// Opens a connection with this configuration.
     pub(crate) async fn connection(&mut self, config: Config) -> Result<Line, Fault> {
+        let name = self.call().await?;
+        let mut line = self.reach.connection(&name, config).await?;
+        if self.is_hasty {
+            line.echo("ready").await?;
+        }
+        Ok(line)
+    }
+
+    /// Opens a connection as far as TCP, for one of the other adapters: its name, and the request
+    /// with which a client goes on.
+    pub(crate) async fn stream(
+        &mut self,
+    ) -> Result<(String, Option<ClientRequest>, TcpStream), Fault> {
+        let name = self.call().await?;
+        match &self.reach {
+            Reach::Peer(address) => {
+                let request = ClientRequest::new(&address.to_string(), &format!("/{name}"))?;
+                Ok((name, Some(request), TcpStream::connect(address).await?))
+            }
+            Reach::Us(listener) => Ok((name, None, listener.accept().await?.0)),
+        }
+    }
+
+    /// Has a client open its next connection, and returns the name of it.
+    async fn call(&mut self) -> Result<String, Fault> {
         self.count += 1;
         let name = self.count.to_string();
         if let Reach::Us(listener) = &self.reach {
             let url = format!("open ws://{}/{name}", listener.local_addr()?);
             self.sender.send(url).await?;
         }
-        let mut line = self.reach.connection(&name, config).await?;
-        if self.is_hasty {
-            line.echo("ready").await?;
-        }
-        Ok(line)
+        Ok(name)
     }
 
     /// Waits until the peer knows how this connection ended, and says it: code, space, reason.

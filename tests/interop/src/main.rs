@@ -9,6 +9,7 @@ mod child;
 mod link;
 mod page;
 mod peers;
+mod runtimes;
 mod rust_peers;
 mod table;
 mod tap;

@@ -39,8 +39,6 @@ pub(crate) struct Peer {
     pub(crate) is_hasty: bool,
     /// Pings by itself and hangs up on silence.
     pub(crate) keepalive: Ability,
-    /// Compresses.
-    pub(crate) deflate: Ability,
 }
 
 /// How a peer is started.
@@ -61,7 +59,6 @@ const CLIENT: &[Side] = &[Side::Client];
 
 const BROWSER_API: &str = "the browser's WebSocket interface has no such call";
 const NO_KEEPALIVE: &str = "has no keepalive of its own";
-const NO_DEFLATE: &str = "does not implement permessage-deflate";
 
 /// A peer that does everything.
 const ABLE: Peer = Peer {
@@ -73,7 +70,6 @@ const ABLE: Peer = Peer {
     hides_pong: false,
     is_hasty: false,
     keepalive: Ok(()),
-    deflate: Ok(()),
 };
 
 pub(crate) const PEERS: &[Peer] = &[
@@ -92,7 +88,6 @@ pub(crate) const PEERS: &[Peer] = &[
     Peer {
         name: "Python picows",
         program: Program::Python("picows_peer.py", &[]),
-        deflate: Err("picows's core interface leaves extensions to its user"),
         ..ABLE
     },
     Peer {
@@ -120,25 +115,21 @@ pub(crate) const PEERS: &[Peer] = &[
         is_hasty: true,
         sides: CLIENT,
         keepalive: Err(NO_KEEPALIVE),
-        deflate: Err(NO_DEFLATE),
         ..ABLE
     },
     Peer {
         name: "tungstenite",
         keepalive: Err(NO_KEEPALIVE),
-        deflate: Err(NO_DEFLATE),
         ..ABLE
     },
     Peer {
         name: "fastwebsockets",
         keepalive: Err(NO_KEEPALIVE),
-        deflate: Err(NO_DEFLATE),
         ..ABLE
     },
     Peer {
         name: "tokio-websockets",
         keepalive: Err(NO_KEEPALIVE),
-        deflate: Err(NO_DEFLATE),
         ..ABLE
     },
     Peer {
