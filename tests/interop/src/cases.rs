@@ -8,6 +8,8 @@ use wspulse_core::{Cause, CloseCode, Config, ConfigBuilder, Event, Initiator, Me
 
 use crate::link::{Fault, Line, Link};
 use crate::peers::Peer;
+#[cfg(feature = "deflate")]
+use crate::peers::{Deflate, Side};
 use crate::runtimes::{on_mio, on_std};
 use crate::tap::{BINARY, CLOSE, PING, PONG, TEXT};
 
@@ -29,6 +31,8 @@ pub(crate) const COLUMNS: &[&str] = &[
     "1 B to 16 MiB",
     "our fragments",
     "its fragments",
+    #[cfg(feature = "deflate")]
+    "compressed",
     "our ping",
     "its ping",
     "our close",
@@ -48,6 +52,8 @@ pub(crate) async fn busy(peer: &Peer, link: &mut Link) -> Vec<Cell> {
         cell(Ok(()), sizes(link)).await,
         cell(Ok(()), our_fragments(link)).await,
         cell(peer.fragments, its_fragments(link)).await,
+        #[cfg(feature = "deflate")]
+        compressed(peer, link).await,
         cell(Ok(()), our_ping(link)).await,
         cell(peer.ping, its_ping(peer, link)).await,
         cell(Ok(()), our_close(link)).await,
@@ -180,6 +186,70 @@ async fn its_fragments(link: &mut Link) -> Result<(), Fault> {
         let fragments = line.look.at(|wire| wire.received.most_fragments());
         must(fragments >= 4, || {
             format!("at most {fragments} fragments came")
+        })?;
+        settle(line).await?;
+    }
+    Ok(())
+}
+
+// ---- compression
+
+/// Compresses, with a peer that does; to the others it offers to, and they decline.
+#[cfg(feature = "deflate")]
+async fn compressed(peer: &Peer, link: &mut Link) -> Cell {
+    match (peer.deflate, cell(Ok(()), agree(peer, link)).await) {
+        (Deflate::Not(reason), Cell::Yes) => Cell::Cannot(reason),
+        (_, cell) => cell,
+    }
+}
+
+#[cfg(feature = "deflate")]
+async fn agree(peer: &Peer, link: &mut Link) -> Result<(), Fault> {
+    use wspulse_core::extension::deflate::DeflateConfig;
+
+    let whole = DeflateConfig::DEFAULT.window_bits(15).threshold(0);
+    let forgetful = DeflateConfig::DEFAULT
+        .context_takeover(false)
+        .peer_context_takeover(false);
+    let narrow = DeflateConfig::DEFAULT.window_bits(9).peer_window_bits(9);
+    let configs = match (peer.deflate, link.side()) {
+        (Deflate::WithoutParameters, Side::Server) => &[DeflateConfig::DEFAULT, whole][..],
+        _ => &[DeflateConfig::DEFAULT, whole, forgetful, narrow],
+    };
+    for &deflate in configs {
+        let mut line = link
+            .connection(built(config().deflate(Some(deflate))))
+            .await?;
+        line.echo("").await?;
+        for _ in 0..3 {
+            // Long enough to be worth it, and with a past to refer to.
+            line.echo("Grüße, 時間 and 🦀; ".repeat(1000)).await?;
+            line.echo(bytes(100_000)).await?;
+        }
+        line.ws.send_part("Grüße, ", false).await?;
+        line.ws.ping(b"between").await?;
+        line.ws.send_part(letters(70_000), true).await?;
+        line.expect(&format!("Grüße, {}", letters(70_000)).into())
+            .await?;
+        if deflate == DeflateConfig::DEFAULT {
+            every_size(&mut line).await?;
+        }
+        let is_agreed = line.look.at(|wire| match link.side() {
+            Side::Server => wire.received.is_compressing(),
+            Side::Client => wire.sent.is_compressing(),
+        });
+        let (sent, received) = line
+            .look
+            .at(|wire| (wire.sent.rsv1s(), wire.received.rsv1s()));
+        let is_right = match peer.deflate {
+            Deflate::Whole | Deflate::WithoutParameters => is_agreed && sent > 0 && received > 0,
+            Deflate::Inflates => is_agreed && sent > 0 && received == 0,
+            Deflate::Not(_) => !is_agreed && sent == 0 && received == 0,
+        };
+        must(is_right, || {
+            format!(
+                "{deflate:?}: agreed: {is_agreed}; compressed: {sent} sent, {received} received"
+            )
         })?;
         settle(line).await?;
     }

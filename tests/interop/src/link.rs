@@ -108,6 +108,14 @@ impl Link {
         })
     }
 
+    /// Returns which end the peer is.
+    pub(crate) const fn side(&self) -> Side {
+        match self.reach {
+            Reach::Peer(_) => Side::Server,
+            Reach::Us(_) => Side::Client,
+        }
+    }
+
     /// Asks for the peer's version.
     pub(crate) async fn version(&mut self) -> Result<String, Fault> {
         self.sender.send("version").await?;

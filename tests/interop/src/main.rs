@@ -136,7 +136,7 @@ impl Turn {
             Err(fault) => cells = vec![Cell::No(fault.to_string()); COLUMNS.len()],
         }
         Row {
-            peer: self.peer.name,
+            peer: self.peer,
             version: self.version,
             side: self.side,
             cells,

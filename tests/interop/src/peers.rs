@@ -23,6 +23,18 @@ impl Side {
 /// Something a peer's interface does, or the reason why it does not.
 pub(crate) type Ability = Result<(), &'static str>;
 
+/// What a peer does of permessage-deflate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deflate {
+    Whole,
+    /// Inflates what comes, and compresses nothing.
+    Inflates,
+    /// As a server it agrees to each offer without its parameters.
+    WithoutParameters,
+    /// Nothing, for this reason.
+    Not(&'static str),
+}
+
 /// A WebSocket implementation of others.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer {
@@ -39,6 +51,10 @@ pub(crate) struct Peer {
     pub(crate) is_hasty: bool,
     /// Pings by itself and hangs up on silence.
     pub(crate) keepalive: Ability,
+    #[cfg_attr(not(feature = "deflate"), expect(dead_code, reason = "for the column"))]
+    pub(crate) deflate: Deflate,
+    /// What stands beside its name in the table.
+    pub(crate) note: Option<&'static str>,
 }
 
 /// How a peer is started.
@@ -59,6 +75,7 @@ const CLIENT: &[Side] = &[Side::Client];
 
 const BROWSER_API: &str = "the browser's WebSocket interface has no such call";
 const NO_KEEPALIVE: &str = "has no keepalive of its own";
+const NO_DEFLATE: &str = "does not implement permessage-deflate";
 
 /// A peer that does everything.
 const ABLE: Peer = Peer {
@@ -70,6 +87,8 @@ const ABLE: Peer = Peer {
     hides_pong: false,
     is_hasty: false,
     keepalive: Ok(()),
+    deflate: Deflate::Whole,
+    note: None,
 };
 
 pub(crate) const PEERS: &[Peer] = &[
@@ -83,16 +102,23 @@ pub(crate) const PEERS: &[Peer] = &[
         program: Program::Python("aiohttp_peer.py", &[]),
         fragments: Err("aiohttp has no call that sends a frame without FIN"),
         hides_pong: true,
+        note: Some("its user does not learn of pongs; that one was sent is seen on the wire"),
         ..ABLE
     },
     Peer {
         name: "Python picows",
         program: Program::Python("picows_peer.py", &[]),
+        deflate: Deflate::Not("picows's core interface leaves extensions to its user"),
         ..ABLE
     },
     Peer {
         name: "Python picows.websockets",
         program: Program::Python("websockets_peer.py", &["picows.websockets"]),
+        deflate: Deflate::WithoutParameters,
+        note: Some(
+            "its server agrees to any offer of permessage-deflate without its parameters, against \
+             RFC 7692 §7.1.1.1, and is offered only what needs none",
+        ),
         ..ABLE
     },
     Peer {
@@ -107,29 +133,39 @@ pub(crate) const PEERS: &[Peer] = &[
         fragments: Err(BROWSER_API),
         ping: Err(BROWSER_API),
         keepalive: Err(NO_KEEPALIVE),
+        deflate: Deflate::Inflates,
+        note: Some("inflates what comes, and compresses nothing"),
         ..ABLE
     },
     Peer {
         name: "Java HttpClient",
         program: Program::Java("Peer.java"),
         is_hasty: true,
+        note: Some(
+            "it loses bytes that come right behind the answer to its handshake, and is heard \
+             before more than a message is sent to it",
+        ),
         sides: CLIENT,
         keepalive: Err(NO_KEEPALIVE),
+        deflate: Deflate::Not(NO_DEFLATE),
         ..ABLE
     },
     Peer {
         name: "tungstenite",
         keepalive: Err(NO_KEEPALIVE),
+        deflate: Deflate::Not(NO_DEFLATE),
         ..ABLE
     },
     Peer {
         name: "fastwebsockets",
         keepalive: Err(NO_KEEPALIVE),
+        deflate: Deflate::Not(NO_DEFLATE),
         ..ABLE
     },
     Peer {
         name: "tokio-websockets",
         keepalive: Err(NO_KEEPALIVE),
+        deflate: Deflate::Not(NO_DEFLATE),
         ..ABLE
     },
     Peer {

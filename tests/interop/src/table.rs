@@ -5,12 +5,12 @@ use std::path::Path;
 use std::{fs, io};
 
 use crate::cases::{COLUMNS, Cell};
-use crate::peers::Side;
+use crate::peers::{Peer, Side};
 
 /// What one peer did on one side.
 #[derive(Debug)]
 pub(crate) struct Row {
-    pub(crate) peer: &'static str,
+    pub(crate) peer: &'static Peer,
     pub(crate) version: String,
     pub(crate) side: Side,
     pub(crate) cells: Vec<Cell>,
@@ -37,7 +37,7 @@ impl Row {
         println!(
             "{:6} {:<34} {:>2} yes, {} cannot, {} no",
             self.side.name(),
-            format!("{} {}", self.peer, self.version),
+            format!("{} {}", self.peer.name, self.version),
             count(|cell| *cell == Cell::Yes),
             count(|cell| matches!(cell, Cell::Cannot(_))),
             count(|cell| matches!(cell, Cell::No(_))),
@@ -64,41 +64,43 @@ pub(crate) fn write(file: &Path, rows: &[Row]) -> io::Result<()> {
 }
 
 fn markdown(rows: &[Row]) -> String {
-    let mut notes: Vec<&str> = Vec::new();
+    let mut notes = Notes::default();
     let mut text = format!("| peer | as | {} |\n", COLUMNS.join(" | "));
-    text.push_str(&format!(
-        "| --- | --- |{}\n",
-        " --- |".repeat(COLUMNS.len())
-    ));
+    let _ = writeln!(text, "| --- | --- |{}", " --- |".repeat(COLUMNS.len()));
     for row in rows {
-        let _ = write!(
-            text,
-            "| {} {} | {} |",
-            row.peer,
-            row.version,
-            row.side.name()
-        );
+        let _ = write!(text, "| {} {}", row.peer.name, row.version);
+        if let Some(note) = row.peer.note {
+            let _ = write!(text, " ({})", notes.number(note));
+        }
+        let _ = write!(text, " | {} |", row.side.name());
         for cell in &row.cells {
             let _ = match cell {
                 Cell::Yes => write!(text, " yes |"),
                 Cell::No(_) => write!(text, " **no** |"),
-                Cell::Cannot(reason) => {
-                    let number = notes.iter().position(|note| note == reason);
-                    let number = number.unwrap_or_else(|| {
-                        notes.push(reason);
-                        notes.len() - 1
-                    });
-                    write!(text, " - ({}) |", number + 1)
-                }
+                Cell::Cannot(reason) => write!(text, " - ({}) |", notes.number(reason)),
             };
         }
         text.push('\n');
     }
     text.push('\n');
-    for (at, note) in notes.iter().enumerate() {
+    for (at, note) in notes.0.iter().enumerate() {
         let _ = writeln!(text, "{}. {note}", at + 1);
     }
     text
+}
+
+/// What stands below the table, numbered.
+#[derive(Default)]
+struct Notes(Vec<&'static str>);
+
+impl Notes {
+    fn number(&mut self, note: &'static str) -> usize {
+        let at = self.0.iter().position(|&known| known == note);
+        at.unwrap_or_else(|| {
+            self.0.push(note);
+            self.0.len() - 1
+        }) + 1
+    }
 }
 
 const BEGIN: &str = "<!-- interop: written by tests/interop/run.sh -->";

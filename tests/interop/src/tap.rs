@@ -64,6 +64,18 @@ impl Flow {
         most
     }
 
+    /// Tells whether the head has permessage-deflate in it.
+    pub(crate) fn is_compressing(&self) -> bool {
+        self.head
+            .to_ascii_lowercase()
+            .contains("permessage-deflate")
+    }
+
+    /// Returns how many messages were compressed (RFC 7692 §6).
+    pub(crate) fn rsv1s(&self) -> usize {
+        self.frames.iter().filter(|frame| frame.rsv1).count()
+    }
+
     fn pass(&mut self, mut bytes: &[u8]) {
         while let Some((&byte, rest)) = bytes.split_first() {
             if !self.is_open {
