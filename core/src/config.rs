@@ -60,6 +60,18 @@ impl Config {
         &self.heartbeat
     }
 
+    /// Returns what is offered and agreed to about compressed messages; always `None` without the
+    /// feature `deflate`. For a handshake that is done elsewhere: see
+    #[cfg_attr(
+        feature = "deflate",
+        doc = "[`with_deflate`](crate::Connection::with_deflate)."
+    )]
+    #[cfg_attr(not(feature = "deflate"), doc = "`Connection::with_deflate`.")]
+    #[must_use]
+    pub const fn deflate(&self) -> Option<DeflateConfig> {
+        self.deflate
+    }
+
     /// Returns how long the closing handshake may take.
     #[must_use]
     pub const fn close_timeout(&self) -> Duration {

@@ -33,7 +33,7 @@ fn server_corpus() {
 
 #[test]
 fn deflate_random() {
-    mutate("deflate", fuzzing::deflate, 2_000);
+    mutate("deflate", fuzzing::deflate, 10_000);
 }
 
 #[test]

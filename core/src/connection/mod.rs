@@ -160,9 +160,9 @@ impl Connection {
         connection
     }
 
-    /// Continues with compressed messages, which the handshake that was done elsewhere agreed on
-    /// (RFC 7692). How they are compressed is for the configuration to say. Nothing may have been
-    /// handed over or sent yet.
+    /// Continues with compressed messages, if the handshake that was done elsewhere agreed on them
+    /// (RFC 7692). How they are compressed is for the configuration to say. To be called before
+    /// anything is handed over or sent.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -170,21 +170,22 @@ impl Connection {
     /// # use wspulse_core::extension::deflate::DeflateConfig;
     /// # use wspulse_core::{Config, Connection, Instant, Role, Seed};
     /// # let (seed, now) = (Seed::predictable_for_tests(1), Instant::ZERO);
-    /// # let config = Arc::new(Config::default());
+    /// # let config = Config::builder().deflate(Some(DeflateConfig::DEFAULT)).build()?;
+    /// # let config = Arc::new(config);
     /// # let headers = [&b"permessage-deflate; server_max_window_bits=10"[..]];
     /// // The values of the request's Sec-WebSocket-Extensions headers.
     /// let offers = Extension::parse_list(headers)?;
-    /// let agreed = DeflateConfig::DEFAULT.accept(&offers).expect("an offer to agree to");
-    /// // The value of that header in the answer is `agreed.to_string()`.
+    /// let agreed = config.deflate().and_then(|deflate| deflate.accept(&offers));
+    /// // The value of that header in the answer is `agreed.to_string()`, if it is there.
     /// let connection =
     ///     Connection::from_upgrade(Role::Server, config, seed, now).with_deflate(agreed);
-    /// assert_eq!(connection.deflate(), Some(agreed));
-    /// # Ok::<(), wspulse_core::extension::ExtensionError>(())
+    /// assert_eq!(connection.deflate(), agreed);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[cfg(feature = "deflate")]
     #[must_use]
-    pub fn with_deflate(mut self, agreed: DeflateParams) -> Self {
-        self.agree_on_deflate(Some(agreed));
+    pub fn with_deflate(mut self, agreed: Option<DeflateParams>) -> Self {
+        self.agree_on_deflate(agreed);
         self
     }
 

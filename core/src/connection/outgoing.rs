@@ -123,6 +123,9 @@ pub(super) struct Part {
 }
 
 impl Outgoing {
+    /// Payloads that a commit holds without a copy, bytes before each of them, and behind the last.
+    pub(super) const MAX_CHUNKS: usize = 2 * (COMMIT / GATHER) + 1;
+
     /// Starts with bytes that are no frame: a head of the opening handshake.
     pub(super) fn from_head(head: Vec<u8>) -> Self {
         Self {

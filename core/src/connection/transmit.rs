@@ -42,6 +42,9 @@ pub struct Transmit<'a> {
 }
 
 impl<'a> Transmit<'a> {
+    /// The most chunks there can be.
+    pub const MAX_CHUNKS: usize = Outgoing::MAX_CHUNKS;
+
     /// Returns the first chunk, never empty.
     #[must_use]
     #[inline]
@@ -51,7 +54,7 @@ impl<'a> Transmit<'a> {
     }
 
     /// Returns the chunks, none empty, for a vectored write: headers and short messages gathered,
-    /// payloads of long messages between them. There are at most 40.
+    /// payloads of long messages between them; at most [`MAX_CHUNKS`](Self::MAX_CHUNKS).
     #[inline]
     pub fn chunks(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let mut left = *self;

@@ -77,7 +77,7 @@ struct Received {
 fn connection(role: Role, config: &Arc<Config>, agreed: DeflateParams) -> Connection {
     let seed = Seed::predictable_for_tests(1);
     let connection = Connection::from_upgrade(role, Arc::clone(config), seed, Instant::ZERO);
-    connection.with_deflate(agreed)
+    connection.with_deflate(Some(agreed))
 }
 
 fn receive(

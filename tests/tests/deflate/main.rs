@@ -38,7 +38,7 @@ fn open(role: Role, config: &Arc<Config>) -> Connection {
 
 fn open_with(role: Role, config: &Arc<Config>, agreed: DeflateParams) -> Connection {
     let seed = Seed::predictable_for_tests(1);
-    Connection::from_upgrade(role, Arc::clone(config), seed, NOW).with_deflate(agreed)
+    Connection::from_upgrade(role, Arc::clone(config), seed, NOW).with_deflate(Some(agreed))
 }
 
 /// A frame of `role` with the reserved bits in `rsv`, their place on the wire.
