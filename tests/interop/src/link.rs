@@ -109,6 +109,7 @@ impl Link {
     }
 
     /// Returns which end the peer is.
+    #[cfg(feature = "deflate")]
     pub(crate) const fn side(&self) -> Side {
         match self.reach {
             Reach::Peer(_) => Side::Server,

@@ -65,6 +65,7 @@ impl Flow {
     }
 
     /// Tells whether the head has permessage-deflate in it.
+    #[cfg(feature = "deflate")]
     pub(crate) fn is_compressing(&self) -> bool {
         self.head
             .to_ascii_lowercase()
@@ -72,6 +73,7 @@ impl Flow {
     }
 
     /// Returns how many messages were compressed (RFC 7692 §6).
+    #[cfg(feature = "deflate")]
     pub(crate) fn rsv1s(&self) -> usize {
         self.frames.iter().filter(|frame| frame.rsv1).count()
     }
