@@ -43,6 +43,11 @@ msrv:
 autobahn *cases:
     tests/autobahn/run.sh "$@"
 
+# The WebSocket implementations that others use, both roles: all, or those whose name holds a word
+[positional-arguments]
+interop *words:
+    tests/interop/run.sh "$@"
+
 # Each fuzz target for some seconds
 fuzz seconds="20":
     .ci/fuzz {{ seconds }}

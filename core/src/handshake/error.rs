@@ -47,7 +47,7 @@ pub enum HandshakeError {
     Target,
     /// The `Host` header is missing or is not `host[:port]`.
     Host,
-    /// The request announces a body.
+    /// The request announces a body, other than by `Content-Length: 0`.
     RequestBody,
     /// `Upgrade` is missing, is malformed or does not name `websocket`.
     Upgrade,

@@ -246,8 +246,10 @@ fn check(head: RequestHead) -> Result<(Request, AcceptKey, Vec<deflate::Offer>),
     if !is_target_for(&head.target, &host) {
         return Err(HandshakeError::Target);
     }
-    // RFC 9110 §9.3.1: a body on GET has no meaning, and has been used to smuggle requests.
-    if headers.get("content-length").is_some() || headers.get("transfer-encoding").is_some() {
+    // RFC 9110 §9.3.1: a body on GET has no meaning, and has been used to smuggle requests. That
+    // there is none may be said (§8.6), and Java's HttpClient does.
+    let is_empty = matches!(headers.get_single("content-length")?, None | Some(b"0"));
+    if !is_empty || headers.get("transfer-encoding").is_some() {
         return Err(HandshakeError::RequestBody);
     }
     // RFC 6455 §4.2.1 item 3: Upgrade names "websocket".

@@ -376,7 +376,10 @@ fn h8_cve_2020_7693_upgrade_and_connection() {
 fn h9_cve_2018_12541_request_has_no_body() {
     for line in [
         "Content-Length: 5",
-        "Content-Length: 0",
+        "Content-Length: 00",
+        "Content-Length: 0, 0",
+        "Content-Length: -0",
+        "Content-Length: ",
         "content-length: x",
         "Transfer-Encoding: chunked",
         "Transfer-Encoding: identity",
@@ -385,6 +388,16 @@ fn h9_cve_2018_12541_request_has_no_body() {
         input.extend_from_slice(b"GET /smuggled HTTP/1.1\r\n");
         assert_request_fails(&input, E::RequestBody);
     }
+    let twice = request_with("", "Content-Length: 0\r\nContent-Length: 0");
+    assert_request_fails(&twice, E::RepeatedHeader);
+    let both = request_with("", "Content-Length: 0\r\nTransfer-Encoding: chunked");
+    assert_request_fails(&both, E::RequestBody);
+}
+
+#[test]
+fn h9_a_request_may_say_that_it_has_no_body() {
+    // Java's HttpClient does.
+    serve(&request_with("", "Content-Length: 0")).unwrap();
 }
 
 #[test]
