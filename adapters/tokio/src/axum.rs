@@ -106,14 +106,14 @@ impl WebSocketUpgrade {
     /// Accepts, and runs `serve` in a task of its own once the response has left. Nothing runs if
     /// the client is gone by then.
     #[must_use = "the response is for the client"]
-    pub fn on_upgrade<F, T>(mut self, serve: F) -> Response
+    pub fn on_upgrade<F, T>(self, serve: F) -> Response
     where
         F: FnOnce(WebSocket<Upgraded>) -> T + Send + 'static,
         T: Future<Output = ()> + Send + 'static,
     {
-        match self.asked.accept(&self.accept) {
-            Ok(response) => {
-                let upgrade = Upgrade::new(self.on_upgrade, self.config);
+        match self.asked.accept(&self.accept, &self.config) {
+            Ok((response, agreed)) => {
+                let upgrade = Upgrade::new(self.on_upgrade, self.config, agreed);
                 tokio::spawn(async move {
                     if let Ok(ws) = upgrade.await {
                         serve(ws).await;

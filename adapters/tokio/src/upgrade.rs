@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use http::header::{HeaderName, HeaderValue};
 use http::{StatusCode, Version};
 use hyper_util::rt::TokioIo;
+use wspulse_core::extension::deflate::DeflateParams;
 use wspulse_core::handshake::{
     Accept, AcceptError, HandshakeError, HandshakeLimits, Reject, Request, ServerHandshake,
 };
@@ -84,9 +85,10 @@ pub fn upgrade_with<B>(
         version: request.version(),
         headers: request.headers(),
     };
-    let mut asked = Asked::read(&head)?;
+    let config = config.into();
+    let asked = Asked::read(&head)?;
     let accept = decide(&asked.request).map_err(UpgradeError::Rejected)?;
-    let response = asked.accept(&accept)?;
+    let (response, agreed) = asked.accept(&accept, &config)?;
     if request
         .extensions()
         .get::<hyper::upgrade::OnUpgrade>()
@@ -95,7 +97,7 @@ pub fn upgrade_with<B>(
         return Err(UpgradeError::NotUpgradable);
     }
     let on_upgrade = hyper::upgrade::on(request);
-    Ok((response, Upgrade::new(on_upgrade, config.into())))
+    Ok((response, Upgrade::new(on_upgrade, config, agreed)))
 }
 
 /// A connection on its way from hyper: ready when the response has left.
@@ -106,11 +108,20 @@ pub fn upgrade_with<B>(
 pub struct Upgrade {
     on_upgrade: hyper::upgrade::OnUpgrade,
     config: Arc<Config>,
+    agreed: Option<DeflateParams>,
 }
 
 impl Upgrade {
-    pub(crate) const fn new(on_upgrade: hyper::upgrade::OnUpgrade, config: Arc<Config>) -> Self {
-        Self { on_upgrade, config }
+    pub(crate) const fn new(
+        on_upgrade: hyper::upgrade::OnUpgrade,
+        config: Arc<Config>,
+        agreed: Option<DeflateParams>,
+    ) -> Self {
+        Self {
+            on_upgrade,
+            config,
+            agreed,
+        }
     }
 }
 
@@ -124,6 +135,7 @@ impl Future for Upgrade {
         let clock = Clock::start();
         let config = Arc::clone(&self.config);
         let connection = Connection::from_upgrade(Role::Server, config, seed, clock.now());
+        let connection = with_deflate(connection, self.agreed);
         let driver = Driver::new(TokioIo::new(upgraded), connection, clock);
         Poll::Ready(Ok(WebSocket::new(driver, None)))
     }
@@ -246,13 +258,30 @@ impl Asked {
         }
     }
 
+    /// Returns the response, and what it agrees to about compressed messages.
     pub(crate) fn accept(
-        &mut self,
+        self,
         accept: &Accept,
-    ) -> Result<http::Response<Vec<u8>>, AcceptError> {
-        let head = self.handshake.accept(accept)?;
-        Ok(parse_response(&head))
+        config: &Config,
+    ) -> Result<(http::Response<Vec<u8>>, Option<DeflateParams>), AcceptError> {
+        let mut handshake = match config.deflate() {
+            Some(deflate) => self.handshake.with_deflate(deflate),
+            None => self.handshake,
+        };
+        let head = handshake.accept(accept)?;
+        Ok((parse_response(&head), handshake.deflate()))
     }
+}
+
+#[cfg(feature = "deflate")]
+fn with_deflate(connection: Connection, agreed: Option<DeflateParams>) -> Connection {
+    connection.with_deflate(agreed)
+}
+
+/// Without the feature no configuration has anything to agree to.
+#[cfg(not(feature = "deflate"))]
+fn with_deflate(connection: Connection, _: Option<DeflateParams>) -> Connection {
+    connection
 }
 
 /// Reads a response that the core wrote: lines, an empty one, a body.

@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use wspulse_core::extension::deflate::DeflateConfig;
 use wspulse_core::handshake::{Accept, Reject};
 use wspulse_core::{CloseCode, Config};
 use wspulse_tokio::{
@@ -31,12 +32,17 @@ async fn echo(mut ws: WebSocket<Upgraded>) {
     }
 }
 
+fn compressing() -> Config {
+    let config = Config::builder().deflate(Some(DeflateConfig::DEFAULT));
+    config.build().unwrap()
+}
+
 /// An echo server on hyper, which refuses the path `/private`.
 async fn on_hyper(allows_upgrades: bool) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let service = |mut request: hyper::Request<Incoming>| async move {
-        let answer = upgrade_with(&mut request, Config::default(), |request| {
+        let answer = upgrade_with(&mut request, compressing(), |request| {
             match request.target() {
                 "/private" => Err(Reject::new(403)
                     .unwrap()
@@ -79,7 +85,11 @@ async fn on_hyper(allows_upgrades: bool) -> SocketAddr {
 /// An echo server on axum.
 async fn on_axum() -> SocketAddr {
     async fn handler(upgrade: WebSocketUpgrade) -> Response {
-        let config = Config::builder().max_message_size(1 << 20).build().unwrap();
+        let config = Config::builder()
+            .max_message_size(1 << 20)
+            .deflate(Some(DeflateConfig::DEFAULT))
+            .build()
+            .unwrap();
         let upgrade = upgrade
             .config(config)
             .subprotocols(["chat.v2", "chat.v1"])
@@ -128,17 +138,31 @@ fn request_with(line: &str, instead: &str) -> Vec<u8> {
 #[tokio::test]
 async fn messages_come_back_as_they_went() {
     for address in servers().await {
-        let url = format!("ws://{address}/chat");
-        let mut ws = connect(&url, Config::default()).await.unwrap();
-        assert!(ws.response().unwrap().header("x-served-by").is_some());
-        for message in [vec![], vec![1; 10], vec![2; 300_000]] {
-            ws.send(message.clone()).await.unwrap();
-            let echo = timeout(secs(10), ws.next()).await.expect("an echo");
-            assert_eq!(echo.unwrap().unwrap(), message.into());
-        }
-        ws.close(CloseCode::NORMAL, "").await.unwrap();
-        assert!(ws.closed().unwrap().clean);
+        come_back(address, Config::default()).await;
     }
+}
+
+/// RFC 7692 §5: only who offers compression has it agreed on.
+#[tokio::test]
+async fn messages_come_back_compressed_if_the_client_offers_it() {
+    for address in servers().await {
+        come_back(address, compressing()).await;
+    }
+}
+
+async fn come_back(address: SocketAddr, config: Config) {
+    let is_offered = config.deflate().is_some();
+    let url = format!("ws://{address}/chat");
+    let mut ws = connect(&url, config).await.unwrap();
+    assert_eq!(ws.response().unwrap().deflate().is_some(), is_offered);
+    assert!(ws.response().unwrap().header("x-served-by").is_some());
+    for message in [vec![], vec![1; 10], vec![2; 300_000]] {
+        ws.send(message.clone()).await.unwrap();
+        let echo = timeout(secs(10), ws.next()).await.expect("an echo");
+        assert_eq!(echo.unwrap().unwrap(), message.into());
+    }
+    ws.close(CloseCode::NORMAL, "").await.unwrap();
+    assert!(ws.closed().unwrap().clean);
 }
 
 /// What the HTTP server read behind the head belongs to the connection.
@@ -187,7 +211,7 @@ async fn what_is_no_request_for_a_websocket_gets_the_right_status() {
         ("Connection: Upgrade\r\n", "", "400", ""),
         (
             "Connection: Upgrade",
-            "Connection: Upgrade\r\nContent-Length: 0",
+            "Connection: Upgrade\r\nContent-Length: 1",
             "400",
             "",
         ),
