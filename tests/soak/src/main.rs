@@ -77,9 +77,10 @@ fn soak(python: &str) -> Result<(), String> {
         "soak: {} s; replay the choices with WSPULSE_SOAK_SEED={seed}",
         length.as_secs()
     );
+    let mut watch = Watch::new(length);
     let before = Sample::take();
     let books = Arc::new(Books::default());
-    let watch = run(python, length, seed, &books)?;
+    run(python, seed, &books, &mut watch)?;
     print!("{books}");
     let after = settled(&before);
     println!("before: {before}\nafter: {after}");
@@ -102,11 +103,10 @@ fn soak(python: &str) -> Result<(), String> {
 }
 
 /// What statics may keep: names, time zones, the runtime's registries.
-const STAYS: i64 = 64 << 10;
+const STAYS: i64 = 16 << 10;
 
-fn run(python: &str, length: Duration, seed: u64, books: &Arc<Books>) -> Result<Watch, String> {
+fn run(python: &str, seed: u64, books: &Arc<Books>, watch: &mut Watch) -> Result<(), String> {
     let said = |error: std::io::Error| error.to_string();
-    let mut watch = Watch::new(length);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -166,7 +166,7 @@ fn run(python: &str, length: Duration, seed: u64, books: &Arc<Books>) -> Result<
         }
         clients.push(scope.spawn(|| on_mio::come_and_go((24..28).collect(), here)));
 
-        let looked = look_until(&mut watch, length, books);
+        look_on(watch, books);
         books.finish();
         runtime.block_on(async {
             let all = tasks.join_all();
@@ -198,33 +198,32 @@ fn run(python: &str, length: Duration, seed: u64, books: &Arc<Books>) -> Result<
                 .map_err(|_| "a server panicked")?
                 .map_err(said)?;
         }
-        looked
+        Ok::<_, String>(())
     })?;
     runtime.shutdown_timeout(PATIENCE);
-    Ok(watch)
+    Ok(())
 }
 
 /// Lets the time pass.
-fn look_until(watch: &mut Watch, length: Duration, books: &Books) -> Result<(), String> {
-    let began = Instant::now();
+fn look_on(watch: &mut Watch, books: &Books) {
+    let step = (watch.length() / 20).max(Duration::from_secs(5));
     let mut next_line = Duration::from_secs(5);
-    while began.elapsed() < length {
+    while !watch.is_over() {
         thread::sleep(STEP);
-        let sample = watch.look();
-        if began.elapsed() >= next_line {
+        let (at, sample) = watch.look();
+        if at >= next_line {
             let (connections, messages) = books.sums();
             println!(
                 "{} s: {connections} connections ended, {messages} messages; {sample}",
-                next_line.as_secs()
+                at.as_secs()
             );
-            next_line += (length / 20).max(Duration::from_secs(5));
+            next_line += step;
         }
         // More of the same says no more.
         if books.failures() >= 20 {
             break;
         }
     }
-    Ok(())
 }
 
 /// Gives what ends in the background some time.

@@ -1,6 +1,6 @@
 //! wspulse-mio: one thread for the server, one for all clients.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 use wspulse_core::handshake::Response;
-use wspulse_core::{Closed, Event, Message, SendError};
+use wspulse_core::{Cause, Closed, Event, Message, SendError};
 use wspulse_mio::{
     ConnectionId, Connections, DrainReport, Error, EventLoop, Handler, Listener, ListenerId,
 };
@@ -105,10 +105,14 @@ impl Handler for Echo {
 
     fn closed(&mut self, _: &mut Connections, id: ConnectionId, end: Result<Box<Closed>, Error>) {
         let guest = self.open.remove(&id);
-        let end = how(end).map(|how| match guest {
-            Some(_) => how,
-            None => format!("{how} in the handshake"),
-        });
+        let end = match (&guest, end) {
+            // A drain waits for nobody's handshake.
+            (None, Err(Error::Closed(closed))) if closed.cause == Cause::Aborted => {
+                Ok("given up in the handshake".to_owned())
+            }
+            (None, end) => how(end).map(|how| format!("{how} in the handshake")),
+            (Some(_), end) => how(end),
+        };
         let tally = guest.map(|guest| guest.tally).unwrap_or_default();
         self.scene.books.enter("mio server", tally, end);
     }
@@ -151,6 +155,7 @@ pub(crate) fn come_and_go(who: Vec<u64>, scene: &Arc<Scene>) -> io::Result<()> {
         talk: scene.talk(who, 0),
         place: Place::Away(Instant::now()),
         resume_at: None,
+        waiting: VecDeque::new(),
         end: None,
     };
     let mut event_loop = EventLoop::new(Clients {
@@ -174,6 +179,8 @@ struct Seat {
     place: Place,
     /// When a pause is over.
     resume_at: Option<Instant>,
+    /// Parts of a message for which there is no room yet, and whether each is the last.
+    waiting: VecDeque<(Message, bool)>,
     /// How a connection ended that the client ended itself.
     end: Option<Result<String, String>>,
 }
@@ -197,23 +204,37 @@ impl Seat {
             return;
         };
         while self.end.is_none() && self.resume_at.is_none() {
-            let done = match self.talk.next() {
-                Next::Send(parts) => send(connections, id, parts),
-                Next::Ping(payload) => connections.ping(id, &payload),
-                Next::Pause(pause) => {
-                    self.resume_at = Some(Instant::now() + pause);
-                    Ok(())
-                }
-                Next::Wait => return,
-                Next::Close(code) => {
-                    // From here on it says no more, and how it ended says the loop.
-                    self.resume_at = Some(Instant::now() + 2 * DEADLINE);
-                    connections.close(id, code, "")
-                }
-                Next::Abort => return self.cut(connections, id, Ok("cut by us".to_owned())),
+            let done = match self.waiting.pop_front() {
+                Some((part, is_last)) => connections.send_part(id, part, is_last),
+                None => match self.talk.next() {
+                    Next::Send(parts) => {
+                        let count = parts.len();
+                        let number = |(nth, part)| (part, nth + 1 == count);
+                        self.waiting
+                            .extend(parts.into_iter().enumerate().map(number));
+                        Ok(())
+                    }
+                    Next::Ping(payload) => connections.ping(id, &payload),
+                    Next::Pause(pause) => {
+                        self.resume_at = Some(Instant::now() + pause);
+                        Ok(())
+                    }
+                    Next::Wait => return,
+                    Next::Close(code) => {
+                        // From here on it says no more, and how it ended says the loop.
+                        self.resume_at = Some(Instant::now() + 2 * DEADLINE);
+                        connections.close(id, code, "")
+                    }
+                    Next::Abort => return self.cut(connections, id, Ok("cut by us".to_owned())),
+                },
             };
             match done {
                 Ok(()) => {}
+                // The loop tells when there is room.
+                Err(SendError::Full(part)) => {
+                    let is_last = self.waiting.is_empty();
+                    return self.waiting.push_front((part, is_last));
+                }
                 // The end is told soon.
                 Err(SendError::NotOpen(_) | SendError::PingNotQueued) => return,
                 Err(error) => return self.cut(connections, id, Err(error.to_string())),
@@ -230,23 +251,6 @@ impl Seat {
         self.end = Some(end);
         connections.abort(id);
     }
-}
-
-fn send(
-    connections: &mut Connections,
-    id: ConnectionId,
-    mut parts: Vec<Message>,
-) -> Result<(), SendError> {
-    let Some(last) = parts.pop() else {
-        return Ok(());
-    };
-    if parts.is_empty() {
-        return connections.send(id, last);
-    }
-    for part in parts {
-        connections.send_part(id, part, false)?;
-    }
-    connections.send_part(id, last, true)
 }
 
 impl Clients {
@@ -278,6 +282,10 @@ impl Handler for Clients {
         }
     }
 
+    fn writable(&mut self, connections: &mut Connections, id: ConnectionId) {
+        self.hear(connections, id, |_| Ok(()));
+    }
+
     fn message(&mut self, connections: &mut Connections, id: ConnectionId, message: Message) {
         self.hear(connections, id, |talk| talk.message(&message));
     }
@@ -301,6 +309,7 @@ impl Handler for Clients {
         scene.enter("mio client", (seat.who, seat.nth), seat.talk.tally, end);
         seat.place = Place::Away(Instant::now() + pause);
         seat.resume_at = None;
+        seat.waiting.clear();
         seat.nth += 1;
         seat.talk = scene.talk(seat.who, seat.nth);
     }

@@ -89,10 +89,10 @@ async fn echo(stream: TcpStream, mut rng: Rng, tally: &mut Tally) -> Result<Stri
         Ok(ws) => ws,
         Err(error) => return lost(&error).map(|how| format!("{how} in the handshake")),
     };
-    let mut left = if rng.chance(50) {
-        rng.range(1..=100)
-    } else {
-        u64::MAX
+    // Most clients leave before; those that only come back do not.
+    let mut left = match rng.chance(50) {
+        true => rng.range(1..=100),
+        false => rng.range(100..=1_000),
     };
     let mut end = "closed by the client";
     while let Some(came) = ws.next().await {

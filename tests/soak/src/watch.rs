@@ -52,7 +52,7 @@ fn resident() -> u64 {
 /// The samples of a soak.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    began: Instant,
+    began: Option<Instant>,
     length: Duration,
     samples: Vec<(Duration, Sample)>,
 }
@@ -62,16 +62,27 @@ impl Watch {
     pub(crate) fn new(length: Duration) -> Self {
         let count = length.as_millis() / STEP.as_millis() + 100;
         Self {
-            began: Instant::now(),
+            began: None,
             length,
             samples: Vec::with_capacity(count as usize),
         }
     }
 
-    pub(crate) fn look(&mut self) -> Sample {
-        let sample = Sample::take();
-        self.samples.push((self.began.elapsed(), sample));
-        sample
+    /// Takes a sample, and says when that was, counted from the first.
+    pub(crate) fn look(&mut self) -> (Duration, Sample) {
+        let began = *self.began.get_or_insert_with(Instant::now);
+        let looked = (began.elapsed(), Sample::take());
+        self.samples.push(looked);
+        looked
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.began
+            .is_some_and(|began| began.elapsed() >= self.length)
+    }
+
+    pub(crate) fn length(&self) -> Duration {
+        self.length
     }
 
     /// Compares the time after the warm-up with the end.
