@@ -160,8 +160,11 @@ class Talk:
                 await self.ws.send(whole if rng.random() < 0.8 else parts(rng, whole))
             elif draw < 72:
                 await self.ws.ping(rng.randbytes(8))
-            elif draw < 95:
+            elif draw < 94:
                 await asyncio.sleep(rng.random() * 0.15)
+            elif draw == 94:
+                # Long enough for the heartbeats of either side.
+                await asyncio.sleep(rng.random() * 4)
             else:
                 await self.until(lambda: not self.expected)
         if rng.random() < 0.15 and not over.is_set():

@@ -50,7 +50,8 @@ impl Plan {
         match self.rng.below(100) {
             0..65 => Step::Send(self.message()),
             65..72 => Step::Ping(self.rng.draw().to_le_bytes()),
-            72..95 => Step::Pause(self.rng.span(Duration::ZERO..=LONGEST_PAUSE)),
+            72..94 => Step::Pause(self.rng.span(Duration::ZERO..=SHORT_PAUSE)),
+            94 => Step::Pause(self.rng.span(SHORT_PAUSE..=LONG_PAUSE)),
             _ => Step::Settle,
         }
     }
@@ -153,6 +154,9 @@ pub(crate) fn whole(parts: &[Message]) -> Message {
 /// What a client may close with.
 const CODES: [u16; 4] = [1000, 1001, 3500, 4999];
 
-const LONGEST_PAUSE: Duration = Duration::from_millis(150);
+const SHORT_PAUSE: Duration = Duration::from_millis(150);
+
+/// Long enough for the heartbeats of either side.
+const LONG_PAUSE: Duration = Duration::from_millis(4_000);
 
 const LARGE: usize = 1 << 20;
