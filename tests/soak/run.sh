@@ -7,4 +7,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 target=${CARGO_TARGET_DIR:-target}
 cargo build --release --locked
 ./install.sh "$target/venv"
-exec "$target/release/wspulse-soak" "$target/venv/bin/python"
+# What hangs is a failure, and not for ever.
+exec timeout --kill-after=10 $((${WSPULSE_SOAK_SECONDS:-5} + 300)) "$target/release/wspulse-soak" "$target/venv/bin/python"

@@ -19,12 +19,14 @@ mod talk;
 mod watch;
 
 use std::env;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use wspulse_mio::Listener;
 use wspulse_tests::kit::ms;
@@ -112,19 +114,14 @@ fn run(python: &str, seed: u64, books: &Arc<Books>, watch: &mut Watch) -> Result
         .enable_all()
         .build()
         .map_err(said)?;
-    let on_tokio = runtime.block_on(on_tokio::bind()).map_err(said)?;
-    let on_std = std::net::TcpListener::bind("127.0.0.1:0").map_err(said)?;
-    let on_mio = Listener::bind(([127, 0, 0, 1], 0).into()).map_err(said)?;
-    // A peer's clients: most of them on tokio.
-    let targets: Vec<SocketAddr> = [
-        vec![on_tokio.local_addr().map_err(said)?; 6],
-        vec![on_std.local_addr().map_err(said)?; 2],
-        vec![on_mio.local_addr().ok_or("no address")?; 2],
-    ]
-    .concat();
+    let listeners = Listeners {
+        on_tokio: runtime.block_on(on_tokio::bind()).map_err(said)?,
+        on_std: std::net::TcpListener::bind("127.0.0.1:0").map_err(said)?,
+        on_mio: Listener::bind(([127, 0, 0, 1], 0).into()).map_err(said)?,
+    };
+    let targets = listeners.targets().map_err(said)?;
 
-    let this = env::current_exe().map_err(said)?;
-    let mut tungstenite = Command::new(this);
+    let mut tungstenite = Command::new(env::current_exe().map_err(said)?);
     tungstenite.arg(PEER);
     let mut websockets = Command::new(python);
     websockets.args(["-u", concat!(env!("CARGO_MANIFEST_DIR"), "/peer.py")]);
@@ -138,48 +135,26 @@ fn run(python: &str, seed: u64, books: &Arc<Books>, watch: &mut Watch) -> Result
         config: scene::config(),
         peers: peers.iter().map(|peer| peer.address).collect(),
     });
-
-    // Servers, and clients by their numbers, of which every second one has the same peer.
-    let serving = runtime.spawn(on_tokio::serve(on_tokio, Arc::clone(&scene)));
-    let mut tasks = JoinSet::new();
+    let serving = runtime.spawn(on_tokio::serve(listeners.on_tokio, Arc::clone(&scene)));
     let here = &scene;
     thread::scope(|scope| {
-        let servers = [
-            scope.spawn(|| on_std::serve(on_std, here)),
-            scope.spawn(|| on_mio::serve(on_mio, here)),
+        let _curtain = Curtain(books);
+        let servers = vec![
+            scope.spawn(|| on_std::serve(listeners.on_std, here)),
+            scope.spawn(|| on_mio::serve(listeners.on_mio, here)),
         ];
-        let mut clients = Vec::new();
-        for who in 0..12 {
-            tasks.spawn_on(
-                on_tokio::come_and_go(who, Arc::clone(here)),
-                runtime.handle(),
-            );
-        }
-        for who in 12..20 {
-            tasks.spawn_on(on_tokio::stay(who, Arc::clone(here)), runtime.handle());
-        }
+        let tasks = clients_on_tokio(&runtime, here);
+        let mut clients = vec![scope.spawn(|| on_mio::come_and_go((24..28).collect(), here))];
         for who in 20..24 {
             clients.push(scope.spawn(move || {
                 on_std::come_and_go(who, here);
                 Ok(())
             }));
         }
-        clients.push(scope.spawn(|| on_mio::come_and_go((24..28).collect(), here)));
-
         look_on(watch, books);
         books.finish();
-        runtime.block_on(async {
-            let all = tasks.join_all();
-            if tokio::time::timeout(3 * PATIENCE, all).await.is_err() {
-                books.fail("clients on tokio do not end".to_owned());
-            }
-        });
-        for client in clients {
-            client
-                .join()
-                .map_err(|_| "a client panicked")?
-                .map_err(said)?;
-        }
+        runtime.block_on(end_all(tasks, books));
+        join_all("client", clients, books);
         for peer in &mut peers {
             match peer.finish() {
                 Ok(report) => println!("{report}"),
@@ -192,16 +167,75 @@ fn run(python: &str, seed: u64, books: &Arc<Books>, watch: &mut Watch) -> Result
             Ok(Ok(Ok(()))) => {}
             other => books.fail(format!("tokio server: {other:?}")),
         }
-        for server in servers {
-            server
-                .join()
-                .map_err(|_| "a server panicked")?
-                .map_err(said)?;
-        }
-        Ok::<_, String>(())
-    })?;
+        join_all("server", servers, books);
+    });
     runtime.shutdown_timeout(PATIENCE);
     Ok(())
+}
+
+/// Ends everything when it falls, whatever brought it down.
+struct Curtain<'a>(&'a Books);
+
+impl Drop for Curtain<'_> {
+    fn drop(&mut self) {
+        self.0.finish();
+        self.0.close();
+    }
+}
+
+struct Listeners {
+    on_tokio: tokio::net::TcpListener,
+    on_std: std::net::TcpListener,
+    on_mio: Listener,
+}
+
+impl Listeners {
+    /// Returns one for each of a peer's clients: most of them are on tokio.
+    fn targets(&self) -> std::io::Result<Vec<SocketAddr>> {
+        let on_mio = self.on_mio.local_addr().ok_or(ErrorKind::Unsupported)?;
+        let mut targets = vec![self.on_tokio.local_addr()?; 6];
+        targets.extend([self.on_std.local_addr()?; 2]);
+        targets.extend([on_mio; 2]);
+        Ok(targets)
+    }
+}
+
+/// Starts clients, by their numbers, of which every second one has the same peer.
+fn clients_on_tokio(runtime: &Runtime, scene: &Arc<Scene>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    for who in 0..12 {
+        let client = on_tokio::come_and_go(who, Arc::clone(scene));
+        tasks.spawn_on(client, runtime.handle());
+    }
+    for who in 12..20 {
+        tasks.spawn_on(on_tokio::stay(who, Arc::clone(scene)), runtime.handle());
+    }
+    tasks
+}
+
+async fn end_all(mut tasks: JoinSet<()>, books: &Books) {
+    let all = async {
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(panic) = ended {
+                books.fail(format!("tokio client: {panic}"));
+            }
+        }
+    };
+    if tokio::time::timeout(3 * PATIENCE, all).await.is_err() {
+        books.fail("tokio clients do not end".to_owned());
+    }
+}
+
+type Work<'a> = ScopedJoinHandle<'a, std::io::Result<()>>;
+
+fn join_all(what: &str, threads: Vec<Work<'_>>, books: &Books) {
+    for thread in threads {
+        match thread.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => books.fail(format!("a {what}: {error}")),
+            Err(_) => books.fail(format!("a {what} panicked")),
+        }
+    }
 }
 
 /// Lets the time pass.
