@@ -15,6 +15,7 @@ mod peer;
 mod peers;
 mod plan;
 mod scene;
+mod stay;
 mod talk;
 mod watch;
 
@@ -148,6 +149,12 @@ fn run(python: &str, seed: u64, books: &Arc<Books>, watch: &mut Watch) -> Result
         for who in 20..24 {
             clients.push(scope.spawn(move || {
                 on_std::come_and_go(who, here);
+                Ok(())
+            }));
+        }
+        for who in 28..32 {
+            clients.push(scope.spawn(move || {
+                on_std::stay(who, here);
                 Ok(())
             }));
         }

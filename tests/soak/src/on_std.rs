@@ -8,11 +8,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use wspulse_core::{CloseCode, Event, Message};
-use wspulse_std::{Error, WebSocket};
+use wspulse_std::{Error, ReconnectingClient, WebSocket};
 use wspulse_tests::kit::ms;
 
 use crate::books::{Tally, judge};
 use crate::scene::{PATIENCE, Rhythm, Scene, TICK, count};
+use crate::stay::{Do, Stay, policy};
 use crate::talk::{Next, Talk};
 
 // ---- the server
@@ -98,7 +99,7 @@ fn echo(
     }
 }
 
-// ---- clients
+// ---- clients that come and go
 
 pub(crate) fn come_and_go(who: u64, scene: &Scene) {
     for nth in 0.. {
@@ -184,5 +185,38 @@ fn hear(event: Poll<Option<Event>>, talk: &mut Talk) -> Result<Option<String>, S
         Poll::Ready(Some(event)) => talk.hear(event).map(|()| None),
         Poll::Ready(None) => Err("ended without an end".to_owned()),
         Poll::Pending => Ok(None),
+    }
+}
+
+// ---- clients that come back
+
+/// Goes on over all ends that the peer makes.
+pub(crate) fn stay(who: u64, scene: &Scene) {
+    if let Err(failure) = go_on(who, scene) {
+        let failure = format!("std client {who} that comes back: {failure}");
+        scene.books.fail(failure);
+    }
+}
+
+fn go_on(who: u64, scene: &Scene) -> Result<(), String> {
+    let config = Arc::clone(&scene.config);
+    let client = ReconnectingClient::new(&scene.url(who), config, policy());
+    let mut client = client.map_err(|error| error.to_string())?;
+    let mut stay = Stay::new(scene, "std client that comes back", who);
+    loop {
+        match stay.next() {
+            Do::Send(message) => {
+                let _ = client.send(message);
+            }
+            Do::Wait(span) => match client.next_event_timeout(span) {
+                Poll::Ready(event) => stay.hear(event)?,
+                Poll::Pending => stay.check_patience()?,
+            },
+            Do::Close => {
+                stay.closed(client.close(CloseCode::NORMAL, ""));
+                return Ok(());
+            }
+            Do::Leave => return Ok(()),
+        }
     }
 }

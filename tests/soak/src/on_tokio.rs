@@ -7,16 +7,13 @@ use std::time::Instant;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout, timeout_at};
-use wspulse_core::backoff::BackoffConfig;
 use wspulse_core::{CloseCode, Event, Message};
 use wspulse_tests::kit::ms;
-use wspulse_tokio::{
-    Drain, Error, MaybeTls, ReconnectEvent, ReconnectPolicy, ReconnectingClient, WebSocket,
-};
+use wspulse_tokio::{Drain, Error, MaybeTls, ReconnectingClient, WebSocket};
 
 use crate::books::{Tally, judge};
-use crate::plan::whole;
 use crate::scene::{DEADLINE, PATIENCE, Rhythm, SPREAD, Scene, TICK, count};
+use crate::stay::{Do, Stay, policy};
 use crate::talk::{Next, Talk};
 
 // ---- the server
@@ -243,77 +240,23 @@ async fn go_on(who: u64, scene: &Scene) -> Result<(), String> {
     let config = Arc::clone(&scene.config);
     let client = ReconnectingClient::new(&scene.url(who), config, policy());
     let mut client = client.map_err(|error| error.to_string())?;
-    let mut nth = 0;
-    let mut talk: Option<Talk> = None;
-    let kind = "tokio client that comes back";
+    let mut stay = Stay::new(scene, "tokio client that comes back", who);
     loop {
-        let wait = match talk.as_mut().map(Talk::next) {
-            Some(Next::Send(parts)) => {
-                // If it is refused, the end of the connection is told next.
-                let _ = client.send(whole(&parts)).await;
-                continue;
+        match stay.next() {
+            Do::Send(message) => {
+                let _ = client.send(message).await;
             }
-            Some(Next::Close(_)) if scene.books.is_over() => {
-                let end = client.close(CloseCode::NORMAL, "").await;
-                let end = match end {
-                    Ok(()) => Ok("1000".to_owned()),
-                    Err(Error::Closed(closed)) => judge(&closed),
-                    Err(error) => Err(error.to_string()),
-                };
-                let tally = talk.map(|talk| talk.tally).unwrap_or_default();
-                scene.enter(kind, (who, nth), tally, end);
+            Do::Wait(span) => match timeout(span, client.next_event()).await {
+                Ok(event) => stay.hear(event)?,
+                Err(_) => stay.check_patience()?,
+            },
+            Do::Close => {
+                stay.closed(client.close(CloseCode::NORMAL, "").await);
                 return Ok(());
             }
-            Some(Next::Close(_) | Next::Abort) => {
-                // It does not end by itself.
-                nth += 1;
-                if let Some(talk) = &mut talk {
-                    talk.follow(scene.plan(who, nth));
-                }
-                continue;
-            }
-            // It has no pings of its own.
-            Some(Next::Ping(_)) => continue,
-            Some(Next::Pause(pause)) => pause,
-            Some(Next::Wait) => ms(500),
-            None if scene.books.is_over() => return Ok(()),
-            None => ms(100),
-        };
-        let event = match timeout(wait, client.next_event()).await {
-            Ok(event) => event,
-            Err(_) => {
-                talk.as_ref().map_or(Ok(()), Talk::check_patience)?;
-                continue;
-            }
-        };
-        match event {
-            Some(ReconnectEvent::Opened { .. }) => {
-                nth += 1;
-                talk = Some(scene.talk(who, nth));
-            }
-            Some(ReconnectEvent::Connection(event)) => match &mut talk {
-                Some(talk) => talk.hear(event)?,
-                None => return Err("an event before the opening".to_owned()),
-            },
-            Some(ReconnectEvent::Down { reason, .. }) => {
-                let end = reason.closed().map(judge);
-                let end = end.unwrap_or_else(|| Err(reason.to_string()));
-                let tally = talk.take().map(|talk| talk.tally).unwrap_or_default();
-                scene.enter(kind, (who, nth), tally, end);
-            }
-            other => return Err(format!("{other:?}")),
+            Do::Leave => return Ok(()),
         }
     }
-}
-
-/// Short, for the test's sake.
-fn policy() -> ReconnectPolicy {
-    let backoff = BackoffConfig::default()
-        .first(ms(200))
-        .base(ms(100))
-        .cap(ms(1_000))
-        .min_uptime(ms(500));
-    ReconnectPolicy::new(backoff)
 }
 
 /// Listens on a free port.
