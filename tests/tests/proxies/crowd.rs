@@ -154,7 +154,7 @@ struct Life {
     again: AtomicU64,
     /// When and how its connections ended.
     downs: Mutex<Vec<(Instant, String)>>,
-    /// Why attempts failed.
+    /// Why attempts failed, or the client itself.
     failures: Mutex<Vec<String>>,
 }
 
@@ -177,7 +177,14 @@ impl Crowd {
     pub(crate) async fn enter(&mut self, proxy: SocketAddr) -> Result<(), String> {
         for (number, life) in self.lives.iter().enumerate() {
             let (life, is_over) = (Arc::clone(life), Arc::clone(&self.is_over));
-            self.tasks.spawn(talk(number, proxy, life, is_over));
+            self.tasks.spawn(async move {
+                let outcome = talk(number, proxy, &life, &is_over).await;
+                if let Err(error) = &outcome {
+                    let mut failures = life.failures.lock().expect("no panic");
+                    failures.push(error.clone());
+                }
+                outcome
+            });
         }
         self.wait_until("connected", |life| life.is_open.load(Relaxed))
             .await
@@ -343,8 +350,8 @@ impl Crowd {
 async fn talk(
     number: usize,
     proxy: SocketAddr,
-    life: Arc<Life>,
-    is_over: Arc<AtomicBool>,
+    life: &Life,
+    is_over: &AtomicBool,
 ) -> Result<(), String> {
     let url = format!("ws://{proxy}/");
     let mut client =
