@@ -22,8 +22,10 @@ const AWAY: Duration = ms(500);
 const LONGEST: Duration = ms(60_000);
 
 pub(crate) fn trials(control: &'static Control) -> Vec<Trial> {
-    let mut trials = vec![trial(control, "restarts/haproxy/tokio".into(), restarts)];
+    let mut trials = Vec::new();
     for kind in Kind::ALL {
+        let name = format!("restarts/{kind}/tokio");
+        trials.push(trial(control, name, move || restarts(kind)));
         let name = format!("reload/{kind}/tokio");
         trials.push(trial(control, name, move || reload(kind)));
     }
@@ -42,8 +44,8 @@ fn trial(
     })
 }
 
-/// Three servers behind HAProxy are restarted one after the other.
-fn restarts() -> Result<String, String> {
+/// Three servers behind a proxy are restarted one after the other.
+fn restarts(kind: Kind) -> Result<String, String> {
     const CLIENTS: usize = 200;
     // Both ends of a connection, on either side of the proxy, and as much again in between.
     raise_descriptor_limit(8 * CLIENTS)?;
@@ -54,7 +56,7 @@ fn restarts() -> Result<String, String> {
         servers.push(runtime.block_on(Server::start(0, &crowd.record))?);
     }
     let backends = servers.iter().map(|server| server.address).collect();
-    let proxy = Proxy::start(Kind::Haproxy, &[backends])?;
+    let proxy = Proxy::start(kind, &[backends])?;
     let address = proxy.address(0);
     let outcome = bounded(&runtime, async {
         crowd.enter(address).await?;

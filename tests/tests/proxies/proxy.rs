@@ -60,10 +60,12 @@ impl Display for Kind {
     }
 }
 
+/// A server that refuses is not asked again for this connection, but for the next: one that
+/// restarts is back soon.
 fn write_nginx(text: &mut String, nth: usize, port: u16, servers: &[SocketAddr]) -> fmt::Result {
-    writeln!(text, "upstream site{nth} {{")?;
+    writeln!(text, "upstream site{nth} {{\n    least_conn;")?;
     for server in servers {
-        writeln!(text, "    server {server};")?;
+        writeln!(text, "    server {server} max_fails=0;")?;
     }
     writeln!(text, "}}")?;
     let location = format!("location / {{ proxy_pass http://site{nth}; }}");
