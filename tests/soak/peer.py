@@ -13,7 +13,16 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
 
 PATIENCE = 30
-OPTIONS = dict(max_size=4 << 20, ping_interval=2, ping_timeout=20, open_timeout=20, close_timeout=20)
+OPTIONS = dict(
+    max_size=4 << 20,
+    # By default reading stops while 16 frames are unread, and in a close it does not go on: then the
+    # other side's Close frame is not seen before close_timeout.
+    max_queue=None,
+    ping_interval=2,
+    ping_timeout=20,
+    open_timeout=20,
+    close_timeout=20,
+)
 
 accounts = collections.defaultdict(collections.Counter)
 failures = 0
