@@ -130,8 +130,8 @@ impl Watch {
 /// How often to look.
 pub(crate) const STEP: Duration = Duration::from_millis(200);
 
-/// Before that, all is warm-up.
-const LONG_ENOUGH: Duration = Duration::from_secs(60);
+/// In less, all is warm-up: the pools of the allocator grow for a minute or two.
+const LONG_ENOUGH: Duration = Duration::from_secs(300);
 
 /// What an allocator of several threads may still take after the warm-up.
 const MORE_RESIDENT: u64 = 8 << 20;
