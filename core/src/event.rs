@@ -80,4 +80,30 @@ impl TryFrom<Event> for Message {
     }
 }
 
+/// An event that comes of no input: small enough for two registers, so that the way of messages,
+/// the hot one, needs no memory that both share.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    Suspect,
+    Recovered,
+    ControlFlood,
+    MessageEnd,
+    Closing(Box<CloseFrame>),
+    Closed(Box<Closed>),
+}
+
+impl From<Notice> for Event {
+    #[inline]
+    fn from(notice: Notice) -> Self {
+        match notice {
+            Notice::Suspect => Self::Suspect,
+            Notice::Recovered => Self::Recovered,
+            Notice::ControlFlood => Self::ControlFlood,
+            Notice::MessageEnd => Self::MessageEnd,
+            Notice::Closing(frame) => Self::Closing(frame),
+            Notice::Closed(closed) => Self::Closed(closed),
+        }
+    }
+}
+
 const _: () = assert!(size_of::<Option<Event>>() <= 40);

@@ -72,6 +72,11 @@
 //!   than the next deadline. A thread that stays away for long does not kill its connection:
 //!   silence is judged only by a read that finds nothing.
 //! - **A batch of input is answered with one write**; see [`WebSocket`](WebSocket#batches).
+//! - **How it waits**: for input inside one read with a timeout that is seldom set; with output
+//!   that the socket does not take, for room and for input by one poll(2), until the next deadline.
+//!   A batch costs one read and one write, and nothing else. Without sockets as Unix has them, or
+//!   over a [`Stream`] of another kind, what is blocked is tried in turn with the reading, up to
+//!   32 ms late.
 //! - **What blocks**, and for how long, [`WebSocket`](WebSocket#what-blocks) says. Nothing blocks
 //!   for ever that the configuration puts a limit to.
 //! - **Cancel safe.** [`next_timeout`](WebSocket::next_timeout) comes back having lost nothing, and
@@ -96,8 +101,9 @@
 //!
 //!   By default that is less than 34 MiB beside that message. What is held follows what arrived, so
 //!   a connection of small messages stays far below. The buffers belong to the thread: 64 KiB
-//!   for reads, up to 256 KiB for writes. [`spawn`](WebSocket::spawn) adds two threads, and two
-//!   queues of the length that it is told and a message or two beyond.
+//!   for reads; up to 256 KiB for TLS, for halves, and for streams that are no sockets.
+//!   [`spawn`](WebSocket::spawn) adds two threads, and two queues of the length that it is told and
+//!   a message or two beyond.
 //! - **Fair** is the system, between threads.
 //! - **The stream** may be anything that is a [`Stream`]; on `TcpStream`s, also below TLS,
 //!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set, the last one as the
@@ -117,6 +123,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bell;
 mod client;
 mod commands;
 mod connect;
@@ -127,6 +134,7 @@ mod server;
 #[cfg(feature = "tls")]
 mod session;
 mod shared;
+mod socket;
 mod spawn;
 mod split;
 mod state;

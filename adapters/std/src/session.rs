@@ -61,9 +61,9 @@ impl Tls {
         self.sent < self.cipher.len() || self.session.wants_flush()
     }
 
-    /// Encrypts what the connection lends, unless the last of it is still on its way, and copies
-    /// it.
-    pub(crate) fn fill(&mut self, bytes: &mut Vec<u8>, drive: &mut Drive) {
+    /// Encrypts what the connection lends, unless the last of it is still on its way, and lends
+    /// that.
+    pub(crate) fn lend(&mut self, drive: &mut Drive) -> &[u8] {
         if self.sent >= self.cipher.len() {
             (self.sent, self.plain) = (0, 0);
             self.cipher.clear();
@@ -74,7 +74,7 @@ impl Tls {
             // Memory takes everything; what is left is that the session itself cannot.
             self.plain = filled.unwrap_or(0);
         }
-        bytes.extend_from_slice(&self.cipher[self.sent..]);
+        &self.cipher[self.sent..]
     }
 
     /// Reports output once the last byte that carries it has left.

@@ -1,14 +1,16 @@
 //! Runs a connection's drive loop in the threads that call it.
 //!
-//! One lock guards the connection, and nobody holds it across a system call. Who wants to read or
-//! to write says so under the lock, does it without, and comes back to say how it ended; so at
-//! most one thread reads and one writes, and bytes keep their order. Who finds another thread at
-//! it leaves its output there: that thread looks again under the same lock before it goes, so what
-//! was left is never forgotten.
+//! One lock guards the connection, and nobody holds it while he waits. Who wants to read, or to
+//! write where that may take a while, says so under the lock, does it without, and comes back to
+//! say how it ended; so at most one thread reads and one writes, and bytes keep their order. Who
+//! finds another thread at it leaves its output there: that thread looks again under the same lock
+//! before it goes, so what was left is never forgotten.
+
+mod output;
 
 use std::io;
 use std::net::Shutdown;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant as SystemInstant};
 
@@ -18,8 +20,9 @@ use wspulse_core::{Closed, ConfigError, Connection, Event, Instant, Message, Sen
 use wspulse_drive::{Clock as _, Outcome, READ_SIZE, SystemClock, with_buffer};
 
 use crate::Error;
-use crate::patience::{Pace, Remembered, SHORTEST};
-use crate::scratch;
+use crate::bell::Bell;
+use crate::patience::{Pace, Remembered};
+use crate::socket::Socket;
 use crate::state::State;
 use crate::stream::Stream;
 
@@ -27,7 +30,7 @@ use crate::stream::Stream;
 pub(crate) struct Shared<S: ?Sized> {
     state: Mutex<State>,
     /// A thread has finished at the stream, or something happened to the connection.
-    changed: Condvar,
+    changed: Bell,
     clock: SystemClock,
     read_timeout: Remembered,
     write_timeout: Remembered,
@@ -43,7 +46,7 @@ type Guard<'a> = MutexGuard<'a, State>;
 enum Wrote {
     /// Nothing was to be written, or nothing is left of it.
     All,
-    /// The stream takes no more now, after the thread waited for it.
+    /// The stream takes no more now; one that can only wait has been waited for.
     Blocked,
     /// Another thread does the writing.
     Elsewhere,
@@ -53,7 +56,7 @@ impl<S: Stream> Shared<S> {
     pub(crate) fn new(stream: S, state: State, clock: SystemClock) -> Self {
         Self {
             state: Mutex::new(state),
-            changed: Condvar::new(),
+            changed: Bell::default(),
             clock,
             read_timeout: Remembered::default(),
             write_timeout: Remembered::default(),
@@ -152,10 +155,10 @@ impl<S: Stream + ?Sized> Shared<S> {
             return;
         }
         if state.drive.wants_read() && !state.is_reading {
-            (state, _) = self.read(state, Some(SHORTEST));
+            (state, _) = self.read(state, Some(Duration::ZERO));
         }
         state.handle_timeout(self.clock.now());
-        (state, _) = self.write(Task::Other, state, SHORTEST);
+        (state, _) = self.write(Task::Other, state, Pace::default().slice());
         drop(self.settle(state));
     }
 
@@ -240,7 +243,7 @@ impl<S: Stream + ?Sized> Shared<S> {
             // What is at hand comes first, so that its answers share a write.
             let now = self.clock.now();
             if state.drive.hand_over() || state.handle_timeout(now) == Outcome::Progress {
-                self.changed.notify_all();
+                self.changed.ring();
                 continue;
             }
             let mut wrote = Wrote::All;
@@ -275,17 +278,24 @@ impl<S: Stream + ?Sized> Shared<S> {
         let mut limit = earlier(until_due, until_late);
         // Output that another thread is at may be gone at any moment.
         let waits_for_token = wrote == Wrote::Elsewhere && task == Task::Flush;
-        if !state.drive.wants_read() || state.is_reading || waits_for_token {
+        if wrote == Wrote::Blocked
+            && let Some(socket) = Socket::of(&self.stream)
+        {
+            let has_input;
+            (state, has_input) = self.wait_for_room(socket, state, limit, pace);
+            if !has_input {
+                return state;
+            }
+            limit = Some(Duration::ZERO);
+        } else if !state.drive.wants_read() || state.is_reading || waits_for_token {
             if wrote == Wrote::Blocked {
                 // The write has waited already.
                 pace.slacken();
                 return state;
             }
-            limit = earlier(limit, Some(NAP));
-            let waited = self.changed.wait_timeout(state, limit.unwrap_or(NAP));
-            return waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        if state.drive.has_failed_writing() {
+            let limit = earlier(limit, Some(NAP));
+            return self.changed.wait(state, limit);
+        } else if state.drive.has_failed_writing() {
             // Only the peer's last words are left to read, if there are any.
             limit = Some(Duration::ZERO);
         } else if wrote == Wrote::Blocked {
@@ -327,11 +337,10 @@ impl<S: Stream + ?Sized> Shared<S> {
         state.owes_look = false;
         drop(state);
         with_buffer(|buffer| {
-            let read = self
-                .read_timeout
-                .set(timeout, |timeout| self.stream.set_read_timeout(timeout))
-                .and_then(|()| self.stream.read(buffer));
-            self.read_timeout.note_idle(read.is_err());
+            let read = match Socket::of(&self.stream) {
+                Some(socket) if timeout == Some(Duration::ZERO) => socket.read(buffer),
+                _ => self.read_within(buffer, timeout),
+            };
             let bytes = read.and_then(|count| {
                 buffer
                     .get(..count)
@@ -341,80 +350,18 @@ impl<S: Stream + ?Sized> Shared<S> {
             let mut state = self.lock();
             state.is_reading = false;
             let outcome = state.handle_read(self.clock.now(), bytes);
-            self.changed.notify_all();
+            self.changed.ring();
             (state, (outcome != Outcome::Blocked).then_some(count))
         })
     }
 
-    /// Writes until nothing is left, or the stream takes no more within `slice`. Half-closes it
-    /// when it is time to.
-    fn write<'s>(
-        &'s self,
-        task: Task,
-        mut state: Guard<'s>,
-        slice: Duration,
-    ) -> (Guard<'s>, Wrote) {
-        if state.is_writing || (state.flushers > 0 && task != Task::Flush) {
-            return (state, Wrote::Elsewhere);
-        }
-        state.is_writing = true;
-        let (mut state, wrote) = scratch::with(|bytes| self.write_all(bytes, state, slice));
-        state.is_writing = false;
-        self.changed.notify_all();
-        (state, wrote)
-    }
-
-    fn write_all<'s>(
-        &'s self,
-        bytes: &mut Vec<u8>,
-        mut state: Guard<'s>,
-        mut slice: Duration,
-    ) -> (Guard<'s>, Wrote) {
-        loop {
-            state.fill(bytes);
-            if bytes.is_empty() {
-                if state.is_shut || !state.drive.wants_shutdown() {
-                    let is_done = !state.wants_write();
-                    return (
-                        state,
-                        if is_done {
-                            Wrote::All
-                        } else {
-                            Wrote::Elsewhere
-                        },
-                    );
-                }
-                if state.say_goodbye() {
-                    drop(state);
-                    // A peer that is gone already cannot be told.
-                    let _ = self.stream.shutdown(Shutdown::Write);
-                    state = self.lock();
-                    state.is_shut = true;
-                    state.drive.handle_shutdown(Ok(()));
-                    return (state, Wrote::All);
-                }
-                continue;
-            }
-            drop(state);
-            let began = self.clock.now();
-            let written = self
-                .write_timeout
-                .set(Some(slice), |timeout| {
-                    self.stream.set_write_timeout(timeout)
-                })
-                .and_then(|()| self.stream.write(bytes));
-            let ended = self.clock.now();
-            // A stream that takes little at a time has not been waited for.
-            let is_part = matches!(written, Ok(count) if count < bytes.len());
-            let has_waited = ended.saturating_duration_since(began) >= slice / 2;
-            state = self.lock();
-            let outcome = state.handle_write(began, ended, written);
-            if outcome == Outcome::Blocked || (is_part && has_waited) {
-                return (state, Wrote::Blocked);
-            }
-            // Rule 5 goes by when the stream stopped taking bytes, so that is noticed soon.
-            slice = SHORTEST;
-        }
+    fn read_within(&self, buffer: &mut [u8], timeout: Option<Duration>) -> io::Result<usize> {
+        let read = self
+            .read_timeout
+            .set(timeout, |timeout| self.stream.set_read_timeout(timeout))
+            .and_then(|()| self.stream.read(buffer));
+        self.read_timeout.note_idle(read.is_err());
+        read
     }
 
     /// Lets go of the stream when the connection is over, so that nobody waits for it any more.
@@ -426,21 +373,18 @@ impl<S: Stream + ?Sized> Shared<S> {
         let mut goodbye = Vec::new();
         if !state.is_shut && !state.is_writing {
             state.say_goodbye();
-            state.fill(&mut goodbye);
+            for chunk in state.lend() {
+                goodbye.extend_from_slice(chunk);
+            }
         }
         state.is_shut = true;
         drop(state);
         if !goodbye.is_empty() {
-            // Best effort: the connection has said its own last word.
-            let _ = self
-                .write_timeout
-                .set(Some(SHORTEST), |timeout| {
-                    self.stream.set_write_timeout(timeout)
-                })
-                .and_then(|()| self.stream.write(&goodbye));
+            // The connection has said its own last word.
+            self.say(&goodbye);
         }
         let _ = self.stream.shutdown(Shutdown::Both);
-        self.changed.notify_all();
+        self.changed.ring();
         self.lock()
     }
 }
@@ -454,14 +398,14 @@ impl<S: ?Sized> Shared<S> {
     /// Nobody takes events any more.
     pub(crate) fn be_deaf(&self) {
         self.lock().is_deaf = true;
-        self.changed.notify_all();
+        self.changed.ring();
     }
 
     /// Wakes a thread that waits for what another one does.
     pub(crate) fn nudge(&self) {
         // Under the lock it is either before that thread looked, or after it began to wait.
         let _state = self.lock();
-        self.changed.notify_all();
+        self.changed.ring();
     }
 }
 

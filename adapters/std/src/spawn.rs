@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::iter::FusedIterator;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use wspulse_core::{
 };
 
 use crate::Error;
+use crate::bell::Bell;
 use crate::shared::{Late, Shared};
 use crate::stream::Stream;
 use crate::websocket::{in_time, within};
@@ -46,9 +47,9 @@ type Link = Weak<Shared<dyn Stream + Send + Sync>>;
 struct Queues {
     state: Mutex<Queued>,
     /// For who waits for events or the end.
-    arrived: Condvar,
+    arrived: Bell,
     /// For who waits for commands, or room for them.
-    ordered: Condvar,
+    ordered: Bell,
     size: usize,
     response: Option<Box<Response>>,
     /// A message in parts was under way when the threads began, so no other may be sent.
@@ -93,8 +94,8 @@ where
             senders: 1,
             ..Queued::default()
         }),
-        arrived: Condvar::new(),
-        ordered: Condvar::new(),
+        arrived: Bell::default(),
+        ordered: Bell::default(),
         size: queue.max(1),
         response: shared.response.clone(),
         is_in_parts,
@@ -150,7 +151,7 @@ fn receive(shared: &Shared<dyn Stream + Send + Sync>, queues: &Queues) {
                 Some(_) if queued.is_deaf => {}
                 Some(event) => {
                     queued.events.push_back(event);
-                    queues.arrived.notify_all();
+                    queues.arrived.ring();
                 }
                 None => return None,
             }
@@ -206,8 +207,8 @@ impl Drop for Over<'_> {
         let late = std::mem::take(&mut queued.commands);
         drop(queued);
         drop(late);
-        self.0.arrived.notify_all();
-        self.0.ordered.notify_all();
+        self.0.arrived.ring();
+        self.0.ordered.ring();
     }
 }
 
@@ -234,14 +235,13 @@ impl Queues {
                 return None;
             }
             if let Some(command) = queued.commands.pop_front() {
-                self.ordered.notify_all();
+                self.ordered.ring();
                 return Some(Some(command));
             }
             if is_busy {
                 return Some(None);
             }
-            let waited = self.ordered.wait(queued);
-            queued = waited.unwrap_or_else(PoisonError::into_inner);
+            queued = self.ordered.wait(queued, None);
         }
     }
 
@@ -250,7 +250,7 @@ impl Queues {
         if queued.is_deaf && queued.senders == 0 {
             let goodbye = Command::Close(CloseCode::GOING_AWAY, String::new(), None);
             queued.commands.push_back(goodbye);
-            self.ordered.notify_all();
+            self.ordered.ring();
         }
     }
 }
@@ -342,18 +342,11 @@ impl Receiver {
                 let is_told = std::mem::replace(&mut self.is_done, true);
                 return Ok(closed.filter(|_| !is_told).map(Event::Closed));
             }
-            let arrived = &self.queues.arrived;
-            queued = match until {
-                None => arrived.wait(queued).unwrap_or_else(PoisonError::into_inner),
-                Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Err(Late);
-                    }
-                    let waited = arrived.wait_timeout(queued, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Err(Late);
+            }
+            queued = self.queues.arrived.wait(queued, left);
         }
     }
 }
@@ -465,12 +458,11 @@ impl Sender {
     /// Waits until the connection is over, and returns how it ended; `None` if a panic of its
     /// stream took its thread along.
     pub fn ended(&self) -> Option<&Closed> {
-        let queued = self.queues.lock();
-        let waited = self
-            .queues
-            .arrived
-            .wait_while(queued, |queued| !queued.is_over);
-        drop(waited);
+        let mut queued = self.queues.lock();
+        while !queued.is_over {
+            queued = self.queues.arrived.wait(queued, None);
+        }
+        drop(queued);
         self.closed()
     }
 
@@ -503,14 +495,13 @@ impl Sender {
             if !waits {
                 return Err(full(command));
             }
-            let waited = self.queues.ordered.wait(queued);
-            queued = waited.unwrap_or_else(PoisonError::into_inner);
+            queued = self.queues.ordered.wait(queued, None);
         }
         if queued.is_over {
             return Err(not_open(command));
         }
         queued.commands.push_back(command);
-        self.queues.ordered.notify_all();
+        self.queues.ordered.ring();
         Ok(())
     }
 

@@ -30,6 +30,10 @@ pub(crate) struct State {
     pub(crate) is_deaf: bool,
     /// The last write left nothing to write.
     pub(crate) is_drained: bool,
+    /// A socket took no more, and nobody has seen room since.
+    pub(crate) is_full: bool,
+    /// Time has passed that only another look for room can judge.
+    pub(crate) owes_try: bool,
     /// The writing half of the stream is closed.
     pub(crate) is_shut: bool,
     /// The connection is over, and so is the stream.
@@ -50,6 +54,8 @@ impl State {
             is_in_parts: false,
             is_deaf: false,
             is_drained: true,
+            is_full: false,
+            owes_try: false,
             is_shut: false,
             is_hung_up: false,
         }
@@ -83,7 +89,10 @@ impl State {
     /// Time passed; does nothing unless the deadline has come.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Outcome {
         let outcome = self.drive.handle_timeout(now);
-        self.owes_look |= outcome == Outcome::Progress;
+        if outcome == Outcome::Progress {
+            self.owes_look = true;
+            self.owes_try = self.is_full;
+        }
         outcome
     }
 
@@ -101,24 +110,23 @@ impl State {
         self.drive.wants_write() || self.drive.wants_shutdown()
     }
 
-    /// Copies what is to be written next; nothing if there is nothing.
-    pub(crate) fn fill(&mut self, bytes: &mut Vec<u8>) {
-        bytes.clear();
+    /// Lends what is to be written next, in one chunk or two; nothing if there is nothing.
+    pub(crate) fn lend(&mut self) -> [&[u8]; 2] {
         if self.is_shut || self.drive.has_failed_writing() {
-            return;
+            return [&[]; 2];
         }
         #[cfg(feature = "tls")]
         if let Some(tls) = &mut self.tls {
-            return tls.fill(bytes, &mut self.drive);
+            return [tls.lend(&mut self.drive), &[]];
         }
-        if let Some(transmit) = self.drive.poll_transmit() {
-            for chunk in transmit.chunks() {
-                bytes.extend_from_slice(chunk);
-            }
-        }
+        let Some(transmit) = self.drive.poll_transmit() else {
+            return [&[]; 2];
+        };
+        let mut chunks = transmit.chunks();
+        [(); 2].map(|()| chunks.next().unwrap_or_default())
     }
 
-    /// A write of what was copied began and ended, and took this much of it.
+    /// A write of what was lent began and ended, and took this much of it.
     pub(crate) fn handle_write(
         &mut self,
         began: Instant,

@@ -3,6 +3,8 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 #[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,6 +105,18 @@ pub trait Stream {
     /// Counts as done.
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
 
+    /// Returns the socket, if the stream is one and nothing more: no bytes wait inside it, and none
+    /// change on their way. `None` by default.
+    ///
+    /// The connection writes to a socket, and at times reads from it, by system calls of its own
+    /// that do not wait, and waits for input and for room at once. Any other stream is only ever
+    /// asked to [`read`](Self::read) and [`write`](Self::write); where it takes no output and input
+    /// is wanted too, both wait in turn, for up to 32 ms each.
+    #[cfg(unix)]
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// Sets the stream up for a connection; does nothing by default.
     ///
     /// # Errors
@@ -144,6 +158,11 @@ impl Stream for TcpStream {
         Self::shutdown(self, how)
     }
 
+    #[cfg(unix)]
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
+    }
+
     fn prepare(&self, config: &Config) -> io::Result<()> {
         wspulse_drive::tune(self, config);
         self.set_nonblocking(false)
@@ -178,6 +197,10 @@ impl Stream for UnixStream {
         Self::shutdown(self, how)
     }
 
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
+    }
+
     fn prepare(&self, _: &Config) -> io::Result<()> {
         self.set_nonblocking(false)
     }
@@ -205,6 +228,11 @@ macro_rules! behind {
 
             fn shutdown(&self, how: Shutdown) -> io::Result<()> {
                 (**self).shutdown(how)
+            }
+
+            #[cfg(unix)]
+            fn socket(&self) -> Option<BorrowedFd<'_>> {
+                (**self).socket()
             }
 
             fn prepare(&self, config: &Config) -> io::Result<()> {

@@ -28,6 +28,17 @@ pub(super) fn admit_frame(
     Ok(())
 }
 
+/// A message in one frame that is shorter than this is within all limits, and nothing but its
+/// delivery comes of it.
+pub(super) fn plain_below(config: &Config) -> u16 {
+    let is_watched = config.application_heartbeat.is_some() || config.has_optional_timers();
+    if is_watched || config.delivery == Delivery::Parts {
+        return 0;
+    }
+    let longest = config.max_frame_size.min(config.max_message_size);
+    u16::try_from(longest.saturating_add(1)).unwrap_or(u16::MAX)
+}
+
 /// A token bucket for control frames (rule 10), refilled by time and by data in either direction.
 ///
 /// Answers are bounded anyway; the bucket bounds the work. Below zero the application is told,
@@ -82,6 +93,15 @@ impl ControlBucket {
             Standing::Flood
         } else {
             Standing::Fine
+        }
+    }
+
+    /// A message in one frame went either way.
+    #[inline]
+    pub(super) fn refund_message(&mut self, bytes: usize) {
+        if self.tokens < BURST {
+            self.refund_bytes(bytes);
+            self.refund_frame();
         }
     }
 

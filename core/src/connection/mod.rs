@@ -23,8 +23,8 @@ pub use transmit::Transmit;
 use crate::close::{CloseCode, CloseFrame};
 use crate::config::Config;
 use crate::error::{Cause, Closed, ConfigError, Initiator, Misuse, SendError};
-use crate::event::Event;
-use crate::frame::{FrameDecoder, FrameRules, Opcode};
+use crate::event::{Event, Notice};
+use crate::frame::{FrameDecoder, FrameRules};
 use crate::handshake::{
     Accept, AcceptError, ClientHandshake, ClientRequest, Reject, ServerHandshake,
 };
@@ -83,9 +83,6 @@ pub struct Connection {
     extras: Option<Box<Extras>>,
     bucket: ControlBucket,
     role: Role,
-    /// The frame under way.
-    frame_opcode: Opcode,
-    frame_fin: bool,
     /// Whether the application sent pings of its own, and so wants to hear of pongs.
     has_pinged: bool,
     /// Whether the frame under way may be an application heartbeat, and is delivered whole.
@@ -94,6 +91,8 @@ pub struct Connection {
     close_unreported: bool,
     /// Whether the end of a message in parts waits, behind the slot.
     end_unreported: bool,
+    /// A message in one frame that is shorter needs no look at the configuration.
+    plain_below: u16,
 }
 
 /// Where the connection stands; everything that changes it is in `state.rs`.
@@ -169,6 +168,7 @@ impl Connection {
     }
 
     fn new(role: Role, config: Arc<Config>, phase: Phase, now: Instant) -> Self {
+        let plain_below = budget::plain_below(&config);
         Self {
             heartbeat: Heartbeat::from_valid(Arc::clone(&config.heartbeat), 0, now),
             slot: None,
@@ -180,13 +180,12 @@ impl Connection {
             extras: None,
             bucket: ControlBucket::new(now),
             role,
-            frame_opcode: Opcode::Continuation,
-            frame_fin: false,
             has_pinged: false,
             frame_is_short_text: false,
             flood_unreported: false,
             close_unreported: false,
             end_unreported: false,
+            plain_below,
         }
     }
 
@@ -198,8 +197,16 @@ impl Connection {
     /// Whenever [`wants_read`](Self::wants_read), at least one byte is taken. Cut the input
     /// anywhere; it is copied once, and never kept.
     #[must_use = "what was not taken is to be handed over again, after the events"]
+    #[inline]
     pub fn handle_input(&mut self, now: Instant, input: &[u8]) -> usize {
         let now = self.heartbeat.observe(now);
+        match self.receive_message(now, input) {
+            Some(rest) => input.len().saturating_sub(rest.len()),
+            None => self.receive(now, input),
+        }
+    }
+
+    fn receive(&mut self, now: Instant, input: &[u8]) -> usize {
         if !self.wants_read() {
             // What comes behind the end is swallowed.
             let is_over = match &self.phase {
@@ -329,8 +336,13 @@ impl Connection {
     /// [`takes_messages`](Self::takes_messages), or
     /// [`SendError::Unfinished`] inside a message that is sent in parts. The message comes back,
     /// and nothing changed.
+    #[inline]
     pub fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.queue(message.into(), true, false)
+        let message = message.into();
+        if self.stage(&message) {
+            return Ok(());
+        }
+        self.queue(message, true, false)
     }
 
     /// Queues the next part of a message that is sent in parts (RFC 6455 §5.4); `last` ends it.
@@ -406,22 +418,87 @@ impl Connection {
 
     /// Returns the next thing the application should know.
     #[must_use = "an event is told once"]
+    #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
+        if !self.is_quiet()
+            && let Some(notice) = self.poll_notice()
+        {
+            return Some(notice.into());
+        }
+        self.slot.take()
+    }
+
+    /// Returns the next event, for which it hands over bytes from the front of `input`: what
+    /// [`poll_event`](Self::poll_event) and [`handle_input`](Self::handle_input) do by turns, at
+    /// half the cost for a short message. `None` if there is no event and nothing more is taken:
+    /// `input` is used up, or a request waits for its answer.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use wspulse_core::{Config, Connection, Event, Instant, Role, Seed};
+    /// # let now = Instant::ZERO;
+    /// # let config = Arc::new(Config::default());
+    /// # let mut connection =
+    /// #     Connection::from_upgrade(Role::Client, config, Seed::predictable_for_tests(1), now);
+    /// let mut input = &b"\x81\x05Hello\x81\x05World"[..];
+    /// let mut texts = Vec::new();
+    /// while let Some(event) = connection.next_event(now, &mut input) {
+    ///     if let Event::Text(text) = event {
+    ///         texts.push(text);
+    ///     }
+    /// }
+    /// assert_eq!(texts, ["Hello", "World"]);
+    /// ```
+    #[inline]
+    #[must_use = "an event is told once"]
+    pub fn next_event(&mut self, now: Instant, input: &mut &[u8]) -> Option<Event> {
+        let now = self.heartbeat.observe(now);
+        loop {
+            let event = self.poll_event();
+            // One ahead: what is asked for lies in memory by then, and is not on its way there.
+            // Only messages, that none is failed over what follows before it could be answered.
+            if let Some(rest) = self.receive_message(now, input) {
+                *input = rest;
+                if event.is_some() {
+                    return event;
+                }
+                continue;
+            }
+            if event.is_some() {
+                return event;
+            }
+            let taken = self.receive(now, input);
+            if taken == 0 {
+                return None;
+            }
+            *input = input.get(taken..).unwrap_or_default();
+        }
+    }
+
+    /// Whether nothing but the slot has an event, and no doubt of the peer is to be lifted.
+    #[inline(always)]
+    const fn is_quiet(&self) -> bool {
+        let unreported = self.flood_unreported | self.end_unreported | self.close_unreported;
+        matches!(self.phase, Phase::Open) && !self.heartbeat.is_in_doubt() && !unreported
+    }
+
+    /// Returns what is to be told before the event in the slot, or what follows if there is none.
+    fn poll_notice(&mut self) -> Option<Notice> {
         if !matches!(self.phase, Phase::Opening(_)) {
             match self.heartbeat.poll_event() {
-                Some(HeartbeatEvent::Suspect) => return Some(Event::Suspect),
-                Some(HeartbeatEvent::Recovered) => return Some(Event::Recovered),
+                Some(HeartbeatEvent::Suspect) => return Some(Notice::Suspect),
+                Some(HeartbeatEvent::Recovered) => return Some(Notice::Recovered),
                 Some(HeartbeatEvent::Dead(_)) | None => {}
             }
         }
         if core::mem::take(&mut self.flood_unreported) {
-            return Some(Event::ControlFlood);
+            return Some(Notice::ControlFlood);
         }
-        if let Some(event) = self.slot.take() {
-            return Some(event);
+        if self.slot.is_some() {
+            return None;
         }
         if core::mem::take(&mut self.end_unreported) {
-            return Some(Event::MessageEnd);
+            return Some(Notice::MessageEnd);
         }
         if core::mem::take(&mut self.close_unreported) {
             let received = match &self.phase {
@@ -430,11 +507,11 @@ impl Connection {
                 _ => None,
             };
             if let Some(frame) = received {
-                return Some(Event::Closing(Box::new(frame)));
+                return Some(Notice::Closing(Box::new(frame)));
             }
         }
         match &mut self.phase {
-            Phase::Over(closed) => closed.take().map(Event::Closed),
+            Phase::Over(closed) => closed.take().map(Notice::Closed),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::transmit::Transmit;
 use crate::frame::{FrameHeader, Opcode, mask};
@@ -13,13 +13,10 @@ use crate::seed::SeedRng;
 /// the headers and control frames beside it, or one frame that is longer.
 const COMMIT: usize = 64 << 10;
 
-/// Payloads above this leave a server as they are, beside the buffer; copying less costs less
-/// than a second slice.
-const GATHER: usize = 16 << 10;
-
-/// Messages up to this length are framed when they are queued, which spares them a place in the
-/// queue; the payload is free again at once.
-const STAGE: usize = 4 << 10;
+/// Payloads up to this length are copied into the buffer, which costs less than a slice of their
+/// own; whole messages when they are queued, which spares them a place in the queue. Longer ones
+/// leave a server as they are.
+const GATHER: usize = 4 << 10;
 
 /// Unsent pongs beyond these are replaced by the newest (RFC 6455 §5.5.3 allows answering only
 /// the newest; peers that insist on ten answers exist).
@@ -30,14 +27,20 @@ const MAX_PONGS: usize = 16;
 pub(super) struct Outgoing {
     /// A head of the opening handshake, before everything else.
     pub(super) head: Vec<u8>,
-    /// Committed bytes, of which the transport took `taken`; then those of `tail`.
+    /// Committed bytes, of which the transport took `taken`.
     pub(super) wire: Vec<u8>,
     pub(super) taken: usize,
-    pub(super) tail: Bytes,
+    /// Committed payloads, each in its place among the bytes of `wire`; those before `shared_taken`
+    /// are gone, the others have `shared_left` bytes.
+    shared: Vec<Shared>,
+    shared_taken: usize,
+    shared_left: usize,
     /// Where in `wire` the heartbeat's ping ends.
     pub(super) ping_end: Option<usize>,
-    /// Whether the commit carries the heartbeat's ping, or ends with the Close frame.
-    pub(super) has_ping: bool,
+    /// Whether the commit is the heartbeat's ping or the handshake's head, after which the line is
+    /// likely to be silent.
+    pub(super) is_rare: bool,
+    /// Whether the commit ends with the Close frame.
     pub(super) has_close: bool,
     pub(super) pongs: Pongs,
     pub(super) pongs_committed: usize,
@@ -45,6 +48,11 @@ pub(super) struct Outgoing {
     /// Short whole messages, framed when they were queued and not committed yet. They come before
     /// all of `parts`.
     pub(super) staged: Vec<u8>,
+    /// How long the last commit was, of short ones: the next is expected to be as long.
+    usual: usize,
+    /// How many bytes of frames can be staged without a further question; what changes the answer
+    /// sets it to zero.
+    room: usize,
     pub(super) parts: VecDeque<Part>,
     /// Whether the last data frame committed was not the last of its message.
     pub(super) inside_message: bool,
@@ -56,6 +64,13 @@ pub(super) struct Outgoing {
     pub(super) was_full: bool,
     /// Whether an application heartbeat is to be answered behind that message.
     pub(super) owes_answer: bool,
+}
+
+/// A committed payload that is not copied into the buffer.
+pub(super) struct Shared {
+    /// It follows this many bytes of the buffer.
+    pub(super) at: usize,
+    pub(super) payload: Bytes,
 }
 
 /// Payloads of pongs we owe, each behind a byte with its length. Kept in one buffer, so that
@@ -119,7 +134,7 @@ impl Outgoing {
         self.wire
             .len()
             .saturating_sub(self.taken)
-            .saturating_add(self.tail.len())
+            .saturating_add(self.shared_left)
     }
 
     pub(super) fn is_drained(&self) -> bool {
@@ -128,10 +143,6 @@ impl Outgoing {
 
     pub(super) fn has_data(&self) -> bool {
         !self.is_drained() || !self.staged.is_empty() || !self.parts.is_empty()
-    }
-
-    pub(super) fn first_chunk(&self) -> usize {
-        self.lend().map_or(0, |transmit| transmit.first.len())
     }
 
     /// Whether nothing that will be written is left.
@@ -166,28 +177,65 @@ impl Outgoing {
     }
 
     pub(super) fn lend(&self) -> Option<Transmit<'_>> {
-        let wire = self.wire.get(self.taken..).unwrap_or_default();
-        match (wire, &*self.tail) {
-            ([], []) => None,
-            ([], tail) => Some(Transmit {
-                first: tail,
-                second: &[],
-            }),
-            (wire, tail) => Some(Transmit {
-                first: wire,
-                second: tail,
-            }),
+        let transmit = Transmit {
+            at: self.taken,
+            wire: self.wire.get(self.taken..).unwrap_or_default(),
+            shared: self.shared.get(self.shared_taken..).unwrap_or_default(),
+        };
+        (!self.is_drained()).then_some(transmit)
+    }
+
+    /// The transport took `written` bytes, at most what was lent. Tells whether a chunk ended with
+    /// them.
+    pub(super) fn take(&mut self, mut written: usize) -> bool {
+        loop {
+            let next = self.shared.get_mut(self.shared_taken);
+            let end = next.as_ref().map_or(self.wire.len(), |shared| shared.at);
+            let of_wire = end.saturating_sub(self.taken);
+            if written < of_wire {
+                self.taken = self.taken.saturating_add(written);
+                return false;
+            }
+            self.taken = end;
+            written = written.saturating_sub(of_wire);
+            let Some(shared) = next else {
+                return true;
+            };
+            if written < shared.payload.len() {
+                self.shared_left = self.shared_left.saturating_sub(written);
+                shared.payload.advance(written);
+                return written == 0;
+            }
+            written = written.saturating_sub(shared.payload.len());
+            self.shared_left = self.shared_left.saturating_sub(shared.payload.len());
+            shared.payload = Bytes::new();
+            self.shared_taken = self.shared_taken.saturating_add(1);
         }
     }
 
-    /// The transport took `written` bytes, at most what was lent.
-    pub(super) fn take(&mut self, written: usize) {
-        let of_wire = self.wire.len().saturating_sub(self.taken).min(written);
-        self.taken = self.taken.saturating_add(of_wire);
-        let of_tail = written.saturating_sub(of_wire).min(self.tail.len());
-        if of_tail > 0 {
-            drop(self.tail.split_to(of_tail));
-        }
+    /// Begins the next commit, when all of the last one is taken.
+    pub(super) fn clear_committed(&mut self) {
+        self.wire.clear();
+        self.taken = 0;
+        self.shared.clear();
+        self.shared_taken = 0;
+        self.room = 0;
+    }
+
+    /// Frees the buffers, when nothing is in them.
+    pub(super) fn free_buffers(&mut self) {
+        self.usual = self.wire.len().min(GATHER);
+        self.clear_committed();
+        self.wire = Vec::new();
+        self.staged = Vec::new();
+        self.shared = Vec::new();
+    }
+
+    /// What the buffers take.
+    pub(super) fn capacity(&self) -> usize {
+        let shared = self.shared.capacity().saturating_mul(size_of::<Shared>());
+        let buffers = self.wire.capacity().max(self.staged.capacity());
+        buffers.max(shared)
     }
 
     pub(super) fn push(&mut self, payload: Bytes, opcode: Opcode, last: bool) {
@@ -201,15 +249,55 @@ impl Outgoing {
             mask: None,
         };
         self.parts.push_back(part);
+        self.room = 0;
     }
 
     /// Whether a message of `len` bytes can be framed at once: it is short, no longer one waits
     /// before it, and what is framed stays within a commit.
     pub(super) fn can_stage(&self, len: usize, max_frame: usize) -> bool {
         let staged = self.staged.len().saturating_add(len);
-        len <= STAGE.min(max_frame) && self.parts.is_empty() && staged <= COMMIT
+        len <= GATHER.min(max_frame) && self.parts.is_empty() && staged <= COMMIT
     }
 
+    /// Stages a whole message if there is room for it, which [`make_room`](Self::make_room) made.
+    #[inline]
+    pub(super) fn stage_in_room(
+        &mut self,
+        opcode: Opcode,
+        payload: &[u8],
+        keys: Option<&mut SeedRng>,
+    ) -> bool {
+        let framed = payload.len().saturating_add(FrameHeader::MAX_LEN);
+        if framed > self.room || payload.len() > GATHER {
+            return false;
+        }
+        self.room = self.room.saturating_sub(framed);
+        self.stage(opcode, payload, keys);
+        true
+    }
+
+    /// Counts the room for [`stage_in_room`](Self::stage_in_room).
+    pub(super) fn make_room(&mut self, max_frame: usize, max_buffered_amount: usize) {
+        let is_plain = self.head.is_empty()
+            && self.parts.is_empty()
+            && self.unfinished.is_none()
+            && max_frame >= GATHER;
+        self.room = if is_plain {
+            let until_full = max_buffered_amount.saturating_sub(self.held());
+            COMMIT.saturating_sub(self.staged.len()).min(until_full)
+        } else {
+            0
+        };
+    }
+
+    /// Makes place for as many short messages as there were in the last commit.
+    pub(super) fn expect_as_usual(&mut self) {
+        if self.staged.is_empty() {
+            self.staged.reserve(self.usual);
+        }
+    }
+
+    #[inline]
     pub(super) fn stage(&mut self, opcode: Opcode, payload: &[u8], keys: Option<&mut SeedRng>) {
         push_frame(&mut self.staged, opcode, payload, keys);
     }
@@ -251,7 +339,7 @@ impl Outgoing {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.wire.len() < COMMIT && self.tail.is_empty()
+        self.committed() < COMMIT
     }
 
     /// Commits the next frames of messages, as far as there is room.
@@ -263,11 +351,13 @@ impl Outgoing {
             self.wire
                 .reserve(expected.saturating_add(FrameHeader::MAX_LEN));
         }
-        while self.tail.is_empty()
-            && let Some(part) = self.parts.front_mut()
-        {
-            let length = self.wire.len().saturating_add(part.next_length(max_frame));
-            if length > COMMIT && !self.wire.is_empty() {
+        while let Some(part) = self.parts.front_mut() {
+            let committed = self
+                .wire
+                .len()
+                .saturating_add(self.shared_left)
+                .saturating_add(part.next_length(max_frame));
+            if committed > COMMIT && !(self.wire.is_empty() && self.shared.is_empty()) {
                 return;
             }
             let fin = part.begin_frame(&mut self.wire, max_frame, keys.as_deref_mut());
@@ -281,7 +371,18 @@ impl Outgoing {
         let Some(part) = self.parts.front_mut() else {
             return;
         };
-        let length = part.commit_payload(&mut self.wire, &mut self.tail);
+        let length = match part.share_payload() {
+            Some(payload) => {
+                let length = payload.len();
+                self.shared_left = self.shared_left.saturating_add(length);
+                self.shared.push(Shared {
+                    at: self.wire.len(),
+                    payload,
+                });
+                length
+            }
+            None => part.copy_payload(&mut self.wire),
+        };
         self.unframed = self.unframed.saturating_sub(length);
         if part.frame_left == 0 && part.framed == part.payload.len() {
             self.parts.pop_front();
@@ -319,26 +420,35 @@ impl Part {
         fin
     }
 
-    /// Commits payload of the frame in progress; returns how many bytes.
-    pub(super) fn commit_payload(&mut self, wire: &mut Vec<u8>, tail: &mut Bytes) -> usize {
-        let length = if self.mask.is_none() && self.frame_left > GATHER {
-            let end = self.framed.saturating_add(self.frame_left);
-            *tail = self.payload.slice(self.framed..end.min(self.payload.len()));
-            tail.len()
-        } else {
-            let length = self.frame_left.min(COMMIT);
-            let end = self.framed.saturating_add(length);
-            let payload = self.payload.get(self.framed..end).unwrap_or_default();
-            extend(wire, payload, self.mask);
-            self.mask = self.mask.map(|key| mask::rotate(key, length));
-            length
-        };
+    /// Takes the payload of the frame in progress, if it is to leave as it is.
+    fn share_payload(&mut self) -> Option<Bytes> {
+        if self.mask.is_some() || self.frame_left <= GATHER {
+            return None;
+        }
+        let end = self.framed.saturating_add(self.frame_left);
+        let payload = self.payload.slice(self.framed..end.min(self.payload.len()));
+        self.framed(payload.len());
+        Some(payload)
+    }
+
+    /// Copies payload of the frame in progress, as far as there is room; returns how many bytes.
+    fn copy_payload(&mut self, wire: &mut Vec<u8>) -> usize {
+        let length = self.frame_left.min(COMMIT);
+        let end = self.framed.saturating_add(length);
+        let payload = self.payload.get(self.framed..end).unwrap_or_default();
+        extend(wire, payload, self.mask);
+        self.mask = self.mask.map(|key| mask::rotate(key, length));
+        self.framed(length);
+        length
+    }
+
+    fn framed(&mut self, length: usize) {
         self.framed = self.framed.saturating_add(length);
         self.frame_left = self.frame_left.saturating_sub(length);
-        length
     }
 }
 
+#[inline]
 pub(super) fn push_frame(
     wire: &mut Vec<u8>,
     opcode: Opcode,
@@ -350,6 +460,7 @@ pub(super) fn push_frame(
     extend(wire, payload, mask);
 }
 
+#[inline]
 fn push_header(wire: &mut Vec<u8>, opcode: Opcode, fin: bool, len: usize, mask: Option<[u8; 4]>) {
     let header = FrameHeader::new(opcode, u64::try_from(len).unwrap_or(u64::MAX))
         .and_then(|header| header.with_fin(fin));
@@ -359,6 +470,7 @@ fn push_header(wire: &mut Vec<u8>, opcode: Opcode, fin: bool, len: usize, mask: 
     }
 }
 
+#[inline]
 fn extend(wire: &mut Vec<u8>, payload: &[u8], mask: Option<[u8; 4]>) {
     match mask {
         Some(key) => mask::extend(wire, payload, key),

@@ -90,6 +90,39 @@ impl Connection {
         }
     }
 
+    /// Takes a message that is at the front of `input` in one frame and needs nothing but to be
+    /// delivered, as nearly all do; returns what follows it. It is what
+    /// [`receive_frames`](Self::receive_frames) makes of it, without the questions; `None` for
+    /// whatever else it is.
+    #[inline]
+    pub(super) fn receive_message<'a>(
+        &mut self,
+        now: Instant,
+        input: &'a [u8],
+    ) -> Option<&'a [u8]> {
+        let is_next = self.is_quiet()
+            && self.slot.is_none()
+            && self.incoming.is_none()
+            && self.decoder.is_between_frames();
+        if !is_next {
+            return None;
+        }
+        let (opcode, part, rest) = self.decoder.peek_message(input)?;
+        if part.data.len() >= usize::from(self.plain_below) {
+            return None;
+        }
+        // Made in its place: moving a fresh event about costs more than making it.
+        self.slot = Some(if opcode == Opcode::Text {
+            // What is not UTF-8 goes the long way to its end.
+            Event::Text(whole_text(part.data, part.mask).ok()?)
+        } else {
+            Event::Binary(whole_binary(part.data, part.mask))
+        });
+        self.bucket.refund_message(part.data.len());
+        self.heartbeat.handle_message(now);
+        Some(rest)
+    }
+
     /// Takes frames until an event waits, the input is used up, or frames no longer count.
     pub(super) fn receive_frames(&mut self, now: Instant, input: &[u8]) -> usize {
         let mut rest = input;
@@ -126,8 +159,6 @@ impl Connection {
     /// Judges a frame by its header alone.
     #[inline]
     fn receive_header(&mut self, now: Instant, header: &FrameHeader) -> Result<(), Fault> {
-        self.frame_opcode = header.opcode();
-        self.frame_fin = header.fin();
         if header.opcode().is_control() {
             return Ok(());
         }
@@ -156,7 +187,7 @@ impl Connection {
 
     #[inline]
     fn receive_payload(&mut self, now: Instant, part: PayloadPart<'_>) -> Result<(), Fault> {
-        if self.frame_opcode.is_control() {
+        if self.decoder.opcode().is_control() {
             self.receive_control(now, part)?;
         } else {
             self.receive_data(now, part)?;
@@ -173,8 +204,8 @@ impl Connection {
         if part.end {
             self.bucket.refund_frame();
         }
-        let last = part.end && self.frame_fin;
-        let is_text = self.frame_opcode == Opcode::Text;
+        let last = part.end && self.decoder.fin();
+        let is_text = self.decoder.opcode() == Opcode::Text;
         let in_parts = self.config.delivery == Delivery::Parts && !self.frame_is_short_text;
         let under_way = self
             .incoming
@@ -328,7 +359,7 @@ impl Connection {
     }
 
     fn handle_control(&mut self, now: Instant, payload: &[u8]) -> Result<(), Fault> {
-        match self.frame_opcode {
+        match self.decoder.opcode() {
             Opcode::Ping => self.handle_ping(now, payload),
             Opcode::Pong => self.handle_pong(now, payload),
             _ => {

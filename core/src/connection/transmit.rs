@@ -6,11 +6,11 @@
 //! most 64 KiB of payload. What is committed never changes; so a control frame waits for at most
 //! one commit, and the transport may be offered the same bytes again.
 
-use alloc::vec::Vec;
+use core::fmt;
 
 use bytes::Bytes;
 
-use super::outgoing::{Outgoing, push_frame};
+use super::outgoing::{Outgoing, Shared, push_frame};
 use super::state::{CloseStage, Ending};
 use super::{Connection, Phase};
 use crate::close::CloseFrame;
@@ -29,39 +29,86 @@ const RETAIN: usize = 128;
 /// Unsent pings of the application.
 const MAX_PINGS: usize = 16;
 
-/// Bytes to write, lent by [`Connection::poll_transmit`]: one or two chunks, in order.
+/// Bytes to write, lent by [`Connection::poll_transmit`]: one or more chunks, in order.
 ///
-/// Write as much as the transport takes and report it with
+/// Write as much as the transport takes, best in one vectored write, and report it with
 /// [`handle_transmitted`](Connection::handle_transmitted).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Transmit<'a> {
-    pub(super) first: &'a [u8],
-    pub(super) second: &'a [u8],
+    /// The rest of the buffer, whose first byte is its byte number `at`.
+    pub(super) wire: &'a [u8],
+    pub(super) at: usize,
+    pub(super) shared: &'a [Shared],
 }
 
 impl<'a> Transmit<'a> {
     /// Returns the first chunk, never empty.
     #[must_use]
-    pub const fn first(&self) -> &'a [u8] {
-        self.first
+    #[inline]
+    pub fn first(&self) -> &'a [u8] {
+        let mut chunks = *self;
+        chunks.next_chunk().unwrap_or_default()
     }
 
-    /// Returns the chunks, none empty, for a vectored write.
+    /// Returns the chunks, none empty, for a vectored write: headers and short messages gathered,
+    /// payloads of long messages between them. There are at most 40.
+    #[inline]
     pub fn chunks(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        [self.first, self.second]
-            .into_iter()
-            .filter(|chunk| !chunk.is_empty())
+        let mut left = *self;
+        core::iter::from_fn(move || left.next_chunk())
     }
 
     /// Returns the number of bytes in all chunks.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "never empty")]
-    pub const fn len(&self) -> usize {
-        self.first.len().saturating_add(self.second.len())
+    pub fn len(&self) -> usize {
+        let shared = self.shared.iter().map(|shared| shared.payload.len());
+        shared.fold(self.wire.len(), usize::saturating_add)
+    }
+
+    #[inline]
+    fn next_chunk(&mut self) -> Option<&'a [u8]> {
+        let wire = match self.shared.split_first() {
+            Some((shared, rest)) if shared.at == self.at => {
+                self.shared = rest;
+                return Some(&shared.payload);
+            }
+            Some((shared, _)) => shared.at.saturating_sub(self.at),
+            None => self.wire.len(),
+        };
+        let (chunk, rest) = self.wire.split_at_checked(wire)?;
+        self.wire = rest;
+        self.at = self.at.saturating_add(wire);
+        (!chunk.is_empty()).then_some(chunk)
+    }
+}
+
+/// The lengths, and none of the bytes.
+impl fmt::Debug for Transmit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.chunks().map(<[u8]>::len))
+            .finish()
     }
 }
 
 impl Connection {
+    /// Queues a short message where the last one left room, as nearly all go; what
+    /// [`queue`](Self::queue) makes of it, without the questions. Tells whether it did.
+    #[inline(always)]
+    pub(super) fn stage(&mut self, message: &Message) -> bool {
+        let (Phase::Open, Some(outgoing)) = (&self.phase, &mut self.outgoing) else {
+            return false;
+        };
+        let keys = self.extras.as_mut().and_then(|extras| extras.keys.as_mut());
+        let opcode = message.opcode();
+        let is_staged = outgoing.stage_in_room(opcode, message.as_bytes(), keys);
+        if is_staged {
+            self.bucket.refund_message(message.len());
+        }
+        is_staged
+    }
+
     /// Queues a data message or a part of one.
     pub(super) fn queue(
         &mut self,
@@ -73,11 +120,7 @@ impl Connection {
             return Err(SendError::NotOpen(message));
         }
         let max_frame = self.config.max_outgoing_frame;
-        let opcode = if message.is_text() {
-            Opcode::Text
-        } else {
-            Opcode::Binary
-        };
+        let opcode = message.opcode();
         let outgoing = self.outgoing.get_or_insert_default();
         if outgoing.held() >= self.config.max_buffered_amount {
             outgoing.was_full = true;
@@ -90,10 +133,10 @@ impl Connection {
         };
         outgoing.was_full = false;
         outgoing.unfinished = (!last).then_some(opcode);
-        self.bucket.refund_bytes(message.len());
-        self.bucket.refund_frame();
+        self.bucket.refund_message(message.len());
         if last && first == opcode && outgoing.can_stage(message.len(), max_frame) {
             let keys = self.extras.as_mut().and_then(|extras| extras.keys.as_mut());
+            outgoing.expect_as_usual();
             outgoing.stage(opcode, message.as_bytes(), keys);
         } else {
             outgoing.push(message.into_bytes(), first, last);
@@ -103,6 +146,8 @@ impl Connection {
         }
         if let Some(timers) = self.optional_timers() {
             timers.message_queued();
+        } else if let Some(outgoing) = &mut self.outgoing {
+            outgoing.make_room(max_frame, self.config.max_buffered_amount);
         }
         Ok(())
     }
@@ -186,10 +231,10 @@ impl Connection {
         let max_frame = self.config.max_outgoing_frame;
         let mut keys = self.extras.as_mut().and_then(|extras| extras.keys.as_mut());
         let outgoing = self.outgoing.get_or_insert_default();
-        outgoing.wire.clear();
-        outgoing.taken = 0;
+        outgoing.clear_committed();
         if !outgoing.head.is_empty() {
             outgoing.wire = core::mem::take(&mut outgoing.head);
+            outgoing.is_rare = true;
             return;
         }
         if outgoing.is_inside_frame() {
@@ -251,10 +296,10 @@ impl Connection {
         if committed == 0 {
             return;
         }
-        // Who writes without vectors writes the first chunk, and is not blocked by its end.
-        let blocked = written < committed && written != outgoing.first_chunk();
         let before = outgoing.taken;
-        outgoing.take(written);
+        let is_chunk = outgoing.take(written);
+        // Who writes a chunk, or some of them, is not blocked by the last one's end.
+        let blocked = written < committed && (written == 0 || !is_chunk);
         let ping_end = outgoing.ping_end.take_if(|end| *end <= outgoing.taken);
         let drained = outgoing.is_drained();
         let close_sent = drained && core::mem::take(&mut outgoing.has_close);
@@ -290,9 +335,8 @@ impl Connection {
         }
     }
 
-    /// Frees the output's storage if nothing waits: at once if it is large or carried the
-    /// heartbeat's ping, which does not come again soon; else when the line is `quiet`, and now if
-    /// no timeout will come to find it so.
+    /// Frees the output's storage if nothing waits: large buffers at once, the rest when the line is
+    /// `quiet`, or likely to be so, and now if no timeout will come to find it so.
     pub(super) fn release_outgoing(&mut self, quiet: bool) {
         if self.holds_answer() {
             return;
@@ -301,19 +345,15 @@ impl Connection {
         let Some(outgoing) = &mut self.outgoing else {
             return;
         };
-        let had_ping = core::mem::take(&mut outgoing.has_ping);
+        let was_rare = core::mem::take(&mut outgoing.is_rare);
         if outgoing.has_frames() || !outgoing.is_drained() {
             return;
         }
-        let held = outgoing.wire.capacity().max(outgoing.staged.capacity());
-        if !outgoing.is_empty() {
-            if held > RETAIN {
-                outgoing.wire = Vec::new();
-                outgoing.staged = Vec::new();
-                outgoing.taken = 0;
-            }
-        } else if quiet || had_ping || held > RETAIN {
+        let is_large = outgoing.capacity() > RETAIN;
+        if outgoing.is_empty() && (quiet || was_rare) {
             self.outgoing = None;
+        } else if is_large {
+            outgoing.free_buffers();
         }
     }
 }
@@ -338,7 +378,7 @@ fn commit_ping(
         _ => push_frame(&mut outgoing.wire, Opcode::Ping, &payload, keys),
     }
     outgoing.ping_end = Some(outgoing.wire.len());
-    outgoing.has_ping = true;
+    outgoing.is_rare = true;
 }
 
 /// Commits the Close frame, if it was not before; nothing follows it (RFC 6455 §5.5.1).

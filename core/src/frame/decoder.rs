@@ -1,6 +1,6 @@
 //! From a stream of bytes to frames.
 
-use super::{FrameError, FrameHeader, FrameRules, mask};
+use super::{FrameError, FrameHeader, FrameRules, Opcode, mask};
 
 /// Cuts a stream of bytes into frames, wherever the stream itself is cut (RFC 6455 §5.2).
 ///
@@ -36,6 +36,9 @@ pub struct FrameDecoder {
     held: [u8; FrameHeader::MAX_LEN - 1],
     held_len: u8,
     rules: FrameRules,
+    /// Of the frame whose header was given last.
+    opcode: Opcode,
+    fin: bool,
     phase: Phase,
 }
 
@@ -59,6 +62,8 @@ impl FrameDecoder {
             held: [0; FrameHeader::MAX_LEN - 1],
             held_len: 0,
             rules,
+            opcode: Opcode::Continuation,
+            fin: false,
             phase: Phase::Header,
         }
     }
@@ -98,12 +103,54 @@ impl FrameDecoder {
         let len = usize::try_from(header.payload_len()).ok()?;
         let (data, rest) = rest.split_at_checked(len)?;
         *input = rest;
+        self.opcode = header.opcode();
+        self.fin = header.fin();
         let part = PayloadPart {
             data,
             mask: header.mask(),
             end: true,
         };
         Some((header, part))
+    }
+
+    /// Returns the message at the front of `input` if it is there whole, in one frame that is legal
+    /// without extensions and shorter than 64 KiB, and what follows it. Only between frames.
+    #[inline]
+    pub(crate) fn peek_message<'a>(
+        &self,
+        input: &'a [u8],
+    ) -> Option<(Opcode, PayloadPart<'a>, &'a [u8])> {
+        let (&[first, second], rest) = input.split_first_chunk()?;
+        let opcode = match first {
+            FrameHeader::WHOLE_TEXT => Opcode::Text,
+            FrameHeader::WHOLE_BINARY => Opcode::Binary,
+            _ => return None,
+        };
+        // With the wrong mask bit it is no length.
+        let (len, rest) = match second ^ self.rules.mask_bit() {
+            len @ 0..=125 => (usize::from(len), rest),
+            126 => {
+                let (&len, rest) = rest.split_first_chunk()?;
+                match u16::from_be_bytes(len) {
+                    0..=125 => return None,
+                    len => (usize::from(len), rest),
+                }
+            }
+            _ => return None,
+        };
+        let (mask, rest) = if self.rules.masked {
+            let (&mask, rest) = rest.split_first_chunk()?;
+            (Some(mask), rest)
+        } else {
+            (None, rest)
+        };
+        let (data, rest) = rest.split_at_checked(len)?;
+        let part = PayloadPart {
+            data,
+            mask,
+            end: true,
+        };
+        Some((opcode, part, rest))
     }
 
     /// Tells whether the stream could end here without cutting a frame.
@@ -119,6 +166,18 @@ impl FrameDecoder {
     #[inline]
     pub const fn remaining(&self) -> u64 {
         self.remaining
+    }
+
+    /// Returns what the frame is for whose header was given last.
+    #[inline]
+    pub(crate) const fn opcode(&self) -> Opcode {
+        self.opcode
+    }
+
+    /// Tells whether that frame ends its message.
+    #[inline]
+    pub(crate) const fn fin(&self) -> bool {
+        self.fin
     }
 
     #[inline]
@@ -176,6 +235,8 @@ impl FrameDecoder {
     #[inline]
     fn begin(&mut self, header: FrameHeader) -> FrameHeader {
         self.remaining = header.payload_len();
+        self.opcode = header.opcode();
+        self.fin = header.fin();
         self.mask = header.mask().unwrap_or_default();
         self.phase = Phase::Payload;
         header

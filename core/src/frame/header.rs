@@ -158,49 +158,30 @@ impl FrameHeader {
         }
     }
 
-    /// Writes the header to the start of `out` and returns how many bytes it takes.
-    #[inline]
-    pub fn encode(&self, out: &mut [u8; Self::MAX_LEN]) -> usize {
-        let [first, second, rest @ ..] = out;
-        *first = (if self.fin { FIN } else { 0 }) | self.rsv | self.opcode.nibble();
+    /// Appends the header to `out`.
+    // Most of it is known where it is called.
+    #[inline(always)]
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        let first = (if self.fin { FIN } else { 0 }) | self.rsv | self.opcode.nibble();
         let mask_bit = if self.mask.is_some() { MASK } else { 0 };
-
         // RFC 6455 §5.2: the minimal number of bytes MUST be used to encode the length.
-        let masking_key = match (
+        match (
             u8::try_from(self.payload_len),
             u16::try_from(self.payload_len),
         ) {
-            (Ok(len @ 0..=125), _) => {
-                *second = mask_bit | len;
-                rest.first_chunk_mut()
-            }
+            (Ok(len @ 0..=125), _) => out.extend_from_slice(&[first, mask_bit | len]),
             (_, Ok(len)) => {
-                *second = mask_bit | LEN_16;
-                rest.split_first_chunk_mut().and_then(|(at, rest)| {
-                    *at = len.to_be_bytes();
-                    rest.first_chunk_mut()
-                })
+                let [high, low] = len.to_be_bytes();
+                out.extend_from_slice(&[first, mask_bit | LEN_16, high, low]);
             }
             _ => {
-                *second = mask_bit | LEN_64;
-                rest.split_first_chunk_mut().and_then(|(at, rest)| {
-                    *at = self.payload_len.to_be_bytes();
-                    rest.first_chunk_mut()
-                })
+                out.extend_from_slice(&[first, mask_bit | LEN_64]);
+                out.extend_from_slice(&self.payload_len.to_be_bytes());
             }
-        };
-        if let (Some(masking_key), Some(mask)) = (masking_key, self.mask) {
-            *masking_key = mask;
         }
-        self.encoded_len()
-    }
-
-    /// Appends the header to `out`.
-    #[inline]
-    pub fn encode_into(&self, out: &mut Vec<u8>) {
-        let mut header = [0; Self::MAX_LEN];
-        let len = self.encode(&mut header);
-        out.extend_from_slice(header.get(..len).unwrap_or_default());
+        if let Some(mask) = &self.mask {
+            out.extend_from_slice(mask);
+        }
     }
 
     /// Reads the header at the start of `input` and tells how many bytes it takes; `None` if it is
@@ -272,6 +253,10 @@ impl FrameHeader {
         )))
     }
 
+    /// The first byte of a message in one frame, without extensions.
+    pub(super) const WHOLE_TEXT: u8 = FIN | Opcode::Text.nibble();
+    pub(super) const WHOLE_BINARY: u8 = FIN | Opcode::Binary.nibble();
+
     const RSV: u8 = Self::RSV1 | Self::RSV2 | Self::RSV3;
 }
 
@@ -294,6 +279,12 @@ impl FrameRules {
             masked: matches!(role, Role::Server),
             rsv: 0,
         }
+    }
+
+    /// The bit that tells of a mask, as it has to be.
+    #[inline]
+    pub(super) const fn mask_bit(self) -> u8 {
+        if self.masked { MASK } else { 0 }
     }
 
     /// The reserved bits that a frame with this opcode may have set, of those in `rsv`.

@@ -43,11 +43,36 @@ pub const fn rotate(mask: [u8; 4], n: usize) -> [u8; 4] {
 
 /// Appends `src` to `dst`, masked or unmasked on the way; the first byte of `src` meets the first
 /// byte of `mask`.
-#[inline]
 pub fn extend(dst: &mut Vec<u8>, src: &[u8], mask: [u8; 4]) {
     dst.reserve(src.len());
+    extend_reserved(dst, src, mask);
+}
+
+/// Returns `src` masked or unmasked, in one allocation of its length.
+#[inline]
+pub(crate) fn masked(src: &[u8], mask: [u8; 4]) -> Vec<u8> {
+    // Of known length, so that nothing asks for room on the way.
+    let (blocks, rest) = src.as_chunks::<16>();
+    let (words, rest) = rest.as_chunks::<4>();
+    let blocks = blocks.iter().flat_map(|block| {
+        let mut block = *block;
+        apply(&mut block, mask);
+        block
+    });
+    let words = words.iter().flat_map(|word| xor(*word, mask));
+    let rest = rest.iter().zip(mask).map(|(byte, key)| byte ^ key);
+    blocks.chain(words).chain(rest).collect()
+}
+
+#[inline(never)]
+fn extend_reserved(dst: &mut Vec<u8>, src: &[u8], mask: [u8; 4]) {
     let rest = extend_blocks::<64>(dst, src, mask);
-    let rest = extend_blocks::<16>(dst, rest, mask);
+    extend_short(dst, rest, mask);
+}
+
+#[inline]
+fn extend_short(dst: &mut Vec<u8>, src: &[u8], mask: [u8; 4]) {
+    let rest = extend_blocks::<16>(dst, src, mask);
     let rest = extend_blocks::<4>(dst, rest, mask);
     for (byte, key) in rest.iter().zip(mask) {
         dst.push(byte ^ key);

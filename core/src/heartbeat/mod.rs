@@ -192,6 +192,18 @@ impl Heartbeat {
         }
     }
 
+    /// Bytes came, and a frame in them to its end.
+    #[inline]
+    pub(crate) fn handle_message(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Quiet) && !self.suspect {
+            // Nobody doubts it: no kind of evidence changes more than the stamp.
+            self.last_received = now;
+            return;
+        }
+        self.handle_received(now);
+        self.handle_frame(now);
+    }
+
     /// A pong came. Call [`handle_received`](Self::handle_received) for its bytes first.
     pub fn handle_pong(&mut self, now: Instant, payload: &[u8]) -> PongMatch {
         let now = self.observe(now);
@@ -381,14 +393,27 @@ impl Heartbeat {
 
     /// Tells whether [`poll_event`](Self::poll_event) has something to tell.
     #[must_use]
+    #[inline]
     pub const fn has_event(&self) -> bool {
         let is_dead = matches!(self.phase, Phase::Dead(_));
-        self.suspect != self.suspect_reported || (is_dead && !self.dead_reported)
+        self.changed_its_mind() || (is_dead && !self.dead_reported)
+    }
+
+    /// Whether the peer is under suspicion, or was and nobody was told otherwise.
+    #[inline]
+    pub(crate) const fn is_in_doubt(&self) -> bool {
+        self.suspect | self.suspect_reported
+    }
+
+    /// Whether suspicion came or went, and nobody was told.
+    #[inline]
+    pub(crate) const fn changed_its_mind(&self) -> bool {
+        self.suspect != self.suspect_reported
     }
 
     /// Returns what changed, one change a call.
     pub fn poll_event(&mut self) -> Option<HeartbeatEvent> {
-        if self.suspect != self.suspect_reported {
+        if self.changed_its_mind() {
             self.suspect_reported = self.suspect;
             return Some(if self.suspect {
                 HeartbeatEvent::Suspect

@@ -127,9 +127,10 @@ impl Assembler {
 /// Makes a binary message of one frame that is there whole: one exact allocation.
 #[inline]
 pub(crate) fn whole_binary(data: &[u8], mask: Option<[u8; 4]>) -> Bytes {
-    let mut buffer = Vec::with_capacity(data.len());
-    extend(&mut buffer, data, mask);
-    buffer.into()
+    match mask {
+        Some(mask) => mask::masked(data, mask).into(),
+        None => Bytes::copy_from_slice(data),
+    }
 }
 
 /// Makes a text message of one frame that is there whole: one exact allocation.

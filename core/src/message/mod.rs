@@ -9,6 +9,7 @@ use core::fmt;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use crate::frame::Opcode;
 pub(crate) use assembler::{Assembler, whole_binary, whole_text};
 
 /// A whole message, or one part of a message that is sent in parts (RFC 6455 §5.6).
@@ -34,6 +35,7 @@ pub enum Message {
 impl Message {
     /// Returns the length of the payload in bytes.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.as_bytes().len()
     }
@@ -44,6 +46,14 @@ impl Message {
         self.as_bytes().is_empty()
     }
 
+    #[inline]
+    pub(crate) const fn opcode(&self) -> Opcode {
+        match self {
+            Self::Text(_) => Opcode::Text,
+            Self::Binary(_) => Opcode::Binary,
+        }
+    }
+
     /// Tells whether this is a text message.
     #[must_use]
     pub const fn is_text(&self) -> bool {
@@ -52,6 +62,7 @@ impl Message {
 
     /// Returns the payload.
     #[must_use]
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Text(text) => text.as_bytes(),
@@ -104,6 +115,7 @@ impl From<String> for Message {
 }
 
 impl From<ByteString> for Message {
+    #[inline]
     fn from(text: ByteString) -> Self {
         Self::Text(text)
     }
@@ -122,6 +134,7 @@ impl From<Vec<u8>> for Message {
 }
 
 impl From<Bytes> for Message {
+    #[inline]
     fn from(data: Bytes) -> Self {
         Self::Binary(data)
     }

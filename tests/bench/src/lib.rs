@@ -1,1 +1,10 @@
-//! What the benches share: rounds that take turns, medians with their spread, tables.
+//! What the benches share: rounds that take turns, medians with their spread, tables; echo servers
+//! in processes of their own, and a load for them.
+
+pub mod echo;
+pub mod load;
+pub mod memory;
+pub mod servers;
+pub mod stats;
+pub mod svg;
+pub mod table;
