@@ -7,6 +7,7 @@ use bytestring::ByteString;
 
 use crate::close::CloseCode;
 use crate::error::ConfigError;
+use crate::extension::deflate::DeflateConfig;
 use crate::handshake::HandshakeLimits;
 use crate::heartbeat::HeartbeatConfig;
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub(crate) heartbeat: Arc<HeartbeatConfig>,
     pub(crate) application_heartbeat: Option<ApplicationHeartbeat>,
     pub(crate) handshake: HandshakeLimits,
+    /// Always `None` without the feature.
+    pub(crate) deflate: Option<DeflateConfig>,
     pub(crate) max_frame_size: u64,
     pub(crate) max_message_size: u64,
     pub(crate) max_fragment_count: u64,
@@ -55,6 +58,18 @@ impl Config {
     #[must_use]
     pub fn heartbeat(&self) -> &HeartbeatConfig {
         &self.heartbeat
+    }
+
+    /// Returns what is offered and agreed to about compressed messages; always `None` without the
+    /// feature `deflate`. For a handshake that is done elsewhere: see
+    #[cfg_attr(
+        feature = "deflate",
+        doc = "[`with_deflate`](crate::Connection::with_deflate)."
+    )]
+    #[cfg_attr(not(feature = "deflate"), doc = "`Connection::with_deflate`.")]
+    #[must_use]
+    pub const fn deflate(&self) -> Option<DeflateConfig> {
+        self.deflate
     }
 
     /// Returns how long the closing handshake may take.
@@ -102,6 +117,7 @@ impl Default for ConfigBuilder {
                 heartbeat: Arc::new(HeartbeatConfig::DEFAULT),
                 application_heartbeat: None,
                 handshake: HandshakeLimits::default(),
+                deflate: None,
                 max_frame_size: 16 << 20,
                 max_message_size: 16 << 20,
                 max_fragment_count: 1_024,
@@ -151,8 +167,19 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the longest frame payload taken, in bytes; 16 MiB by default. A longer one is refused
-    /// from its header with 1009.
+    /// Offers compressed messages as a client, and agrees to them as a server where they are offered
+    /// (permessage-deflate, RFC 7692); `None`, the default, neither offers nor agrees. They cost
+    /// time and [memory](DeflateConfig#memory), and can give
+    /// [secrets away](crate::extension::deflate#what-compression-gives-away).
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn deflate(mut self, deflate: Option<DeflateConfig>) -> Self {
+        self.config.deflate = deflate;
+        self
+    }
+
+    /// Sets the longest frame payload taken, in bytes on the wire; 16 MiB by default. A longer one is
+    /// refused from its header with 1009.
     #[must_use]
     pub fn max_frame_size(mut self, bytes: u64) -> Self {
         self.config.max_frame_size = bytes;
@@ -160,7 +187,8 @@ impl ConfigBuilder {
     }
 
     /// Sets the longest message taken, in bytes; 16 MiB by default. A longer one is refused with
-    /// 1009 from the frame header that would pass the limit.
+    /// 1009 from the frame header that would pass the limit; a compressed one at the first byte
+    /// beyond it, as it is inflated.
     #[must_use]
     pub fn max_message_size(mut self, bytes: u64) -> Self {
         self.config.max_message_size = bytes;
@@ -269,6 +297,9 @@ impl ConfigBuilder {
     pub fn build(mut self) -> Result<Config, ConfigError> {
         self.heartbeat.validate()?;
         let config = &self.config;
+        if let Some(deflate) = &config.deflate {
+            deflate.validate()?;
+        }
         let limits = [
             config.max_frame_size,
             config.max_message_size,
@@ -318,7 +349,8 @@ pub enum Delivery {
     Messages,
     /// In parts as they arrive, as [`Event::TextPart`](crate::Event::TextPart) and
     /// [`Event::BinaryPart`](crate::Event::BinaryPart). Nothing is held, and messages have no
-    /// size limit of their own; frames do. Of text that turns out not to be UTF-8, how much is
+    /// size limit of their own; frames do. A part of a compressed message comes of at most 1 KiB on
+    /// the wire, and so is hardly longer than 1 MiB. Of text that turns out not to be UTF-8, how much is
     /// delivered before the end depends on how it arrived.
     Parts,
 }

@@ -109,6 +109,10 @@ pub enum ConfigError {
     /// An application heartbeat that answers itself, has a payload that is empty or above 125
     /// bytes, or asks while the heartbeat sends no pings.
     ApplicationHeartbeat,
+    /// A compression level that is not 1 to 9.
+    DeflateLevel,
+    /// Window bits below 8 or above 15 (RFC 7692 §7.1.2).
+    DeflateWindowBits,
 }
 
 impl fmt::Display for ConfigError {
@@ -125,6 +129,8 @@ impl fmt::Display for ConfigError {
             Self::ApplicationHeartbeat => {
                 "an application heartbeat needs pings, and two different payloads of 1 to 125 bytes"
             }
+            Self::DeflateLevel => "a compression level is 1 to 9",
+            Self::DeflateWindowBits => "window bits are 8 to 15",
         })
     }
 }
@@ -145,6 +151,10 @@ pub enum ProtocolError {
     InvalidUtf8,
     /// A Close frame with a code or reason that must not be sent (§5.5.1, §7.4).
     Close(CloseError),
+    /// A compressed message that cannot be inflated, or does not end where it should (RFC 7692
+    /// §7.2). The RFC names no close code; 1007 says what is the matter, data that is not what it
+    /// claims to be, and is what the `ws` of Node.js sends.
+    InvalidDeflate,
 }
 
 impl ProtocolError {
@@ -152,7 +162,7 @@ impl ProtocolError {
     #[must_use]
     pub const fn close_code(self) -> CloseCode {
         match self {
-            Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
+            Self::InvalidUtf8 | Self::InvalidDeflate => CloseCode::INVALID_PAYLOAD,
             Self::Close(error) => error.close_code(),
             _ => CloseCode::PROTOCOL_ERROR,
         }
@@ -166,6 +176,7 @@ impl ProtocolError {
             Self::UnexpectedContinuation | Self::ExpectedContinuation => "RFC 6455 §5.4",
             Self::InvalidUtf8 => "RFC 6455 §8.1",
             Self::Close(error) => error.section(),
+            Self::InvalidDeflate => "RFC 7692 §7.2",
         }
     }
 }
@@ -178,6 +189,7 @@ impl fmt::Display for ProtocolError {
             Self::ExpectedContinuation => f.write_str("new message inside a fragmented one"),
             Self::InvalidUtf8 => f.write_str("text is not utf-8"),
             Self::Close(error) => fmt::Display::fmt(error, f),
+            Self::InvalidDeflate => f.write_str("compressed message is invalid"),
         }
     }
 }
@@ -190,7 +202,8 @@ impl core::error::Error for ProtocolError {}
 pub enum LimitExceeded {
     /// A frame longer than `max_frame_size`, judged from its header.
     FrameSize,
-    /// A message longer than `max_message_size`, judged from the header that would pass it.
+    /// A message longer than `max_message_size`, judged from the header that would pass it, or as
+    /// it is inflated.
     MessageSize,
     /// More fragments than `max_fragment_count` and the bytes received allow.
     FragmentCount,

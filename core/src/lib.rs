@@ -130,12 +130,17 @@
 //! arrived, at most twice over, never the lengths it announced; every limit in
 //! [`ConfigBuilder`] says why it stands where it does.
 //!
+//! # Features
+//!
+//! - `deflate`: compressed messages (RFC 7692), offered and agreed to by `ConfigBuilder::deflate`;
+//!   see [`extension::deflate`]. It links `std`, which nothing else here does.
+//!
 //! # The parts
 //!
 //! Each is usable alone: [`heartbeat`] (timing for any protocol), [`backoff`] (reconnecting),
-//! [`frame`] (headers, decoder, masks), [`handshake`] (both sides of the upgrade), [`utf8`]
-//! (incremental validation), and [`Instant`].
-// `std` is not linked; `alloc` is all there is.
+//! [`frame`] (headers, decoder, masks), [`handshake`] (both sides of the upgrade), [`extension`]
+//! (what a handshake may agree on), [`utf8`] (incremental validation), and [`Instant`].
+// `std` is not linked but by the feature `deflate`; `alloc` is all that is used.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -147,6 +152,7 @@ mod config;
 mod connection;
 mod error;
 mod event;
+pub mod extension;
 pub mod frame;
 pub mod handshake;
 pub mod heartbeat;

@@ -5,6 +5,7 @@
 //!   suspended or not reading, and the world that joins them.
 //! - [`check`]: the rules that hold after every call.
 //! - [`wire`]: frames, written down a second time.
+//! - [`oracle`]: what RFC 6455 makes of the bytes that arrive.
 //! - [`model`]: the heartbeat, eager and naive.
 //! - [`kit`]: short ways to say what tests say often.
 //! - [`alloc`]: an allocator that counts.
@@ -21,6 +22,7 @@ pub mod model;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod netns;
+pub mod oracle;
 pub mod peer;
 pub mod pipe;
 pub mod rng;

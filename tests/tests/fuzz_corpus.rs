@@ -12,6 +12,11 @@ use wspulse_tests::fuzzing;
 type Target = fn(&[u8]);
 
 #[test]
+fn deflate_corpus() {
+    replay("deflate", fuzzing::deflate);
+}
+
+#[test]
 fn frame_decoder_corpus() {
     replay("frame_decoder", fuzzing::frame_decoder);
 }
@@ -24,6 +29,11 @@ fn head_corpus() {
 #[test]
 fn server_corpus() {
     replay("server", fuzzing::server);
+}
+
+#[test]
+fn deflate_random() {
+    mutate("deflate", fuzzing::deflate, 10_000);
 }
 
 #[test]

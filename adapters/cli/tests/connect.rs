@@ -4,7 +4,7 @@ mod programs;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
@@ -322,4 +322,75 @@ fn many_short_lines_come_back_from_a_server_that_reads_late() {
         assert_ended(&output, 0, &["open: ", "closed: received 1000"]);
         server.join().unwrap().unwrap();
     });
+}
+
+/// The header of a request, or of an answer, that tells of extensions.
+fn extensions(stream: &TcpStream) -> Option<String> {
+    let name = "Sec-WebSocket-Extensions: ";
+    let lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+    let mut values = head.iter().filter_map(|line| line.strip_prefix(name));
+    values.next().map(str::to_owned)
+}
+
+#[test]
+fn echo_agrees_to_compressed_messages_where_they_are_offered() {
+    for runtime in RUNTIMES {
+        let offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
+        let agreed = "permessage-deflate; server_max_window_bits=12";
+        for (options, offer, answer) in [
+            (&[][..], offer, Some(agreed)),
+            (&[], "", None),
+            (&["--no-deflate"], offer, None),
+        ] {
+            let server = Echo::start(runtime, "127.0.0.1:0", options);
+            let mut stream = TcpStream::connect(&server.address).unwrap();
+            let timeout = Some(Duration::from_secs(10));
+            stream.set_read_timeout(timeout).unwrap();
+            let request = format!(
+                "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+                 {offer}\r\n"
+            );
+            stream.write_all(request.as_bytes()).unwrap();
+            assert_eq!(extensions(&stream).as_deref(), answer, "{runtime}");
+            drop(stream);
+            assert_eq!(server.stop().status.code(), Some(0));
+        }
+    }
+}
+
+#[test]
+fn connect_offers_compressed_messages_when_it_is_told_to() {
+    for (options, offer) in [
+        (&[][..], None),
+        (
+            &["--deflate"],
+            Some("permessage-deflate; client_max_window_bits=12"),
+        ),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("ws://{}/", listener.local_addr().unwrap());
+        let program = Program::start(&[&["connect", &url], options].concat());
+        let (stream, _) = listener.accept().unwrap();
+        assert_eq!(extensions(&stream).as_deref(), offer);
+        drop(stream);
+        program.finish();
+    }
+}
+
+#[test]
+fn compressed_lines_come_back_on_each_runtime() {
+    let line = "a line that is long enough to be worth it, and long enough, and long enough";
+    let input = format!("{line}\nshort\n\n{line}\n");
+    for runtime in RUNTIMES {
+        for options in [&[][..], &["--no-deflate"]] {
+            let server = Echo::start(runtime, "127.0.0.1:0", options);
+            let url = format!("ws://{}/", server.address);
+            let output = connect(runtime, &url, &["--deflate"], input.as_bytes());
+            assert_ended(&output, 0, &["closed: received 1000"]);
+            assert_eq!(text(&output.stdout), input, "{runtime}");
+            assert_eq!(server.stop().status.code(), Some(0));
+        }
+    }
 }

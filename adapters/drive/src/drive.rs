@@ -218,18 +218,33 @@ impl Drive {
         }
     }
 
-    /// Returns the next event. Each makes room for input that waits: see
-    /// [`hand_over`](Self::hand_over).
+    /// Returns the next event, for which it hands over bytes that were read earlier.
+    #[inline]
     #[must_use = "an event is told once"]
     pub fn poll_event(&mut self) -> Option<Event> {
-        let mut event = self.connection.poll_event()?;
-        if let Event::Closed(closed) = &mut event {
-            if self.is_cut_off && closed.cause == Cause::Aborted {
-                closed.cause = Cause::Eof;
-            }
-            self.closed = Some(closed.clone());
+        let mut input = self.leftover.as_slice();
+        let before = input.len();
+        let event = self.connection.next_event(self.read_at, &mut input);
+        let taken = before - input.len();
+        if taken > 0 {
+            self.leftover.consume(taken);
         }
-        Some(event)
+        match event {
+            Some(Event::Closed(closed)) => Some(Event::Closed(self.note_closed(closed))),
+            None if self.reading == Half::Ending && self.leftover.is_empty() => {
+                self.end_reading(self.read_at, Half::Ended);
+                self.poll_event()
+            }
+            event => event,
+        }
+    }
+
+    fn note_closed(&mut self, mut closed: Box<Closed>) -> Box<Closed> {
+        if self.is_cut_off && closed.cause == Cause::Aborted {
+            closed.cause = Cause::Eof;
+        }
+        self.closed = Some(closed.clone());
+        closed
     }
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) is due.
@@ -238,7 +253,8 @@ impl Drive {
         self.connection.poll_timeout()
     }
 
-    /// Hands over bytes that were read earlier; tells whether any were taken.
+    /// Hands over bytes that were read earlier, as [`poll_event`](Self::poll_event) does, where
+    /// nobody takes events; tells whether any were taken.
     pub fn hand_over(&mut self) -> bool {
         if self.leftover.is_empty() || !self.connection.wants_read() {
             return false;

@@ -30,10 +30,12 @@ pub(crate) struct Leftover {
 }
 
 impl Leftover {
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
+    #[inline]
     pub(crate) fn as_slice(&self) -> &[u8] {
         self.bytes.get(self.taken..).unwrap_or_default()
     }
@@ -46,6 +48,7 @@ impl Leftover {
     }
 
     /// Forgets the first `count` bytes, and frees the memory with the last of them.
+    #[inline]
     pub(crate) fn consume(&mut self, count: usize) {
         self.taken = self.taken.saturating_add(count);
         if self.taken >= self.bytes.len() {

@@ -94,5 +94,5 @@ pub use reconnect::{
     retry_after,
 };
 pub use socket::{seed, set_patience, tune};
-pub use transport::Transport;
+pub use transport::{Transport, with_slices};
 pub use url::{RedirectError, Target, UrlError};

@@ -1,6 +1,6 @@
 //! A stream of bytes that does not wait.
 
-use std::io;
+use std::io::{self, IoSlice};
 
 use wspulse_core::Transmit;
 
@@ -52,4 +52,29 @@ pub trait Transport {
     fn has_looked(&self) -> bool {
         true
     }
+}
+
+/// Hands `write` what is lent, in slices for one vectored write: all of it, however many chunks it
+/// has.
+pub fn with_slices<T>(transmit: &Transmit<'_>, write: impl FnOnce(&[IoSlice<'_>]) -> T) -> T {
+    let mut chunks = transmit.chunks();
+    // One chunk is what short messages make, and one or two more a longer one.
+    let mut few = [IoSlice::new(&[]); 3];
+    let mut count = 0;
+    for (slice, chunk) in few.iter_mut().zip(chunks.by_ref()) {
+        *slice = IoSlice::new(chunk);
+        count += 1;
+    }
+    let Some(next) = chunks.next() else {
+        return write(few.get(..count).unwrap_or_default());
+    };
+    let mut many = [IoSlice::new(&[]); Transmit::MAX_CHUNKS];
+    let all = few.into_iter().chain([IoSlice::new(next)]);
+    let all = all.chain(chunks.map(IoSlice::new));
+    count = 0;
+    for (slice, chunk) in many.iter_mut().zip(all) {
+        *slice = chunk;
+        count += 1;
+    }
+    write(many.get(..count).unwrap_or_default())
 }

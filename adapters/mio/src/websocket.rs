@@ -289,13 +289,7 @@ impl<S: Stream> WebSocket<S> {
     }
 
     fn take_event(&mut self) -> Option<Event> {
-        // While a message waits, what is behind it waits too. At the end that holds nothing back
-        // any more.
-        let connection = self.drive.connection();
-        // A peer that closes waits for the message that was told to wait for room.
-        let is_awaited = connection.state() == State::Closing && connection.takes_messages();
-        let is_held_back = !connection.wants_read() || is_awaited;
-        if self.is_paused && is_held_back && !self.drive.is_over() {
+        if self.is_paused && self.is_held_back() {
             return None;
         }
         let event = self.drive.poll_event()?;
@@ -311,6 +305,15 @@ impl<S: Stream> WebSocket<S> {
             _ => {}
         }
         Some(event)
+    }
+
+    /// While a message waits, what is behind it waits too. At the end that holds nothing back any
+    /// more.
+    fn is_held_back(&self) -> bool {
+        let connection = self.drive.connection();
+        // A peer that closes waits for the message that was told to wait for room.
+        let is_awaited = connection.state() == State::Closing && connection.takes_messages();
+        (!connection.wants_read() || is_awaited) && !self.drive.is_over()
     }
 
     /// Tries each thing once; tells whether anything moved.
@@ -412,7 +415,8 @@ impl<S: Stream> WebSocket<S> {
     /// [`take_writable`](Self::take_writable) says when there is room again.
     /// [`SendError::NotOpen`] if the connection is not open.
     pub fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-        let queued = self.command(|c, _| c.send(message));
+        self.has_commands = true;
+        let queued = self.drive.command(|connection| connection.send(message));
         self.note_full(queued)
     }
 

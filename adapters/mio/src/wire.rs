@@ -3,9 +3,9 @@
 use std::io::{self, IoSlice, Read, Write};
 
 use wspulse_core::Transmit;
-use wspulse_drive::Transport;
 #[cfg(feature = "tls")]
 use wspulse_drive::tls::TlsSession;
+use wspulse_drive::{Transport, with_slices};
 
 use crate::stream::Stream;
 
@@ -40,13 +40,10 @@ impl<S: Stream> Transport for Wire<'_, S> {
         if let Some(tls) = &mut self.tls {
             return tls.write(&mut self.stream, transmit);
         }
-        let mut slices = [IoSlice::new(&[]); MAX_CHUNKS];
-        let mut count = 0;
-        for (slice, chunk) in slices.iter_mut().zip(transmit.chunks()) {
-            *slice = IoSlice::new(chunk);
-            count += 1;
-        }
-        self.stream.write_vectored(&slices[..count])
+        with_slices(transmit, |slices| match slices {
+            [slice] => self.stream.write(slice),
+            slices => self.stream.write_vectored(slices),
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -126,6 +123,3 @@ impl<S: Stream> Write for Raw<'_, S> {
         self.stream.flush()
     }
 }
-
-/// Chunks in one vectored write; a connection lends one or two.
-const MAX_CHUNKS: usize = 4;

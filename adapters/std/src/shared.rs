@@ -373,9 +373,7 @@ impl<S: Stream + ?Sized> Shared<S> {
         let mut goodbye = Vec::new();
         if !state.is_shut && !state.is_writing {
             state.say_goodbye();
-            for chunk in state.lend() {
-                goodbye.extend_from_slice(chunk);
-            }
+            state.lend().append_to(&mut goodbye);
         }
         state.is_shut = true;
         drop(state);

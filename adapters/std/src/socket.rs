@@ -1,6 +1,6 @@
 //! Sockets: attempts that do not wait, and one wait for both directions.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use crate::stream::Stream;
@@ -35,24 +35,18 @@ impl Socket<'_> {
         Ok(count)
     }
 
-    /// Writes the beginning of what `chunks` are together.
-    pub(crate) fn write(self, chunks: [&[u8]; 2]) -> io::Result<usize> {
+    /// Writes the beginning of what `slices` are together.
+    pub(crate) fn write(self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
-        use std::io::IoSlice;
 
         // An end is an error here and no signal. Apple's sockets are told so when they are made.
         #[cfg(not(any(target_vendor = "apple", target_os = "redox")))]
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         #[cfg(any(target_vendor = "apple", target_os = "redox"))]
         let flags = SendFlags::DONTWAIT;
-        let count = match chunks {
-            [bytes, []] => send(self.0, bytes, flags)?,
-            chunks => sendmsg(
-                self.0,
-                &chunks.map(IoSlice::new),
-                &mut SendAncillaryBuffer::default(),
-                flags,
-            )?,
+        let count = match slices {
+            [slice] => send(self.0, slice, flags)?,
+            slices => sendmsg(self.0, slices, &mut SendAncillaryBuffer::default(), flags)?,
         };
         Ok(count)
     }
@@ -95,7 +89,7 @@ impl Socket<'_> {
         match self.0.0 {}
     }
 
-    pub(crate) fn write(self, _: [&[u8]; 2]) -> io::Result<usize> {
+    pub(crate) fn write(self, _: &[IoSlice<'_>]) -> io::Result<usize> {
         match self.0.0 {}
     }
 

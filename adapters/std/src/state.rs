@@ -1,9 +1,9 @@
 //! What is behind the lock: the connection, TLS if there is any, and who does what.
 
-use std::io;
+use std::io::{self, IoSlice};
 
-use wspulse_core::{Connection, Instant};
-use wspulse_drive::{Drive, Outcome};
+use wspulse_core::{Connection, Instant, Transmit};
+use wspulse_drive::{Drive, Outcome, with_slices};
 
 #[cfg(feature = "tls")]
 use crate::session::Tls;
@@ -110,20 +110,18 @@ impl State {
         self.drive.wants_write() || self.drive.wants_shutdown()
     }
 
-    /// Lends what is to be written next, in one chunk or two; nothing if there is nothing.
-    pub(crate) fn lend(&mut self) -> [&[u8]; 2] {
+    /// Lends what is to be written next; nothing if there is nothing.
+    pub(crate) fn lend(&mut self) -> Lent<'_> {
         if self.is_shut || self.drive.has_failed_writing() {
-            return [&[]; 2];
+            return Lent::Bytes(&[]);
         }
         #[cfg(feature = "tls")]
         if let Some(tls) = &mut self.tls {
-            return [tls.lend(&mut self.drive), &[]];
+            return Lent::Bytes(tls.lend(&mut self.drive));
         }
-        let Some(transmit) = self.drive.poll_transmit() else {
-            return [&[]; 2];
-        };
-        let mut chunks = transmit.chunks();
-        [(); 2].map(|()| chunks.next().unwrap_or_default())
+        self.drive
+            .poll_transmit()
+            .map_or(Lent::Bytes(&[]), Lent::Frames)
     }
 
     /// A write of what was lent began and ended, and took this much of it.
@@ -159,5 +157,40 @@ impl State {
             return tls.say_goodbye();
         }
         true
+    }
+}
+
+/// What is to be written next.
+#[derive(Clone, Copy)]
+pub(crate) enum Lent<'a> {
+    /// Bytes of TLS, or none.
+    Bytes(&'a [u8]),
+    Frames(Transmit<'a>),
+}
+
+impl Lent<'_> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Frames(transmit) => transmit.len(),
+        }
+    }
+
+    pub(crate) fn append_to(&self, buffer: &mut Vec<u8>) {
+        match self {
+            Self::Bytes(bytes) => buffer.extend_from_slice(bytes),
+            Self::Frames(transmit) => {
+                for chunk in transmit.chunks() {
+                    buffer.extend_from_slice(chunk);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn with_slices<T>(&self, write: impl FnOnce(&[IoSlice<'_>]) -> T) -> T {
+        match self {
+            Self::Bytes(bytes) => write(&[IoSlice::new(bytes)]),
+            Self::Frames(transmit) => with_slices(transmit, write),
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! All state lives here and not in their callers' futures: a future that is dropped at any await
 //! loses no byte and repeats none.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -14,7 +14,7 @@ use wspulse_core::{
     Cause, CloseCode, Closed, ConfigError, Connection, Event, Instant, Message, SendError, State,
     Transmit,
 };
-use wspulse_drive::{Clock as _, Drive, READ_SIZE, Transport};
+use wspulse_drive::{Clock as _, Drive, READ_SIZE, Transport, with_slices};
 
 use crate::Error;
 use crate::clock::{self, Clock};
@@ -79,6 +79,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         self.wait(Side::Receive, cx, |driver, cx| {
             loop {
                 if let Some(event) = driver.take_event() {
+                    // Whoever waits for room may have none to wait for.
+                    driver.moved |= !matches!(event, Event::Text(_) | Event::Binary(_));
                     driver.half_close(cx);
                     return Poll::Ready(Some(event));
                 }
@@ -96,6 +98,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Message, Error>>> {
         while !self.is_done {
+            // A message at hand waits for nobody, and changes nothing for who sends.
+            match self.take_event() {
+                Some(Event::Text(text)) => return Poll::Ready(Some(Ok(Message::Text(text)))),
+                Some(Event::Binary(data)) => return Poll::Ready(Some(Ok(Message::Binary(data)))),
+                event => self.last = event,
+            }
             let Some(event) = ready!(self.poll_event(cx)) else {
                 self.is_done = true;
                 break;
@@ -219,8 +227,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// Writes what is queued, as far as the stream takes it, unless more input is at hand whose
     /// answers can leave in the same write. Waits for nothing.
     pub(crate) fn push(&mut self, cx: &mut Context<'_>) {
-        let amount = self.connection().buffered_amount();
-        if self.drive.has_buffered_input() && amount < BATCH_LIMIT {
+        if self.waits_for_batch() {
             return;
         }
         self.write(cx);
@@ -239,6 +246,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         if has_turned || self.drive.wants_write() || self.is_timer_late(Side::Receive) {
             self.waiters.wake(Side::Receive);
         }
+    }
+
+    /// Tells whether what is queued waits for the answers to input that is at hand.
+    pub(crate) fn waits_for_batch(&self) -> bool {
+        self.drive.has_buffered_input() && self.connection().buffered_amount() < BATCH_LIMIT
     }
 
     // ---- commands and looks
@@ -483,14 +495,11 @@ impl<S: AsyncWrite> Polled<'_, '_, S> {
         if !self.stream.is_write_vectored() {
             return now(self.stream.as_mut().poll_write(self.cx, transmit.first()));
         }
-        let mut slices = [IoSlice::new(&[]); MAX_CHUNKS];
-        let mut count = 0;
-        for (slice, chunk) in slices.iter_mut().zip(transmit.chunks()) {
-            *slice = IoSlice::new(chunk);
-            count += 1;
-        }
-        let slices = &slices[..count];
-        now(self.stream.as_mut().poll_write_vectored(self.cx, slices))
+        let (mut stream, cx) = (self.stream.as_mut(), &mut *self.cx);
+        now(with_slices(transmit, |slices| match slices {
+            [slice] => stream.as_mut().poll_write(cx, slice),
+            slices => stream.as_mut().poll_write_vectored(cx, slices),
+        }))
     }
 }
 
@@ -542,9 +551,6 @@ fn now<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
         Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
     }
 }
-
-/// Chunks in one vectored write; a connection lends one or two.
-const MAX_CHUNKS: usize = 4;
 
 /// Output that does not wait for more to share its write.
 const BATCH_LIMIT: usize = 64 * 1024;

@@ -10,7 +10,9 @@ use futures_sink::Sink;
 use tokio::io::{AsyncRead, AsyncWrite};
 use wspulse_core::handshake::Response;
 use wspulse_core::heartbeat::HeartbeatConfig;
-use wspulse_core::{CloseCode, Closed, ConfigError, Event, Message, Role, Snapshot, State};
+use wspulse_core::{
+    CloseCode, Closed, ConfigError, Event, Message, Role, SendError, Snapshot, State,
+};
 
 use crate::Error;
 use crate::drain::Guard;
@@ -106,8 +108,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// [`Error::Send`] gives the message back if the connection is not open; how it ended,
     /// [`next`](Self::next) tells. [`Error::Io`] if it ended by a failure of the transport.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        self.feed(message).await?;
-        self.push().await;
+        match self.driver.queue(message.into()) {
+            Ok(()) => {}
+            Err(SendError::Full(message)) => self.feed(message).await?,
+            Err(error) => return Err(self.driver.send_error(error)),
+        }
+        if !self.driver.waits_for_batch() {
+            self.push().await;
+        }
         Ok(())
     }
 

@@ -10,13 +10,16 @@ pub(super) fn admit_frame(
     config: &Config,
     message: Option<&Assembler>,
     payload_len: u64,
+    is_compressed: bool,
 ) -> Result<(), LimitExceeded> {
     if payload_len > config.max_frame_size {
         return Err(LimitExceeded::FrameSize);
     }
     let received = message.map_or(0, Assembler::received);
     let whole = received.saturating_add(payload_len);
-    if config.delivery == Delivery::Messages && whole > config.max_message_size {
+    // What a compressed one comes to is seen as it is inflated.
+    let is_counted = config.delivery == Delivery::Messages && !is_compressed;
+    if is_counted && whole > config.max_message_size {
         return Err(LimitExceeded::MessageSize);
     }
     // One fragment for each 64 bytes received is honest at any length: streams of small but real

@@ -1,6 +1,7 @@
 //! One WebSocket connection, from the first byte of its handshake to its last deadline.
 
 mod budget;
+mod compressed;
 mod outgoing;
 mod receive;
 mod snapshot;
@@ -18,12 +19,14 @@ use receive::Incoming;
 pub use snapshot::{Snapshot, State, TimeoutReason};
 use state::{Ending, Opening, OpeningSide};
 use timers::OptionalTimers;
+use transmit::Sending;
 pub use transmit::Transmit;
 
 use crate::close::{CloseCode, CloseFrame};
 use crate::config::Config;
 use crate::error::{Cause, Closed, ConfigError, Initiator, Misuse, SendError};
 use crate::event::{Event, Notice};
+use crate::extension::deflate::{Codec, DeflateParams};
 use crate::frame::{FrameDecoder, FrameRules};
 use crate::handshake::{
     Accept, AcceptError, ClientHandshake, ClientRequest, Reject, ServerHandshake,
@@ -109,6 +112,8 @@ struct Extras {
     /// Where a client's masking keys come from (RFC 6455 §5.3).
     keys: Option<SeedRng>,
     timers: Option<OptionalTimers>,
+    /// What compressed messages take, if they were agreed on.
+    codec: Option<Box<Codec>>,
 }
 
 impl Connection {
@@ -116,7 +121,8 @@ impl Connection {
     #[must_use]
     pub fn client(config: Arc<Config>, request: &ClientRequest, seed: Seed, now: Instant) -> Self {
         let mut random = seed.into_rng();
-        let handshake = ClientHandshake::new(request, random.nonce(), config.handshake);
+        let (nonce, limits) = (random.nonce(), config.handshake);
+        let handshake = ClientHandshake::offering(request, nonce, limits, config.deflate);
         let head = handshake.request_head().to_vec();
         let mut connection = Self::opening(
             Role::Client,
@@ -132,7 +138,10 @@ impl Connection {
     /// Starts a server, which waits for a request (RFC 6455 §4.2).
     #[must_use]
     pub fn server(config: Arc<Config>, seed: Seed, now: Instant) -> Self {
-        let handshake = ServerHandshake::new(config.handshake);
+        let mut handshake = ServerHandshake::new(config.handshake);
+        if let Some(deflate) = config.deflate {
+            handshake = handshake.with_deflate(deflate);
+        }
         let side = OpeningSide::Server {
             handshake,
             asked: false,
@@ -149,6 +158,35 @@ impl Connection {
         let mut connection = Self::opening(role, config, side, seed.into_rng(), now);
         connection.open(now);
         connection
+    }
+
+    /// Continues with compressed messages, if the handshake that was done elsewhere agreed on them
+    /// (RFC 7692). How they are compressed is for the configuration to say. To be called before
+    /// anything is handed over or sent.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use wspulse_core::extension::Extension;
+    /// # use wspulse_core::extension::deflate::DeflateConfig;
+    /// # use wspulse_core::{Config, Connection, Instant, Role, Seed};
+    /// # let (seed, now) = (Seed::predictable_for_tests(1), Instant::ZERO);
+    /// # let config = Config::builder().deflate(Some(DeflateConfig::DEFAULT)).build()?;
+    /// # let config = Arc::new(config);
+    /// # let headers = [&b"permessage-deflate; server_max_window_bits=10"[..]];
+    /// // The values of the request's Sec-WebSocket-Extensions headers.
+    /// let offers = Extension::parse_list(headers)?;
+    /// let agreed = config.deflate().and_then(|deflate| deflate.accept(&offers));
+    /// // The value of that header in the answer is `agreed.to_string()`, if it is there.
+    /// let connection =
+    ///     Connection::from_upgrade(Role::Server, config, seed, now).with_deflate(agreed);
+    /// assert_eq!(connection.deflate(), agreed);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn with_deflate(mut self, agreed: Option<DeflateParams>) -> Self {
+        self.agree_on_deflate(agreed);
+        self
     }
 
     fn opening(
@@ -285,12 +323,15 @@ impl Connection {
     /// did not offer the subprotocol. Nothing changed.
     pub fn accept(&mut self, now: Instant, accept: &Accept) -> Result<(), Misuse> {
         let now = self.heartbeat.observe(now);
-        let head = self.asked()?.accept(accept).map_err(|error| match error {
+        let handshake = self.asked()?;
+        let head = handshake.accept(accept).map_err(|error| match error {
             AcceptError::UnofferedSubprotocol => Misuse::SubprotocolNotOffered,
             _ => Misuse::NoRequest,
         })?;
+        let deflate = handshake.deflate();
         self.outgoing = Some(Box::new(Outgoing::from_head(head)));
         self.open(now);
+        self.agree_on_deflate(deflate);
         Ok(())
     }
 
@@ -342,7 +383,17 @@ impl Connection {
         if self.stage(&message) {
             return Ok(());
         }
-        self.queue(message, true, false)
+        self.queue(message, Sending::Message)
+    }
+
+    /// Queues a message that is not compressed, whatever was agreed on: for secrets, which
+    /// compression can [give away](crate::extension::deflate#what-compression-gives-away), and for
+    /// what is compressed already.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_uncompressed(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.queue(message.into(), Sending::Uncompressed)
     }
 
     /// Queues the next part of a message that is sent in parts (RFC 6455 §5.4); `last` ends it.
@@ -352,7 +403,7 @@ impl Connection {
     /// As [`send`](Self::send); [`SendError::Unfinished`] if the part is of another kind than
     /// those before it.
     pub fn send_part(&mut self, part: impl Into<Message>, last: bool) -> Result<(), SendError> {
-        self.queue(part.into(), last, true)
+        self.queue(part.into(), Sending::Part { last })
     }
 
     /// Queues a ping of the application's own (RFC 6455 §5.5.2), apart from the heartbeat's. Its
@@ -536,6 +587,13 @@ impl Connection {
     #[must_use]
     pub fn state(&self) -> State {
         self.current_state()
+    }
+
+    /// Returns what was agreed on about compressed messages, if it was (RFC 7692 §7.1); nothing
+    /// before the connection is open, and once it is closed.
+    #[must_use]
+    pub fn deflate(&self) -> Option<DeflateParams> {
+        self.agreed_deflate()
     }
 
     /// Returns the configuration.

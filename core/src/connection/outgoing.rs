@@ -113,8 +113,9 @@ impl Pongs {
 pub(super) struct Part {
     payload: Bytes,
     framed: usize,
-    /// The opcode of the next frame.
+    /// The opcode and the reserved bits of the next frame.
     opcode: Opcode,
+    rsv: u8,
     last: bool,
     /// The frame that is committed in part: what is missing, and its masking key.
     frame_left: usize,
@@ -122,6 +123,9 @@ pub(super) struct Part {
 }
 
 impl Outgoing {
+    /// Payloads that a commit holds without a copy, bytes before each of them, and behind the last.
+    pub(super) const MAX_CHUNKS: usize = 2 * (COMMIT / GATHER) + 1;
+
     /// Starts with bytes that are no frame: a head of the opening handshake.
     pub(super) fn from_head(head: Vec<u8>) -> Self {
         Self {
@@ -238,12 +242,13 @@ impl Outgoing {
         buffers.max(shared)
     }
 
-    pub(super) fn push(&mut self, payload: Bytes, opcode: Opcode, last: bool) {
+    pub(super) fn push(&mut self, payload: Bytes, opcode: Opcode, rsv: u8, last: bool) {
         self.unframed = self.unframed.saturating_add(payload.len());
         let part = Part {
             payload,
             framed: 0,
             opcode,
+            rsv,
             last,
             frame_left: 0,
             mask: None,
@@ -272,7 +277,7 @@ impl Outgoing {
             return false;
         }
         self.room = self.room.saturating_sub(framed);
-        self.stage(opcode, payload, keys);
+        push_frame(&mut self.staged, opcode, payload, keys);
         true
     }
 
@@ -298,8 +303,16 @@ impl Outgoing {
     }
 
     #[inline]
-    pub(super) fn stage(&mut self, opcode: Opcode, payload: &[u8], keys: Option<&mut SeedRng>) {
-        push_frame(&mut self.staged, opcode, payload, keys);
+    pub(super) fn stage(
+        &mut self,
+        opcode: Opcode,
+        rsv: u8,
+        payload: &[u8],
+        keys: Option<&mut SeedRng>,
+    ) {
+        let mask = keys.map(SeedRng::next_mask);
+        push_header(&mut self.staged, opcode, rsv, true, payload.len(), mask);
+        extend(&mut self.staged, payload, mask);
     }
 
     /// Commits what is staged, without a copy where nothing goes before it.
@@ -414,8 +427,9 @@ impl Part {
         let length = self.next_length(max_frame);
         let fin = self.last && self.framed.saturating_add(length) == self.payload.len();
         self.mask = keys.map(SeedRng::next_mask);
-        push_header(wire, self.opcode, fin, length, self.mask);
+        push_header(wire, self.opcode, self.rsv, fin, length, self.mask);
         self.opcode = Opcode::Continuation;
+        self.rsv = 0;
         self.frame_left = length;
         fin
     }
@@ -456,14 +470,22 @@ pub(super) fn push_frame(
     keys: Option<&mut SeedRng>,
 ) {
     let mask = keys.map(SeedRng::next_mask);
-    push_header(wire, opcode, true, payload.len(), mask);
+    push_header(wire, opcode, 0, true, payload.len(), mask);
     extend(wire, payload, mask);
 }
 
 #[inline]
-fn push_header(wire: &mut Vec<u8>, opcode: Opcode, fin: bool, len: usize, mask: Option<[u8; 4]>) {
+fn push_header(
+    wire: &mut Vec<u8>,
+    opcode: Opcode,
+    rsv: u8,
+    fin: bool,
+    len: usize,
+    mask: Option<[u8; 4]>,
+) {
     let header = FrameHeader::new(opcode, u64::try_from(len).unwrap_or(u64::MAX))
-        .and_then(|header| header.with_fin(fin));
+        .and_then(|header| header.with_fin(fin))
+        .and_then(|header| header.with_rsv(rsv));
     // Control payloads were checked when they were queued, and no slice has 2^63 bytes.
     if let Ok(header) = header {
         header.with_mask(mask).encode_into(wire);

@@ -27,7 +27,7 @@ pub(super) struct Incoming {
 }
 
 /// Why the connection is to be failed.
-enum Fault {
+pub(super) enum Fault {
     Protocol(ProtocolError),
     Limit(LimitExceeded),
 }
@@ -66,6 +66,7 @@ impl Connection {
                     }
                     Some(Ok(response)) => {
                         self.open(now);
+                        self.agree_on_deflate(response.deflate());
                         self.slot = Some(Event::Open(Box::new(response)));
                     }
                 }
@@ -136,17 +137,25 @@ impl Connection {
                 // RFC 6455 §7.1.7: after a failure or a Close, input is swallowed.
                 return input.len();
             }
-            let handled = if let Some((header, part)) = self.decoder.decode_whole(&mut rest) {
+            let mut step = self.step(rest);
+            let length = step.len();
+            let handled = if let Some((header, part)) = self.decoder.decode_whole(&mut step) {
                 self.receive_header(now, &header)
                     .and_then(|()| self.receive_payload(now, part))
             } else {
-                match self.decoder.decode(&mut rest) {
-                    Ok(None) => break,
+                match self.decoder.decode(&mut step) {
+                    Ok(None) if length == rest.len() => {
+                        rest = step;
+                        break;
+                    }
+                    Ok(None) => Ok(()),
                     Ok(Some(FrameEvent::Header(header))) => self.receive_header(now, &header),
                     Ok(Some(FrameEvent::Payload(part))) => self.receive_payload(now, part),
                     Err(error) => Err(ProtocolError::Frame(error).into()),
                 }
             };
+            let taken = length.saturating_sub(step.len());
+            rest = rest.get(taken..).unwrap_or_default();
             match handled {
                 Ok(()) => {}
                 Err(Fault::Protocol(error)) => self.fail_protocol(now, error),
@@ -162,6 +171,7 @@ impl Connection {
         if header.opcode().is_control() {
             return Ok(());
         }
+        let is_compressed = self.begin_inflating(header);
         let message = self
             .incoming
             .as_ref()
@@ -172,7 +182,7 @@ impl Connection {
             (Opcode::Text | Opcode::Binary, Some(_)) => Err(ProtocolError::ExpectedContinuation)?,
             _ => {}
         }
-        budget::admit_frame(&self.config, message, header.payload_len())?;
+        budget::admit_frame(&self.config, message, header.payload_len(), is_compressed)?;
         self.frame_is_short_text = self.config.application_heartbeat.is_some()
             && header.opcode() == Opcode::Text
             && header.fin()
@@ -211,7 +221,8 @@ impl Connection {
             .incoming
             .as_ref()
             .is_some_and(|incoming| incoming.message.is_some());
-        if last && !under_way && !in_parts {
+        let is_compressed = self.is_inflating();
+        if last && !under_way && !in_parts && !is_compressed {
             let event = if is_text {
                 Event::Text(whole_text(part.data, part.mask)?)
             } else {
@@ -228,11 +239,16 @@ impl Connection {
         } else {
             self.decoder.remaining()
         };
+        if is_compressed {
+            self.inflate(part, is_text, in_parts, last)?;
+        }
         let incoming = self.incoming.get_or_insert_default();
         let message = incoming
             .message
             .get_or_insert_with(|| Assembler::new(is_text));
-        message.push(part.data, part.mask, rest)?;
+        if !is_compressed {
+            message.push(part.data, part.mask, rest)?;
+        }
         if part.end {
             message.end_fragment();
         }

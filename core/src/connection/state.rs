@@ -185,7 +185,11 @@ impl Connection {
             .then(|| OptionalTimers::new(&self.config, random.next_u64(), now));
         let keys = (self.role == Role::Client).then_some(random);
         if keys.is_some() || timers.is_some() {
-            self.extras = Some(Box::new(Extras { keys, timers }));
+            self.extras = Some(Box::new(Extras {
+                keys,
+                timers,
+                codec: None,
+            }));
         }
     }
 

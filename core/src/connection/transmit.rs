@@ -42,6 +42,9 @@ pub struct Transmit<'a> {
 }
 
 impl<'a> Transmit<'a> {
+    /// The most chunks there can be.
+    pub const MAX_CHUNKS: usize = Outgoing::MAX_CHUNKS;
+
     /// Returns the first chunk, never empty.
     #[must_use]
     #[inline]
@@ -51,7 +54,7 @@ impl<'a> Transmit<'a> {
     }
 
     /// Returns the chunks, none empty, for a vectored write: headers and short messages gathered,
-    /// payloads of long messages between them. There are at most 40.
+    /// payloads of long messages between them; at most [`MAX_CHUNKS`](Self::MAX_CHUNKS).
     #[inline]
     pub fn chunks(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let mut left = *self;
@@ -92,6 +95,14 @@ impl fmt::Debug for Transmit<'_> {
     }
 }
 
+/// What is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sending {
+    Message,
+    Uncompressed,
+    Part { last: bool },
+}
+
 impl Connection {
     /// Queues a short message where the last one left room, as nearly all go; what
     /// [`queue`](Self::queue) makes of it, without the questions. Tells whether it did.
@@ -110,12 +121,9 @@ impl Connection {
     }
 
     /// Queues a data message or a part of one.
-    pub(super) fn queue(
-        &mut self,
-        message: Message,
-        last: bool,
-        is_part: bool,
-    ) -> Result<(), SendError> {
+    pub(super) fn queue(&mut self, message: Message, sending: Sending) -> Result<(), SendError> {
+        let last = sending != Sending::Part { last: false };
+        let is_part = matches!(sending, Sending::Part { .. });
         if !self.takes_messages() {
             return Err(SendError::NotOpen(message));
         }
@@ -134,19 +142,26 @@ impl Connection {
         outgoing.was_full = false;
         outgoing.unfinished = (!last).then_some(opcode);
         self.bucket.refund_message(message.len());
-        if last && first == opcode && outgoing.can_stage(message.len(), max_frame) {
+        let (payload, rsv) = match sending {
+            Sending::Uncompressed => (message.into_bytes(), 0),
+            _ => self.compress(message, first == opcode, last),
+        };
+        let outgoing = self.outgoing.get_or_insert_default();
+        if last && first == opcode && outgoing.can_stage(payload.len(), max_frame) {
             let keys = self.extras.as_mut().and_then(|extras| extras.keys.as_mut());
             outgoing.expect_as_usual();
-            outgoing.stage(opcode, message.as_bytes(), keys);
+            outgoing.stage(opcode, rsv, &payload, keys);
         } else {
-            outgoing.push(message.into_bytes(), first, last);
+            outgoing.push(payload, first, rsv, last);
         }
         if last && core::mem::take(&mut outgoing.owes_answer) {
             self.queue_answer();
         }
         if let Some(timers) = self.optional_timers() {
             timers.message_queued();
-        } else if let Some(outgoing) = &mut self.outgoing {
+        } else if self.codec().is_none()
+            && let Some(outgoing) = &mut self.outgoing
+        {
             outgoing.make_room(max_frame, self.config.max_buffered_amount);
         }
         Ok(())
@@ -184,9 +199,10 @@ impl Connection {
             outgoing.owes_answer = true;
         } else if outgoing.can_stage(heartbeat.response.len(), self.config.max_outgoing_frame) {
             let keys = self.extras.as_mut().and_then(|extras| extras.keys.as_mut());
-            outgoing.stage(Opcode::Text, heartbeat.response.as_bytes(), keys);
+            outgoing.stage(Opcode::Text, 0, heartbeat.response.as_bytes(), keys);
         } else if outgoing.held() < self.config.max_buffered_amount {
-            outgoing.push(heartbeat.response.clone().into_bytes(), Opcode::Text, true);
+            let answer = heartbeat.response.clone().into_bytes();
+            outgoing.push(answer, Opcode::Text, 0, true);
         }
     }
 
@@ -352,6 +368,9 @@ impl Connection {
         let is_large = outgoing.capacity() > RETAIN;
         if outgoing.is_empty() && (quiet || was_rare) {
             self.outgoing = None;
+            if let Some(codec) = self.codec_mut() {
+                codec.release();
+            }
         } else if is_large {
             outgoing.free_buffers();
         }

@@ -10,11 +10,13 @@ use bytestring::ByteString;
 
 use super::head::is_token;
 use super::{AcceptError, AcceptKey, HandshakeError, RejectError, push_header, push_line};
+use crate::extension::deflate::DeflateParams;
 
 /// What a server consents with: a subprotocol perhaps, and headers of its own.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Accept {
     pub(super) subprotocol: Option<ByteString>,
+    pub(super) extensions: bool,
     header_lines: Vec<u8>,
 }
 
@@ -24,8 +26,16 @@ impl Accept {
     pub const fn new() -> Self {
         Self {
             subprotocol: None,
+            extensions: true,
             header_lines: Vec::new(),
         }
+    }
+
+    /// Agrees to no extension, whatever the client offers and the configuration allows.
+    #[must_use]
+    pub fn without_extensions(mut self) -> Self {
+        self.extensions = false;
+        self
     }
 
     /// Chooses a subprotocol; it must be one that the client offered.
@@ -53,7 +63,7 @@ impl Accept {
         Ok(self)
     }
 
-    pub(super) fn to_response(&self, key: &AcceptKey) -> Vec<u8> {
+    pub(super) fn to_response(&self, key: &AcceptKey, deflate: Option<DeflateParams>) -> Vec<u8> {
         let mut head = Vec::with_capacity(self.header_lines.len().saturating_add(256));
         head.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
         push_line(&mut head, "Upgrade", b"websocket");
@@ -62,9 +72,19 @@ impl Accept {
         if let Some(chosen) = &self.subprotocol {
             push_line(&mut head, "Sec-WebSocket-Protocol", chosen.as_bytes());
         }
+        if let Some(agreed) = deflate {
+            let answer = agreed.to_string();
+            push_line(&mut head, "Sec-WebSocket-Extensions", answer.as_bytes());
+        }
         head.extend_from_slice(&self.header_lines);
         head.extend_from_slice(b"\r\n");
         head
+    }
+}
+
+impl Default for Accept {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The client's side of the opening handshake (RFC 6455 §4.1).
 
 use alloc::boxed::Box;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::fmt;
 use core::mem;
@@ -15,6 +16,8 @@ use super::list;
 use super::origin::{Authority, TupleOrigin};
 use super::refusal::RefusalReader;
 use super::{AcceptKey, HandshakeError, HandshakeLimits, RequestError, push_header, push_line};
+use crate::extension::Extension;
+use crate::extension::deflate::{self, DeflateConfig, DeflateParams};
 
 /// What a client asks a server for.
 ///
@@ -110,7 +113,7 @@ impl ClientRequest {
         Ok(self)
     }
 
-    fn head(&self, key: &[u8]) -> Vec<u8> {
+    fn head(&self, key: &[u8], deflate: Option<&DeflateConfig>) -> Vec<u8> {
         let mut head = Vec::with_capacity(self.header_lines.len().saturating_add(512));
         head.extend_from_slice(b"GET ");
         head.extend_from_slice(self.target.as_bytes());
@@ -126,6 +129,10 @@ impl ClientRequest {
         if !self.subprotocols.is_empty() {
             let offer = self.subprotocols.join(", ");
             push_line(&mut head, "Sec-WebSocket-Protocol", offer.as_bytes());
+        }
+        if let Some(config) = deflate {
+            let offer = config.offer().to_string();
+            push_line(&mut head, "Sec-WebSocket-Extensions", offer.as_bytes());
         }
         head.extend_from_slice(&self.header_lines);
         head.extend_from_slice(b"\r\n");
@@ -180,6 +187,7 @@ pub struct ClientHandshake {
     /// Nothing if it could not be computed; then no answer is the right one.
     accept: Option<AcceptKey>,
     offered: Vec<ByteString>,
+    deflate: Option<DeflateConfig>,
     limits: HandshakeLimits,
     interim_count: u8,
     state: State,
@@ -202,11 +210,33 @@ impl ClientHandshake {
     /// (RFC 6455 §4.1 item 7).
     #[must_use]
     pub fn new(request: &ClientRequest, nonce: [u8; 16], limits: HandshakeLimits) -> Self {
+        Self::offering(request, nonce, limits, None)
+    }
+
+    /// Begins a handshake that offers permessage-deflate too (RFC 7692 §5). Frames follow its rules
+    /// if the server agrees ([`Response::deflate`]): to compress is up to the caller.
+    #[must_use]
+    pub fn with_deflate(
+        request: &ClientRequest,
+        nonce: [u8; 16],
+        limits: HandshakeLimits,
+        config: DeflateConfig,
+    ) -> Self {
+        Self::offering(request, nonce, limits, Some(config))
+    }
+
+    pub(crate) fn offering(
+        request: &ClientRequest,
+        nonce: [u8; 16],
+        limits: HandshakeLimits,
+        deflate: Option<DeflateConfig>,
+    ) -> Self {
         let key = STANDARD.encode(nonce);
         Self {
-            request_head: request.head(key.as_bytes()).into(),
+            request_head: request.head(key.as_bytes(), deflate.as_ref()).into(),
             accept: AcceptKey::of(key.as_bytes()),
             offered: request.subprotocols.clone(),
+            deflate,
             limits,
             interim_count: 0,
             state: State::Head(HeadReader::new(Kind::Response, limits)),
@@ -334,10 +364,7 @@ impl ClientHandshake {
             (Some(AcceptKey(expected)), Some(found)) if expected.as_slice() == found => {}
             _ => return Err(HandshakeError::Accept),
         }
-        // RFC 6455 §4.1: only what was offered can be chosen, and no extension was.
-        if headers.get("sec-websocket-extensions").is_some() {
-            return Err(HandshakeError::UnofferedExtension);
-        }
+        let deflate = self.check_extensions(&headers)?;
         let subprotocol = match headers.get_single("sec-websocket-protocol")? {
             None => None,
             Some(chosen) => Some(
@@ -350,8 +377,28 @@ impl ClientHandshake {
         };
         Ok(Response {
             subprotocol,
+            deflate,
             headers,
         })
+    }
+
+    /// RFC 6455 §4.1, §9.1: only what was offered can be chosen, and once.
+    fn check_extensions(&self, headers: &Headers) -> Result<Option<DeflateParams>, HandshakeError> {
+        let chosen = headers.get_all("sec-websocket-extensions");
+        let Some(config) = &self.deflate else {
+            return match headers.get("sec-websocket-extensions") {
+                Some(_) => Err(HandshakeError::UnofferedExtension),
+                None => Ok(None),
+            };
+        };
+        match &*Extension::parse_list(chosen)? {
+            [] => Ok(None),
+            [answer] if answer.name() == deflate::NAME => {
+                let agreed = config.confirm(answer);
+                agreed.map(Some).ok_or(HandshakeError::ExtensionParameters)
+            }
+            _ => Err(HandshakeError::UnofferedExtension),
+        }
     }
 
     fn fail(&mut self, error: HandshakeError) {
@@ -379,6 +426,7 @@ impl fmt::Debug for ClientHandshake {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     subprotocol: Option<ByteString>,
+    deflate: Option<DeflateParams>,
     headers: Headers,
 }
 
@@ -387,6 +435,12 @@ impl Response {
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
         self.subprotocol.as_deref()
+    }
+
+    /// Returns what was agreed on about compressed messages, if it was (RFC 7692 §7.1).
+    #[must_use]
+    pub const fn deflate(&self) -> Option<DeflateParams> {
+        self.deflate
     }
 
     /// Returns the first header of this name, whatever the case, as opaque bytes.

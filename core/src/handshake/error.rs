@@ -5,6 +5,7 @@ use core::error::Error;
 use core::fmt;
 
 use super::{HeaderFault, Refusal};
+use crate::extension::ExtensionError;
 
 /// Why an opening handshake failed: one variant for each rule that the peer can break.
 ///
@@ -58,7 +59,7 @@ pub enum HandshakeError {
     Key,
     /// The offered subprotocols are no list of distinct tokens.
     Subprotocols,
-    /// The offered extensions are malformed.
+    /// The extensions, offered or chosen, are malformed.
     Extensions,
     /// The server did not switch protocols: its answer is not 101.
     Refused(Box<Refusal>),
@@ -68,8 +69,11 @@ pub enum HandshakeError {
     Accept,
     /// The server chose a subprotocol that was not offered.
     UnofferedSubprotocol,
-    /// The server chose an extension, and none was offered.
+    /// The server chose an extension that was not offered, or one more than once.
     UnofferedExtension,
+    /// The server agreed to permessage-deflate with parameters that are invalid or do not fit the
+    /// offer.
+    ExtensionParameters,
 }
 
 impl HandshakeError {
@@ -104,7 +108,8 @@ impl HandshakeError {
             | Self::TooManyInterim
             | Self::Accept
             | Self::UnofferedSubprotocol
-            | Self::UnofferedExtension => None,
+            | Self::UnofferedExtension
+            | Self::ExtensionParameters => None,
         }
     }
 
@@ -138,6 +143,7 @@ impl HandshakeError {
             | Self::Accept
             | Self::UnofferedSubprotocol
             | Self::UnofferedExtension => "RFC 6455 §4.1",
+            Self::ExtensionParameters => "RFC 7692 §7.1",
         }
     }
 }
@@ -173,11 +179,21 @@ impl fmt::Display for HandshakeError {
             Self::Accept => "missing or wrong WebSocket accept value",
             Self::UnofferedSubprotocol => "subprotocol was not offered",
             Self::UnofferedExtension => "extension was not offered",
+            Self::ExtensionParameters => "extension parameters are invalid or were not offered",
         })
     }
 }
 
 impl Error for HandshakeError {}
+
+impl From<ExtensionError> for HandshakeError {
+    fn from(error: ExtensionError) -> Self {
+        match error {
+            ExtensionError::TooLong => Self::ListTooLong,
+            ExtensionError::Malformed | ExtensionError::NotAToken => Self::Extensions,
+        }
+    }
+}
 
 /// What the caller asked for cannot be put into a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

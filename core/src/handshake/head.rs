@@ -8,6 +8,8 @@ use core::mem;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+pub(super) use crate::extension::{is_token, is_token_byte};
+
 use super::{HandshakeError, HandshakeLimits};
 
 /// Which head is awaited: the two differ in their first line only.
@@ -324,17 +326,6 @@ impl Span {
             .and_then(|(start, end)| whole.get(start..end))
             .unwrap_or_default()
     }
-}
-
-/// RFC 9110 §5.6.2: `tchar`.
-pub(super) const fn is_token_byte(byte: u8) -> bool {
-    matches!(byte,
-        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_'
-        | b'`' | b'|' | b'~' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
-}
-
-pub(super) fn is_token(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().copied().all(is_token_byte)
 }
 
 /// RFC 9110 §5.5: what a field value is made of; bytes above 0x7F are opaque.

@@ -44,7 +44,9 @@
 //! each byte is looked at once as it arrives, and the head is parsed once when it is whole. How long a handshake may take is for the caller
 //! to say: a deadline that no arriving byte moves.
 //!
-//! No extension is negotiated here: offers stay readable as a header and are not accepted.
+//! The one extension that is negotiated is permessage-deflate, and only where it is asked for
+//! ([`ClientHandshake::with_deflate`], [`ServerHandshake::with_deflate`]); other offers stay
+//! readable as a header and are not accepted.
 
 mod answer;
 mod client;

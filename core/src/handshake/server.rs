@@ -13,6 +13,8 @@ use super::origin::{Authority, Origin, OriginCheck};
 use super::{
     Accept, AcceptError, AcceptKey, HandshakeError, HandshakeLimits, Reject, RejectError, list,
 };
+use crate::extension::Extension;
+use crate::extension::deflate::{self, DeflateConfig, DeflateParams};
 
 /// The server's side of one handshake: reads a head, answers it.
 ///
@@ -47,6 +49,8 @@ use super::{
 pub struct ServerHandshake {
     state: State,
     result: Option<Result<Request, HandshakeError>>,
+    deflate: Option<DeflateConfig>,
+    agreed: Option<DeflateParams>,
 }
 
 #[derive(Debug)]
@@ -56,6 +60,7 @@ enum State {
     Asked {
         accept: AcceptKey,
         offered: Vec<ByteString>,
+        deflate_offers: Vec<deflate::Offer>,
     },
     /// What follows are frames.
     Accepted,
@@ -71,7 +76,17 @@ impl ServerHandshake {
         Self {
             state: State::Head(HeadReader::new(Kind::Request, limits)),
             result: None,
+            deflate: None,
+            agreed: None,
         }
+    }
+
+    /// Agrees to permessage-deflate where a client offers it (RFC 7692 §5.1); by default no
+    /// extension is agreed to. Frames then follow its rules: to compress is up to the caller.
+    #[must_use]
+    pub const fn with_deflate(mut self, config: DeflateConfig) -> Self {
+        self.deflate = Some(config);
+        self
     }
 
     /// Takes bytes that arrived and returns how many.
@@ -126,8 +141,12 @@ impl ServerHandshake {
     /// [`AcceptError::UnofferedSubprotocol`], after which another answer is still possible;
     /// [`AcceptError::NoRequest`] and [`AcceptError::AlreadyAnswered`].
     pub fn accept(&mut self, accept: &Accept) -> Result<Vec<u8>, AcceptError> {
-        let (key, offered) = match &self.state {
-            State::Asked { accept, offered } => (accept, offered),
+        let (key, offered, deflate_offers) = match &self.state {
+            State::Asked {
+                accept,
+                offered,
+                deflate_offers,
+            } => (accept, offered, deflate_offers),
             State::Head(_) | State::Failed => return Err(AcceptError::NoRequest),
             State::Accepted | State::Rejected => return Err(AcceptError::AlreadyAnswered),
         };
@@ -137,9 +156,20 @@ impl ServerHandshake {
         {
             return Err(AcceptError::UnofferedSubprotocol);
         }
-        let head = accept.to_response(key);
+        self.agreed = self
+            .deflate
+            .filter(|_| accept.extensions)
+            .and_then(|config| deflate::choose(&config, deflate_offers));
+        let head = accept.to_response(key, self.agreed);
         self.state = State::Accepted;
         Ok(head)
+    }
+
+    /// Returns what was agreed on with the accept (RFC 7692 §7.1); nothing before, or without
+    /// compression.
+    #[must_use]
+    pub const fn deflate(&self) -> Option<DeflateParams> {
+        self.agreed
     }
 
     /// Refuses, and returns the bytes of the response to send; then the connection closes.
@@ -159,10 +189,11 @@ impl ServerHandshake {
 
     fn handle_head(&mut self, head: RawHead) {
         match RequestHead::parse(head).and_then(check) {
-            Ok((request, accept)) => {
+            Ok((request, accept, deflate_offers)) => {
                 self.state = State::Asked {
                     accept,
                     offered: request.subprotocols.clone(),
+                    deflate_offers,
                 };
                 self.result = Some(Ok(request));
             }
@@ -201,7 +232,7 @@ impl fmt::Debug for ServerHandshake {
 }
 
 /// Reads the client's handshake, item by item (RFC 6455 §4.2.1).
-fn check(head: RequestHead) -> Result<(Request, AcceptKey), HandshakeError> {
+fn check(head: RequestHead) -> Result<(Request, AcceptKey, Vec<deflate::Offer>), HandshakeError> {
     let headers = head.headers;
     // RFC 6455 §4.2.1 item 1: the method is GET, and the version 1.1 or one that came after
     // it; those that did are not spoken in lines of text.
@@ -237,14 +268,16 @@ fn check(head: RequestHead) -> Result<(Request, AcceptKey), HandshakeError> {
     }
     let accept = check_key(&headers)?;
     let subprotocols = check_subprotocols(&headers)?;
-    list::check_extensions(headers.get_all("sec-websocket-extensions"))?;
+    let extensions = Extension::parse_list(headers.get_all("sec-websocket-extensions"))?;
+    let deflate_offers = deflate::offers(&extensions);
+    drop(extensions);
     let request = Request {
         target: head.target,
         host,
         subprotocols,
         headers,
     };
-    Ok((request, accept))
+    Ok((request, accept, deflate_offers))
 }
 
 /// RFC 6455 §4.2.1 item 2, RFC 9112 §3.2: there is one Host, and it is `host[:port]`.

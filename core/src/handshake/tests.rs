@@ -8,6 +8,7 @@
 )]
 
 mod client;
+mod extensions;
 mod random;
 mod server;
 

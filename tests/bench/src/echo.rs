@@ -191,8 +191,10 @@ impl Figures {
             p50: quantile(0.5),
             p99: quantile(0.99),
             p999: quantile(0.999),
-            cpu: samples(&|taken| {
-                taken.server_cpu.as_nanos() as f64 / taken.run.messages.max(1) as f64
+            // Without a message it is not a number, which is nobody's least.
+            cpu: samples(&|taken| match taken.run.messages {
+                0 => f64::NAN,
+                messages => taken.server_cpu.as_nanos() as f64 / messages as f64,
             }),
             server_core: samples(&|taken| {
                 taken.server_cpu.as_secs_f64() / taken.run.time.as_secs_f64()

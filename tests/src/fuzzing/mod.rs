@@ -4,6 +4,7 @@
 //! places: under libFuzzer, over the kept corpora in the ordinary tests, and over pseudo-random
 //! inputs there. A crash file replays anywhere with one call.
 
+mod deflate;
 mod frame_decoder;
 mod head;
 pub mod naive;
@@ -12,6 +13,7 @@ pub mod script;
 mod server;
 mod wire;
 
+pub use deflate::deflate;
 pub use frame_decoder::frame_decoder;
 pub use head::head;
 pub use server::server;

@@ -9,6 +9,7 @@ mod tokio;
 use ::std::path::PathBuf;
 use ::std::time::Duration;
 
+use wspulse_core::extension::deflate::DeflateConfig;
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Config, ConfigError};
 use wspulse_drive::{ConnectOptions, ReconnectPolicy, WhileDown};
@@ -59,6 +60,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME")]
     subprotocol: Vec<String>,
 
+    /// Offer compressed messages (permessage-deflate)
+    #[arg(long)]
+    deflate: bool,
+
     /// Trust the certificates in this PEM file, and no others
     #[arg(long, value_name = "PEM")]
     ca: Option<PathBuf>,
@@ -73,7 +78,9 @@ pub(crate) struct Options {
 impl Options {
     fn config(&self) -> Result<Config, ConfigError> {
         let heartbeat = HeartbeatConfig::ping(self.ping_interval, self.pong_timeout);
-        Config::builder().heartbeat(heartbeat).build()
+        let deflate = self.deflate.then_some(DeflateConfig::DEFAULT);
+        let config = Config::builder().heartbeat(heartbeat).deflate(deflate);
+        config.build()
     }
 
     fn connect_options(&self) -> Result<ConnectOptions, Failure> {

@@ -11,6 +11,7 @@ use ::std::time::Duration;
 
 use rustls::ServerConfig;
 use serde_json::json;
+use wspulse_core::extension::deflate::DeflateConfig;
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Closed, Config};
 use wspulse_drive::Error;
@@ -54,6 +55,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = args::size)]
     max_message: u64,
 
+    /// Do not agree to compressed messages (permessage-deflate) where a client offers them
+    #[arg(long)]
+    no_deflate: bool,
+
     #[command(flatten)]
     identity: tls::Identity,
 }
@@ -61,8 +66,10 @@ pub(crate) struct Options {
 /// Serves until a signal comes.
 pub(crate) fn run(options: &Options, output: Output) -> Result<(), Failure> {
     let heartbeat = HeartbeatConfig::ping(options.ping_interval, options.pong_timeout);
+    let deflate = (!options.no_deflate).then_some(DeflateConfig::DEFAULT);
     let config = Config::builder()
         .heartbeat(heartbeat)
+        .deflate(deflate)
         .max_message_size(options.max_message)
         .max_frame_size(options.max_message)
         .build()

@@ -5,7 +5,7 @@
 //! is wanted too, it waits for both in turn, the write for a slice of time here, then the read for
 //! as much.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::time::Duration;
 
@@ -90,8 +90,8 @@ impl<S: Stream + ?Sized> Shared<S> {
         {
             return (state, Attempt::Blocked);
         }
-        let chunks = state.lend();
-        let len = chunks[0].len() + chunks[1].len();
+        let lent = state.lend();
+        let len = lent.len();
         if len == 0 {
             return (state, Attempt::Idle);
         }
@@ -101,7 +101,7 @@ impl<S: Stream + ?Sized> Shared<S> {
             // has to be copied.
             Some(socket) if !is_split => {
                 began = self.clock.now();
-                written = socket.write(chunks);
+                written = lent.with_slices(|slices| socket.write(slices));
                 ended = self.clock.now();
             }
             socket => (state, began, ended, written) = self.write_copied(socket, state, slice),
@@ -126,13 +126,11 @@ impl<S: Stream + ?Sized> Shared<S> {
     ) -> (Guard<'s>, Instant, Instant, io::Result<usize>) {
         scratch::with(|bytes| {
             bytes.clear();
-            for chunk in state.lend() {
-                bytes.extend_from_slice(chunk);
-            }
+            state.lend().append_to(bytes);
             drop(state);
             let began = self.clock.now();
             let written = match socket {
-                Some(socket) => socket.write([bytes, &[]]),
+                Some(socket) => socket.write(&[IoSlice::new(bytes)]),
                 None => self.write_within(bytes, slice),
             };
             let ended = self.clock.now();
@@ -171,7 +169,7 @@ impl<S: Stream + ?Sized> Shared<S> {
     /// Writes what may be lost.
     pub(super) fn say(&self, bytes: &[u8]) {
         let _ = match Socket::of(&self.stream) {
-            Some(socket) => socket.write([bytes, &[]]),
+            Some(socket) => socket.write(&[IoSlice::new(bytes)]),
             None => self.write_within(bytes, SHORTEST),
         };
     }

@@ -1,0 +1,5 @@
+#[cfg(feature = "deflate")]
+mod codec;
+#[cfg(feature = "deflate")]
+mod naive;
+mod negotiation;

@@ -1,0 +1,260 @@
+//! Every limit at its edge: what passes, what does not, and the typed error and code of what does
+//! not. F2, R3 to R6, R8.
+
+use wspulse_core::heartbeat::HeartbeatConfig;
+use wspulse_core::{
+    Cause, Closed, Config, ConfigBuilder, Connection, Delivery, Event, LimitExceeded, Role, State,
+};
+use wspulse_tests::kit::{at, drain_frames, events, feed, open};
+use wspulse_tests::wire::{Frame, frame, header, opcode};
+
+use LimitExceeded::{FragmentCount, FrameSize, MessageSize};
+
+fn quiet() -> ConfigBuilder {
+    Config::builder().heartbeat(HeartbeatConfig::off())
+}
+
+fn build(config: ConfigBuilder) -> Connection {
+    open(Role::Server, &config.build().expect("valid").into())
+}
+
+fn part(opcode: u8, len: usize) -> Vec<u8> {
+    let frame = Frame::new(opcode, &vec![b'x'; len]).unfinished();
+    frame.from(Role::Client).encode()
+}
+
+fn last(len: usize) -> Vec<u8> {
+    frame(Role::Client, opcode::CONTINUATION, &vec![b'x'; len])
+}
+
+/// A header alone, of a first frame or of a continuation that is the last.
+fn announced(opcode: u8, len: u64) -> Vec<u8> {
+    header(true, 0, opcode, Some([0; 4]), len)
+}
+
+/// Feeds it, whole and byte by byte, and expects to be open still, or failed by this limit with
+/// no message delivered.
+#[track_caller]
+fn expect(config: &ConfigBuilder, bytes: &[u8], limit: Option<LimitExceeded>) {
+    for cut in [usize::MAX, 1] {
+        let mut server = build(config.clone());
+        let mut list = Vec::new();
+        for piece in bytes.chunks(cut) {
+            list.extend(feed(&mut server, at(1), piece));
+        }
+        let Some(limit) = limit else {
+            assert_eq!(server.state(), State::Open, "{list:?}");
+            continue;
+        };
+        assert_eq!(server.state(), State::Closing, "{limit:?}");
+        let whole = list
+            .iter()
+            .any(|event| matches!(event, Event::Text(_) | Event::Binary(_) | Event::MessageEnd));
+        assert!(!whole, "{list:?}");
+        let closed = failed(&mut server);
+        assert_eq!(closed.cause, Cause::Limit(limit));
+        assert_eq!(closed.sent, Some(limit.close_code()));
+    }
+}
+
+/// Writes the Close frame, ends the stream, and returns the end.
+fn failed(server: &mut Connection) -> Closed {
+    let codes = drain_frames(server, at(1));
+    let codes: Vec<_> = codes.iter().filter_map(Frame::close_code).collect();
+    assert_eq!(codes.len(), 1, "{codes:?}");
+    server.handle_eof(at(2));
+    match events(server).pop() {
+        Some(Event::Closed(closed)) => *closed,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_frame_and_a_message_are_judged_by_the_header_that_passes_the_limit() {
+    let both = |frame: u64, message: u64| quiet().max_frame_size(frame).max_message_size(message);
+    let text = |len| announced(opcode::TEXT, len);
+    let next = |len| announced(opcode::CONTINUATION, len);
+    let table = [
+        // The frame's limit is the lower one.
+        (both(100, 1_000), text(100), None),
+        (both(100, 1_000), text(101), Some(FrameSize)),
+        (both(100, 1_000), [part(1, 100), next(100)].concat(), None),
+        (
+            both(100, 1_000),
+            [part(1, 100), next(101)].concat(),
+            Some(FrameSize),
+        ),
+        (
+            both(100, 1_000),
+            [part(1, 100), part(0, 100).repeat(8), next(100)].concat(),
+            None,
+        ),
+        (
+            both(100, 1_000),
+            [part(1, 100), part(0, 100).repeat(9), next(1)].concat(),
+            Some(MessageSize),
+        ),
+        // The message's is.
+        (both(1_000, 100), text(100), None),
+        (both(1_000, 100), text(101), Some(MessageSize)),
+        (both(1_000, 100), text(1_001), Some(FrameSize)),
+        (both(1_000, 100), [part(2, 60), next(40)].concat(), None),
+        (
+            both(1_000, 100),
+            [part(2, 60), next(41)].concat(),
+            Some(MessageSize),
+        ),
+        (both(1_000, 100), [part(2, 100), next(0)].concat(), None),
+        (
+            both(1_000, 100),
+            [part(2, 0), part(0, 100), next(1)].concat(),
+            Some(MessageSize),
+        ),
+        // Of one byte.
+        (both(1, 1), text(1), None),
+        (both(1, 1), text(2), Some(FrameSize)),
+        (both(1, 1), [part(1, 1), last(0)].concat(), None),
+        (
+            both(1, 1),
+            [part(1, 1), next(1)].concat(),
+            Some(MessageSize),
+        ),
+        // The next message starts again.
+        (
+            both(100, 100),
+            [part(1, 100), last(0), part(1, 100), next(0)].concat(),
+            None,
+        ),
+        // No limit but what the RFC has: nothing wraps.
+        (
+            both(u64::MAX, u64::MAX),
+            text(i64::MAX.unsigned_abs()),
+            None,
+        ),
+        (
+            both(u64::MAX, u64::MAX),
+            [part(1, 100), next(i64::MAX.unsigned_abs())].concat(),
+            None,
+        ),
+        (
+            both(u64::MAX, i64::MAX.unsigned_abs()),
+            [part(1, 1), next(i64::MAX.unsigned_abs())].concat(),
+            Some(MessageSize),
+        ),
+    ];
+    for (config, bytes, limit) in table {
+        expect(&config, &bytes, limit);
+    }
+}
+
+/// A control frame in between is no part of the message, and none of its limits' business.
+#[test]
+fn control_frames_do_not_count_into_a_message() {
+    let config = quiet().max_frame_size(10).max_message_size(10);
+    let ping = frame(Role::Client, opcode::PING, &[b'p'; 125]);
+    let bytes = [part(1, 5), ping.clone(), part(0, 5), ping, last(0)].concat();
+    expect(&config, &bytes, None);
+}
+
+/// Streams have no size, only frames.
+#[test]
+fn a_message_in_parts_has_no_limit_but_that_of_its_frames() {
+    let config = quiet()
+        .max_frame_size(100)
+        .max_message_size(100)
+        .delivery(Delivery::Parts);
+    let next = |len| announced(opcode::CONTINUATION, len);
+    expect(
+        &config,
+        &[part(1, 100), part(0, 100).repeat(50), next(100)].concat(),
+        None,
+    );
+    expect(
+        &config,
+        &[part(1, 100), part(0, 100).repeat(50), next(101)].concat(),
+        Some(FrameSize),
+    );
+}
+
+/// So many fragments, and one more for each 64 bytes that came.
+#[test]
+fn fragments_are_counted_beside_the_bytes_they_bring() {
+    let some = |count| quiet().max_fragment_count(count);
+    let table = [
+        (some(1), part(1, 0), last(0), Some(FragmentCount)),
+        (some(2), part(1, 0), last(0), None),
+        (
+            some(2),
+            [part(1, 0), part(0, 0)].concat(),
+            last(0),
+            Some(FragmentCount),
+        ),
+        (
+            some(10),
+            [part(1, 0), part(0, 0).repeat(8)].concat(),
+            last(0),
+            None,
+        ),
+        (
+            some(10),
+            [part(1, 0), part(0, 0).repeat(9)].concat(),
+            last(0),
+            Some(FragmentCount),
+        ),
+        (
+            some(10),
+            [part(1, 1), part(0, 1).repeat(9)].concat(),
+            last(1),
+            Some(FragmentCount),
+        ),
+        // 63 bytes are none, 64 are one more, 128 are two.
+        (some(1), part(1, 63), last(0), Some(FragmentCount)),
+        (some(1), part(1, 64), last(0), None),
+        (
+            some(1),
+            [part(1, 64), part(0, 0)].concat(),
+            last(0),
+            Some(FragmentCount),
+        ),
+        (some(1), [part(1, 128), part(0, 0)].concat(), last(0), None),
+        (
+            some(1),
+            [part(1, 64), part(0, 64).repeat(1_000)].concat(),
+            last(0),
+            None,
+        ),
+        (
+            some(1),
+            [part(1, 64), part(0, 63)].concat(),
+            last(0),
+            Some(FragmentCount),
+        ),
+    ];
+    for (config, before, last, limit) in table {
+        expect(&config, &before, None);
+        expect(&config, &[before, last].concat(), limit);
+    }
+    // The next message starts again.
+    let one = [part(1, 0), last(0)].concat();
+    expect(&some(2), &one.repeat(100), None);
+}
+
+/// RFC 6455 §5.5.1: after our Close, limits still hold, and no second Close frame says so.
+#[test]
+fn limits_hold_while_the_peer_is_asked_to_close() {
+    let mut server = build(quiet().max_frame_size(100));
+    let closed = server.close(at(1), wspulse_core::CloseCode::NORMAL, "");
+    closed.expect("a legal code");
+    assert_eq!(drain_frames(&mut server, at(1)).len(), 1);
+    feed(&mut server, at(2), &announced(opcode::TEXT, 101));
+    assert!(drain_frames(&mut server, at(2)).is_empty());
+    assert!(server.wants_shutdown());
+    server.handle_eof(at(3));
+    let Some(Event::Closed(closed)) = events(&mut server).pop() else {
+        panic!("no end");
+    };
+    assert_eq!(
+        (closed.cause, closed.clean),
+        (Cause::Limit(FrameSize), false)
+    );
+}
