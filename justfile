@@ -12,6 +12,7 @@ fmt:
     cargo fmt --all --check
     cargo fmt --manifest-path tests/no_std/Cargo.toml --check
     cargo fmt --manifest-path fuzz/Cargo.toml --check
+    cargo fmt --manifest-path tests/soak/Cargo.toml --check
 
 # Lints, as errors
 clippy:
@@ -47,6 +48,10 @@ autobahn *cases:
 [positional-arguments]
 interop *words:
     tests/interop/run.sh "$@"
+
+# Random traffic against two peers, and memory that stays flat: ten minutes in CI, an hour by hand
+soak seconds="600":
+    WSPULSE_SOAK_SECONDS={{ seconds }} tests/soak/run.sh
 
 # Each fuzz target for some seconds
 fuzz seconds="20":
