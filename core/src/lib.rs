@@ -133,14 +133,16 @@
 //! # Features
 //!
 //! - `deflate`: compressed messages (RFC 7692), offered and agreed to by `ConfigBuilder::deflate`;
-//!   see [`extension::deflate`]. It links `std`, which nothing else here does.
+//!   see [`extension::deflate`]. It links `std`.
+//! - `simd`: text checked with vectors, and once where the standard library would look twice, by
+//!   `wspulse-text`, a crate with the `unsafe` that this one has none of. It links `std`.
 //!
 //! # The parts
 //!
 //! Each is usable alone: [`heartbeat`] (timing for any protocol), [`backoff`] (reconnecting),
 //! [`frame`] (headers, decoder, masks), [`handshake`] (both sides of the upgrade), [`extension`]
 //! (what a handshake may agree on), [`utf8`] (incremental validation), and [`Instant`].
-// `std` is not linked but by the feature `deflate`; `alloc` is all that is used.
+// `std` is not linked but by the features; `alloc` is all that is used.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -41,6 +41,8 @@ pub struct Drive {
     closed: Option<Box<Closed>>,
     /// Writes that the stream took.
     written: u32,
+    /// When the last attempt at one ended.
+    written_at: Instant,
 }
 
 /// What became of one direction of the stream.
@@ -101,6 +103,7 @@ impl Drive {
             is_cut_off: false,
             closed: None,
             written: 0,
+            written_at: Instant::ZERO,
         }
     }
 
@@ -219,32 +222,36 @@ impl Drive {
     }
 
     /// Returns the next event, for which it hands over bytes that were read earlier.
-    #[inline]
+    // Events are looked at where they lie: each move of a fresh one waits for its stores.
+    #[inline(always)]
     #[must_use = "an event is told once"]
     pub fn poll_event(&mut self) -> Option<Event> {
         let mut input = self.leftover.as_slice();
         let before = input.len();
-        let event = self.connection.next_event(self.read_at, &mut input);
+        let mut event = self.connection.next_event(self.read_at, &mut input);
         let taken = before - input.len();
         if taken > 0 {
             self.leftover.consume(taken);
         }
-        match event {
-            Some(Event::Closed(closed)) => Some(Event::Closed(self.note_closed(closed))),
-            None if self.reading == Half::Ending && self.leftover.is_empty() => {
-                self.end_reading(self.read_at, Half::Ended);
-                self.poll_event()
-            }
-            event => event,
+        if matches!(event, None | Some(Event::Closed(_))) {
+            self.note_end(&mut event);
         }
+        event
     }
 
-    fn note_closed(&mut self, mut closed: Box<Closed>) -> Box<Closed> {
-        if self.is_cut_off && closed.cause == Cause::Aborted {
-            closed.cause = Cause::Eof;
+    /// Notes how the connection ended, or that its input has and what there was is taken.
+    #[inline(never)]
+    fn note_end(&mut self, event: &mut Option<Event>) {
+        if event.is_none() && self.reading == Half::Ending && self.leftover.is_empty() {
+            self.end_reading(self.read_at, Half::Ended);
+            *event = self.connection.poll_event();
         }
-        self.closed = Some(closed.clone());
-        closed
+        if let Some(Event::Closed(closed)) = event {
+            if self.is_cut_off && closed.cause == Cause::Aborted {
+                closed.cause = Cause::Eof;
+            }
+            self.closed = Some(closed.clone());
+        }
     }
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) is due.
@@ -276,13 +283,14 @@ impl Drive {
         self.read_counted(transport, clock).0
     }
 
+    /// Also returns how much was read, and when.
     fn read_counted(
         &mut self,
         transport: &mut impl Transport,
         clock: &impl Clock,
-    ) -> (Outcome, usize) {
+    ) -> (Outcome, usize, Option<Instant>) {
         if !self.wants_read() {
-            return (Outcome::Idle, 0);
+            return (Outcome::Idle, 0, None);
         }
         input::with_buffer(|buffer| {
             let read = transport.read(buffer);
@@ -293,10 +301,11 @@ impl Drive {
                 Err(error) => Err(error),
             };
             if bytes.as_ref().is_err_and(is_would_block) && !transport.has_looked() {
-                return (Outcome::Blocked, 0);
+                return (Outcome::Blocked, 0, None);
             }
             let count = bytes.as_ref().map_or(0, |bytes| bytes.len());
-            (self.handle_read(clock.now(), bytes), count)
+            let now = clock.now();
+            (self.handle_read(now, bytes), count, Some(now))
         })
     }
 
@@ -312,10 +321,12 @@ impl Drive {
         while let Some(transmit) = self.poll_transmit() {
             let began = clock.now();
             let written = transport.write(&transmit);
-            if written.as_ref().is_err_and(is_would_block) && !transport.has_looked() {
+            if written.as_ref().is_err_and(is_would_block) && !transport.has_offered() {
                 return Outcome::Blocked;
             }
-            if self.handle_write(began, clock.now(), written) == Outcome::Blocked {
+            let ended = clock.now();
+            self.written_at = ended;
+            if self.handle_write(began, ended, written) == Outcome::Blocked {
                 return Outcome::Blocked;
             }
             outcome = Outcome::Progress;
@@ -323,7 +334,12 @@ impl Drive {
         let wants_flush = self.needs_flush || transport.wants_flush();
         if wants_flush && self.writing == Half::Open {
             let flushed = transport.flush();
-            if self.handle_flush(clock.now(), flushed) == Outcome::Blocked {
+            // Only a failure needs the time.
+            let now = match flushed {
+                Ok(()) => self.written_at,
+                Err(_) => clock.now(),
+            };
+            if self.handle_flush(now, flushed) == Outcome::Blocked {
                 return Outcome::Blocked;
             }
         }
@@ -353,9 +369,9 @@ impl Drive {
         let had_event = self.connection.has_event();
         let write = self.write_all(transport, clock);
         let shutdown = self.shutdown(transport);
-        let (read, count) = self.read_counted(transport, clock);
+        let (read, count, read_at) = self.read_counted(transport, clock);
         let time = match self.poll_timeout() {
-            Some(_) => self.handle_timeout(clock.now()),
+            Some(_) => self.handle_timeout(read_at.unwrap_or_else(|| clock.now())),
             None => Outcome::Idle,
         };
         let is_blocked = write == Outcome::Blocked || !self.wants_write();
@@ -416,6 +432,13 @@ impl Drive {
     #[must_use]
     pub fn has_buffered_input(&self) -> bool {
         !self.leftover.is_empty() || !self.connection.wants_read()
+    }
+
+    /// Returns when the last write that [`write`](Self::write) or [`turn`](Self::turn) attempted
+    /// ended.
+    #[must_use]
+    pub const fn written_at(&self) -> Instant {
+        self.written_at
     }
 
     /// Tells whether the stream failed to take output.

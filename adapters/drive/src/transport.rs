@@ -47,9 +47,16 @@ pub trait Transport {
         false
     }
 
-    /// Tells whether the last `WouldBlock` came from the stream itself. Where a scheduler did not
-    /// let it look, nobody knows whether there is input, and nobody must be declared dead over it.
+    /// Tells whether the last read that said `WouldBlock` was made. Where a scheduler did not let
+    /// the stream look, nobody knows whether there is input, and nobody must be declared dead over
+    /// it.
     fn has_looked(&self) -> bool {
+        true
+    }
+
+    /// Tells whether the last write that said `WouldBlock` was made. Where a scheduler did not let
+    /// it, nobody knows whether there is room.
+    fn has_offered(&self) -> bool {
         true
     }
 }

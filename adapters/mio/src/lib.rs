@@ -114,6 +114,9 @@
 //! - **On the way** to a connection each stage has a time of its own, several addresses of a name
 //!   are tried one after the other, and redirects are followed only as far as
 //!   [`ConnectOptions::max_redirects`] says: see [`connect`](Connections::connect).
+//! - **Compression** (feature `deflate`): permessage-deflate, offered and agreed to by
+//!   `ConfigBuilder::deflate`; what it costs and gives away is said there. Text is checked with
+//!   vectors by the default feature `simd`.
 //! - **TLS** (feature `tls`): [`connect`](Connections::connect) takes `wss` URLs, `listen_tls`
 //!   listeners; `accept_tls` and `client_tls` take streams that are there already. Which
 //!   certificates a client trusts is said by one of the features `webpki-roots`, `native-roots` and

@@ -21,7 +21,7 @@ use wspulse_drive::{Clock as _, Drive, Error, seed};
 
 use crate::clock::Clock;
 use crate::stream::Stream;
-use crate::wire::{Raw, Wire};
+use crate::wire::{Input, Raw, Wire};
 
 /// A WebSocket connection over a stream that does not wait, from [`accept`], [`client`] and their
 /// kin.
@@ -58,6 +58,7 @@ pub struct WebSocket<S> {
     /// What this turn used of its share.
     spent: usize,
     is_connected: bool,
+    input: Input,
     /// Whether a request is agreed to unseen.
     consents: bool,
     /// Whether the turn ended with more to do.
@@ -208,6 +209,7 @@ impl<S: Stream> WebSocket<S> {
             tls: None,
             spent: 0,
             is_connected: false,
+            input: Input::Unknown,
             consents: false,
             is_cut_short: false,
             is_paused: false,
@@ -234,11 +236,26 @@ impl<S: Stream> WebSocket<S> {
     /// The last event is [`Event::Closed`]. Where the stream itself failed it says
     /// [`Cause::Eof`](wspulse_core::Cause::Eof); [`end_error`](Self::end_error) knows more.
     #[must_use = "an event is told once"]
+    #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
+        let event = self.take_event();
+        if event.is_some() {
+            return event;
+        }
+        self.run_to_event()
+    }
+
+    /// The poll told of input, and the stream has not ended: what comes later it will tell of too.
+    /// Not so on Windows, where mio tells of nothing more until a read has found nothing.
+    pub(crate) fn note_readable(&mut self) {
+        if cfg!(unix) {
+            self.input = Input::Told;
+        }
+    }
+
+    #[inline(never)]
+    fn run_to_event(&mut self) -> Option<Event> {
         loop {
-            if let Some(event) = self.take_event() {
-                return Some(event);
-            }
             if self.drive.closed().is_some() {
                 return None;
             }
@@ -250,12 +267,17 @@ impl<S: Stream> WebSocket<S> {
                 self.is_cut_short = false;
                 return None;
             }
+            let event = self.take_event();
+            if event.is_some() {
+                return event;
+            }
         }
     }
 
     /// Ends the turn: writes what was queued behind the last event, and says what comes next.
     pub fn end_turn(&mut self) -> Turn {
         self.spent = 0;
+        self.input = Input::Unknown;
         if self.drive.closed().is_some() {
             return Turn::Over;
         }
@@ -288,23 +310,31 @@ impl<S: Stream> WebSocket<S> {
         deadline.into_iter().chain(retry).min()
     }
 
+    #[inline(always)]
     fn take_event(&mut self) -> Option<Event> {
         if self.is_paused && self.is_held_back() {
             return None;
         }
-        let event = self.drive.poll_event()?;
-        match &event {
-            Event::Request(_) if self.consents => {
+        let event = self.drive.poll_event();
+        if let Some(Event::Request(_) | Event::Closed(_)) = &event {
+            self.note_event(event.as_ref());
+        }
+        event
+    }
+
+    #[inline(never)]
+    fn note_event(&mut self, event: Option<&Event>) {
+        match event {
+            Some(Event::Request(_)) if self.consents => {
                 // Its time may be up already: then 503 is on its way, and the end.
                 let _ = self.command(|c, now| c.accept(now, &Accept::new()));
             }
             // Best effort: the stream is dropped next.
-            Event::Closed(_) => self.with_wire(|drive, wire, _| {
+            Some(Event::Closed(_)) => self.with_wire(|drive, wire, _| {
                 drive.shutdown(wire);
             }),
             _ => {}
         }
-        Some(event)
     }
 
     /// While a message waits, what is behind it waits too. At the end that holds nothing back any
@@ -370,6 +400,7 @@ impl<S: Stream> WebSocket<S> {
                 stream: &mut self.stream,
                 is_connected: &mut self.is_connected,
             },
+            input: &mut self.input,
             #[cfg(feature = "tls")]
             tls: self.tls.as_mut(),
         };

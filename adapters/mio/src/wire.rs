@@ -9,9 +9,22 @@ use wspulse_drive::{Transport, with_slices};
 
 use crate::stream::Stream;
 
+/// What is known of a stream's input in this turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// Nothing: only a read that finds none tells.
+    Unknown,
+    /// The poll told of what there is, and will tell of all that comes later: a read that takes
+    /// less than it has room for takes the last of it.
+    Told,
+    /// That read was made.
+    Taken,
+}
+
 /// A stream and what lies between it and the connection.
 pub(crate) struct Wire<'a, S> {
     pub(crate) stream: Raw<'a, S>,
+    pub(crate) input: &'a mut Input,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<&'a mut TlsSession>,
 }
@@ -31,7 +44,14 @@ impl<S: Stream> Transport for Wire<'_, S> {
                 read => read,
             };
         }
-        self.stream.read(buffer)
+        if *self.input == Input::Taken {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let read = self.stream.read(buffer);
+        if *self.input == Input::Told && matches!(read, Ok(count) if count < buffer.len()) {
+            *self.input = Input::Taken;
+        }
+        read
     }
 
     /// Makes one write of everything lent.
@@ -40,10 +60,18 @@ impl<S: Stream> Transport for Wire<'_, S> {
         if let Some(tls) = &mut self.tls {
             return tls.write(&mut self.stream, transmit);
         }
-        with_slices(transmit, |slices| match slices {
+        let written = with_slices(transmit, |slices| match slices {
             [slice] => self.stream.write(slice),
             slices => self.stream.write_vectored(slices),
-        })
+        });
+        if written
+            .as_ref()
+            .is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)
+        {
+            // What is wrong with the stream, a read may tell.
+            *self.input = Input::Unknown;
+        }
+        written
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -60,6 +88,11 @@ impl<S: Stream> Transport for Wire<'_, S> {
             tls.shutdown(&mut self.stream)?;
         }
         self.stream.stream.shutdown()
+    }
+
+    /// Nobody is declared dead over a read that was not made.
+    fn has_looked(&self) -> bool {
+        *self.input != Input::Taken
     }
 
     fn wants_flush(&self) -> bool {

@@ -235,7 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         let is_due = self
             .drive
             .poll_timeout()
-            .is_some_and(|due| due <= self.clock.now());
+            .is_some_and(|due| due <= self.drive.written_at());
         let has_turned = is_due || self.drive.has_failed_writing();
         if has_turned {
             let _ = self.poll_turn(cx);
@@ -373,20 +373,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         Poll::Pending
     }
 
+    #[inline(always)]
     pub(crate) fn take_event(&mut self) -> Option<Event> {
-        self.last.take().or_else(|| self.poll_drive())
+        if self.last.is_some() {
+            return self.last.take();
+        }
+        self.poll_drive()
     }
 
     /// Every event passes here, once.
+    #[inline(always)]
     fn poll_drive(&mut self) -> Option<Event> {
-        let event = self.drive.poll_event()?;
-        self.trace.event(&event);
-        if let Event::Closed(closed) = &event
+        let event = self.drive.poll_event();
+        if let Some(event) = &event {
+            self.trace.event(event);
+        }
+        if let Some(Event::Closed(closed)) = &event
             && let Some(guard) = self.guard.take()
         {
             guard.end(closed);
         }
-        Some(event)
+        event
     }
 
     /// Does what the server's drain orders.
@@ -541,6 +548,10 @@ impl<S: AsyncRead + AsyncWrite> Transport for Polled<'_, '_, S> {
 
     /// Out of budget, the runtime did not let the stream look.
     fn has_looked(&self) -> bool {
+        coop::has_budget_remaining()
+    }
+
+    fn has_offered(&self) -> bool {
         coop::has_budget_remaining()
     }
 }

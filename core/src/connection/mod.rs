@@ -469,7 +469,7 @@ impl Connection {
 
     /// Returns the next thing the application should know.
     #[must_use = "an event is told once"]
-    #[inline]
+    #[inline(always)]
     pub fn poll_event(&mut self) -> Option<Event> {
         if !self.is_quiet()
             && let Some(notice) = self.poll_notice()
@@ -500,7 +500,7 @@ impl Connection {
     /// }
     /// assert_eq!(texts, ["Hello", "World"]);
     /// ```
-    #[inline]
+    #[inline(always)]
     #[must_use = "an event is told once"]
     pub fn next_event(&mut self, now: Instant, input: &mut &[u8]) -> Option<Event> {
         let now = self.heartbeat.observe(now);

@@ -387,6 +387,7 @@ impl Connections {
     }
 
     /// Runs the connection whose turn it is to its next event.
+    #[inline]
     pub(super) fn poll_event(&mut self, id: ConnectionId) -> Option<Event> {
         self.running_mut(id)?.poll_event()
     }

@@ -214,6 +214,12 @@ impl<H: Handler> EventLoop<H> {
             } else if let Some(entry) = connections.entries.get(token) {
                 let id = entry.id(token);
                 connections.schedule(id, Wants::Turn);
+                if event.is_readable()
+                    && !event.is_read_closed()
+                    && let Some(ws) = connections.running_mut(id)
+                {
+                    ws.note_readable();
+                }
             }
         }
     }

@@ -175,7 +175,7 @@ impl Load {
         let run = Run {
             messages: turn.messages,
             time,
-            cpu,
+            cpu: cpu.saturating_sub(turn.idle),
             round_trips: std::mem::take(&mut turn.round_trips),
         };
         self.drain(&mut turn)?;
@@ -190,7 +190,7 @@ impl Load {
             if Instant::now() > deadline {
                 return Err("answers are missing".to_owned());
             }
-            self.turn(Instant::now() + Duration::from_millis(10), turn)?;
+            self.turn(turn)?;
         }
         match self.peers.iter().find(|peer| !peer.is_even(&self.frames)) {
             None => Ok(()),
@@ -200,18 +200,25 @@ impl Load {
 
     fn turn_until(&mut self, until: Instant, turn: &mut Turn) -> Result<(), String> {
         while Instant::now() < until {
-            self.turn(until, turn)?;
+            self.turn(turn)?;
         }
         Ok(())
     }
 
-    fn turn(&mut self, until: Instant, turn: &mut Turn) -> Result<(), String> {
-        let wait = until.saturating_duration_since(Instant::now());
-        let wait = Timespec::try_from(wait).map_err(|error| error.to_string())?;
+    fn turn(&mut self, turn: &mut Turn) -> Result<(), String> {
+        let began = Instant::now();
         self.events.clear();
-        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&wait)) {
+        // It never sleeps: to wake it would be work for the server, and the more the slower it is.
+        match epoll::wait(
+            &self.epoll,
+            spare_capacity(&mut self.events),
+            Some(&NO_TIME),
+        ) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.to_string()),
+        }
+        if self.events.is_empty() {
+            turn.idle += began.elapsed();
         }
         for event in &self.events {
             let number = event.data.u64() as usize;
@@ -231,6 +238,11 @@ impl std::fmt::Debug for Load {
             .finish_non_exhaustive()
     }
 }
+
+const NO_TIME: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 
 /// Returns the processor time of the calling thread.
 #[must_use]

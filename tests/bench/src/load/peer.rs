@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -31,6 +31,8 @@ pub(super) struct Turn {
     /// An answer is followed by another message.
     pub(super) sends_more: bool,
     pub(super) messages: u64,
+    /// How long the load had nothing to do.
+    pub(super) idle: Duration,
     pub(super) round_trips: Histogram,
 }
 
@@ -40,6 +42,7 @@ impl Turn {
             in_flight: in_flight as u64,
             sends_more: true,
             messages: 0,
+            idle: Duration::ZERO,
             round_trips: Histogram::default(),
         }
     }
@@ -47,6 +50,7 @@ impl Turn {
     /// Forgets what was counted.
     pub(super) fn start_over(&mut self) {
         self.messages = 0;
+        self.idle = Duration::ZERO;
         self.round_trips = Histogram::default();
     }
 }
