@@ -161,12 +161,8 @@ impl Driven {
         self.now = self.now.saturating_add(Duration::from_micros(1));
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut input = end.read_into(&mut buffer);
-        while !input.is_empty() {
-            let taken = self.connection.handle_input(self.now, input);
-            input = &input[taken..];
-            while let Some(event) = self.connection.poll_event() {
-                handle(self, event);
-            }
+        while let Some(event) = self.connection.next_event(self.now, &mut input) {
+            handle(self, event);
         }
         self.buffer = buffer;
     }
