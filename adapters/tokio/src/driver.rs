@@ -147,6 +147,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
     }
 
+    /// Waits until the message in `slot` is queued, and sees it off.
+    pub(crate) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        slot: &mut Option<Message>,
+    ) -> Poll<Result<(), Error>> {
+        ready!(self.poll_queue(cx, slot, Self::queue))?;
+        self.push(cx);
+        Poll::Ready(Ok(()))
+    }
+
     /// Waits until a message would be taken, or no message ever will be.
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.drive.has_room() {

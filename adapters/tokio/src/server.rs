@@ -77,7 +77,8 @@ where
     clock::tune(&stream, &config);
     let clock = Clock::start();
     let connection = Connection::server(config, wspulse_drive::seed()?, clock.now());
-    let mut driver = Driver::new(stream, connection, clock);
+    // Out of this future, beside which the caller's has a place for the connection already.
+    let mut driver = Box::new(Driver::new(stream, connection, clock));
 
     let mut decide = Some(decide);
     let mut misuse = None;
@@ -117,7 +118,7 @@ where
         }
     }
     poll_fn(|cx| driver.poll_flush(cx)).await?;
-    Ok(WebSocket::new(driver, None))
+    Ok(WebSocket::new(*driver, None))
 }
 
 /// Shakes hands by TLS, then waits for the client's request and accepts it.

@@ -10,9 +10,7 @@ use futures_sink::Sink;
 use tokio::io::{AsyncRead, AsyncWrite};
 use wspulse_core::handshake::Response;
 use wspulse_core::heartbeat::HeartbeatConfig;
-use wspulse_core::{
-    CloseCode, Closed, ConfigError, Event, Message, Role, SendError, Snapshot, State,
-};
+use wspulse_core::{CloseCode, Closed, ConfigError, Event, Message, Role, Snapshot, State};
 
 use crate::Error;
 use crate::drain::Guard;
@@ -108,15 +106,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// [`Error::Send`] gives the message back if the connection is not open; how it ended,
     /// [`next`](Self::next) tells. [`Error::Io`] if it ended by a failure of the transport.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        match self.driver.queue(message.into()) {
-            Ok(()) => {}
-            Err(SendError::Full(message)) => self.feed(message).await?,
-            Err(error) => return Err(self.driver.send_error(error)),
-        }
-        if !self.driver.waits_for_batch() {
-            self.push().await;
-        }
-        Ok(())
+        let mut slot = Some(message.into());
+        poll_fn(|cx| self.driver.poll_send(cx, &mut slot)).await
     }
 
     /// Queues a message and leaves it there, for [`flush`](Self::flush) or any other method to
