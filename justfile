@@ -53,6 +53,15 @@ interop *words:
 soak seconds="600":
     WSPULSE_SOAK_SECONDS={{ seconds }} tests/soak/run.sh
 
+# wspulse beside its peers: a quarter of an hour, and a machine that does nothing else
+bench *options:
+    tests/bench/run.sh {{ options }}
+
+# Instructions of the core, against the stored counts
+[positional-arguments]
+instructions *options:
+    tests/bench/instructions.sh "$@"
+
 # Each fuzz target for some seconds
 fuzz seconds="20":
     .ci/fuzz {{ seconds }}

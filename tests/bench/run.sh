@@ -99,4 +99,5 @@ part heartbeats 'Heartbeats' "${heartbeats[@]}"
 part connections 'Growth over connections' "${connections[@]}" --svg "$out/connections.svg"
 part growth 'Growth over sizes, fragments and hours' "${growth[@]}" --svg "$out/growth.svg"
 mv "$report" "$out/RESULTS.md"
+[ "$quick" ] || ./reach.py "$results" ../../README.md "$(machine); medians of one run."
 printf -- '-- all: %d s; see tests/bench/%s\n' "$SECONDS" "$out/RESULTS.md" >&2
