@@ -36,10 +36,10 @@ if [ "$quick" ]; then
 else
   out=.
   in_memory=()
-  loopback=()
+  loopback=(--rounds 5)
   idle=()
-  heartbeats=()
-  connections=()
+  heartbeats=(--rounds 2)
+  connections=(--rounds 2)
   growth=()
 fi
 results=$out/results
