@@ -20,7 +20,14 @@ if [ "$("$GUNGRAUN_RUNNER" --version 2>/dev/null)" != "gungraun-runner $version"
     rm -rf "$tools/build"
 fi
 
-rm -rf target/gungraun
-counts=target/instructions.jsonl
-cargo bench --locked --bench instructions -- --output-format=json >"$counts"
+# How code comes out depends a little on the path of its sources, so they are counted in one place.
+place=/tmp/wspulse-instructions
+rm -rf "$place" target/counted/gungraun
+trap 'rm -rf "$place"' EXIT
+mkdir "$place"
+(cd ../.. && tar cf - --exclude=target Cargo.toml Cargo.lock README.md core adapters tests) | tar xf - -C "$place"
+
+counts=$PWD/target/instructions.jsonl
+CARGO_TARGET_DIR=$PWD/target/counted cargo bench --manifest-path "$place/tests/bench/Cargo.toml" \
+    --locked --bench instructions -- --output-format=json >"$counts"
 cargo run --locked --release --quiet --bin instructions -- --stored instructions.json "$@" <"$counts"
