@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the benches, runs all of them, a quarter of an hour, and writes RESULTS.md, results/ and
+# Builds the benches, runs all of them, some ten minutes, and writes RESULTS.md, results/ and
 # the two drawings of growth.
 #
 #   tests/bench/run.sh           the figures
@@ -36,10 +36,10 @@ if [ "$quick" ]; then
 else
   out=.
   in_memory=()
-  loopback=(--rounds 5)
+  loopback=(--rounds 3)
   idle=()
-  heartbeats=(--rounds 2)
-  connections=(--rounds 2)
+  heartbeats=(--rounds 1)
+  connections=(--rounds 1)
   growth=()
 fi
 results=$out/results
