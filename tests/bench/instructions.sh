@@ -28,6 +28,8 @@ mkdir "$place"
 (cd ../.. && tar cf - --exclude=target Cargo.toml Cargo.lock README.md core adapters tests) | tar xf - -C "$place"
 
 counts=$PWD/target/instructions.jsonl
-CARGO_TARGET_DIR=$PWD/target/counted cargo bench --manifest-path "$place/tests/bench/Cargo.toml" \
-    --locked --bench instructions -- --output-format=json >"$counts"
-cargo run --locked --release --quiet --bin instructions -- --stored instructions.json "$@" <"$counts"
+stored=$PWD/instructions.json
+export CARGO_TARGET_DIR="$PWD/target/counted"
+cd "$place/tests/bench"
+cargo bench --locked --bench instructions -- --output-format=json >"$counts"
+cargo run --locked --release --quiet --bin instructions -- --stored "$stored" "$@" <"$counts"
