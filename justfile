@@ -53,7 +53,7 @@ interop *words:
 soak seconds="600":
     WSPULSE_SOAK_SECONDS={{ seconds }} tests/soak/run.sh
 
-# wspulse beside its peers: some ten minutes, and a machine that does nothing else
+# wspulse beside its peers: some five minutes, and a machine that does nothing else
 bench *options:
     tests/bench/run.sh {{ options }}
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the benches, runs all of them, some ten minutes, and writes RESULTS.md, results/ and
+# Builds the benches, runs all of them, some five minutes, and writes RESULTS.md, results/ and
 # the two drawings of growth.
 #
 #   tests/bench/run.sh           the figures

@@ -22,7 +22,7 @@ impl Connection {
 
     /// Returns the next event, for which it hands over bytes from the front of `input`: what
     /// [`poll_event`](Self::poll_event) and [`handle_input`](Self::handle_input) do by turns, at
-    /// half the cost for a short message. `None` if there is no event and nothing more is taken:
+    /// less cost for each message. `None` if there is no event and nothing more is taken:
     /// `input` is used up, or a request waits for its answer.
     ///
     /// ```

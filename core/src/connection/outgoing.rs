@@ -313,6 +313,7 @@ impl Outgoing {
         let mask = keys.map(SeedRng::next_mask);
         push_header(&mut self.staged, opcode, rsv, true, payload.len(), mask);
         extend(&mut self.staged, payload, mask);
+        self.room = 0;
     }
 
     /// Commits what is staged, without a copy where nothing goes before it.
