@@ -312,8 +312,12 @@ impl<S: Stream> WebSocket<S> {
 
     #[inline(always)]
     fn take_event(&mut self) -> Option<Event> {
-        if self.is_paused && self.is_held_back() {
-            return None;
+        if self.is_paused {
+            // What is at hand may be what holds back the next event.
+            self.drive.hand_over();
+            if self.is_held_back() {
+                return None;
+            }
         }
         let event = self.drive.poll_event();
         if let Some(Event::Request(_) | Event::Closed(_)) = &event {

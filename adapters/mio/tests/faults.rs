@@ -307,6 +307,26 @@ fn a_reset_at_any_offset_of_the_input_is_said_and_what_came_before_is_delivered(
     }
 }
 
+/// RFC 6455 §5.5.1: what was to be sent first goes before the answer to a Close.
+#[test]
+fn a_close_behind_a_message_that_is_paused_over_waits_for_what_came_back() {
+    let (mut ws, rx, tx) = server(Script::PLAIN, Script::PLAIN);
+    while ws.send(vec![0; 100_000]).is_ok() {}
+    let close = frame(CLOSE, &[0x03, 0xE8]);
+    rx.borrow_mut()
+        .extend([frame(TEXT, b"one"), close].concat());
+    assert!(matches!(ws.poll_event(), Some(Event::Text(_))));
+    ws.pause();
+    let events = settle(&mut ws);
+    assert!(events.is_empty(), "{events:?}: then it would be answered");
+    assert!(ws.take_writable());
+    ws.send("the last").unwrap();
+    ws.resume();
+    settle(&mut ws);
+    let sent: Vec<u8> = tx.borrow().iter().copied().collect();
+    assert!(sent.ends_with(b"\x81\x08the last\x88\x02\x03\xE8"));
+}
+
 #[test]
 fn a_stream_that_takes_no_more_at_any_offset_ends_and_what_came_is_delivered() {
     for end in [
