@@ -215,7 +215,8 @@ impl ConfigBuilder {
     }
 
     /// Sets the longest frame sent; longer messages leave in several, so that a control frame
-    /// waits for at most one. 64 KiB by default, `None` turns splitting off.
+    /// waits for no more than was committed: one of them, or as many as the transport takes at
+    /// once. 64 KiB by default, `None` turns splitting off.
     #[must_use]
     pub fn max_outgoing_frame(mut self, bytes: Option<usize>) -> Self {
         self.config.max_outgoing_frame = bytes.unwrap_or(usize::MAX);

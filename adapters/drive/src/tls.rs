@@ -132,7 +132,7 @@ pub fn server_name(target: &Target) -> Result<ServerName<'static>, UrlError> {
 /// [`Drive`](crate::Drive).
 ///
 /// Output counts as taken when its last encrypted byte went to the socket, so the engine's clocks
-/// start when bytes really leave. At most one write's worth of output is held in encrypted form.
+/// start when bytes really leave. At most 80 KiB of output are held in encrypted form.
 #[derive(Debug)]
 pub struct TlsSession {
     session: Box<Connection>,
@@ -163,8 +163,8 @@ impl TlsSession {
     }
 
     fn new(mut session: Connection) -> Self {
-        // The limit of rustls is a little short of what the engine commits at once, which would
-        // then leave in two writes.
+        // The limit of rustls is a little short of what the engine commits at once to begin with,
+        // which would then leave in two writes.
         session.set_buffer_limit(Some(BUFFER_LIMIT));
         Self {
             session: Box::new(session),
@@ -235,17 +235,36 @@ impl TlsSession {
         if self.session.is_handshaking() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        if self.encrypted == 0 {
-            for chunk in transmit.chunks() {
-                let count = self.session.writer().write(chunk)?;
+        // What was held back has left now.
+        let mut left = std::mem::take(&mut self.encrypted);
+        let mut skipped = left;
+        for chunk in transmit.chunks() {
+            let mut rest = chunk.get(skipped..).unwrap_or_default();
+            skipped = skipped.saturating_sub(chunk.len());
+            while !rest.is_empty() {
+                let count = self.session.writer().write(rest)?;
                 self.encrypted += count;
-                if count < chunk.len() {
-                    break;
+                rest = rest.get(count..).unwrap_or_default();
+                if !rest.is_empty() && !self.send(socket, &mut left)? {
+                    return Ok(left);
                 }
             }
-            self.flush(socket)?;
         }
-        Ok(std::mem::take(&mut self.encrypted))
+        self.send(socket, &mut left)?;
+        Ok(left)
+    }
+
+    /// Sends what is encrypted and counts it to what has left; tells whether the socket took all,
+    /// and says `WouldBlock` only if nothing has left.
+    fn send(&mut self, socket: &mut impl Write, left: &mut usize) -> io::Result<bool> {
+        match self.flush(socket) {
+            Ok(()) => {
+                *left += std::mem::take(&mut self.encrypted);
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && *left > 0 => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Sends on what is encrypted.

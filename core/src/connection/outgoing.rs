@@ -10,13 +10,21 @@ use crate::frame::{FrameHeader, Opcode, mask};
 use crate::seed::SeedRng;
 
 /// No more payload than this is committed at once, so that no control frame waits for more: only
-/// the headers and control frames beside it, or one frame that is longer.
+/// the headers and control frames beside it, or one frame that is longer. A server commits up to
+/// twice what the transport took at once lately: as much is in front of a control frame anyway, where
+/// nobody can reorder it, and long messages leave in few writes.
 const COMMIT: usize = 64 << 10;
+
+/// The most that is committed to a transport which takes everything: 1 MiB in frames of 64 KiB.
+const LONGEST_COMMIT: usize = MAX_SHARED * (COMMIT + FrameHeader::MAX_LEN);
 
 /// Payloads up to this length are copied into the buffer, which costs less than a slice of their
 /// own; whole messages when they are queued, which spares them a place in the queue. Longer ones
 /// leave a server as they are.
 const GATHER: usize = 4 << 10;
+
+/// The most payloads that a commit holds without a copy.
+const MAX_SHARED: usize = 16;
 
 /// Unsent pongs beyond these are replaced by the newest (RFC 6455 §5.5.3 allows answering only
 /// the newest; peers that insist on ten answers exist).
@@ -35,6 +43,8 @@ pub(super) struct Outgoing {
     shared: Vec<Shared>,
     shared_taken: usize,
     shared_left: usize,
+    /// About how much the transport takes at once: the last write, or half of this before it.
+    took: usize,
     /// Where in `wire` the heartbeat's ping ends.
     pub(super) ping_end: Option<usize>,
     /// Whether the commit is the heartbeat's ping or the handshake's head, after which the line is
@@ -124,7 +134,7 @@ pub(super) struct Part {
 
 impl Outgoing {
     /// Payloads that a commit holds without a copy, bytes before each of them, and behind the last.
-    pub(super) const MAX_CHUNKS: usize = 2 * (COMMIT / GATHER) + 1;
+    pub(super) const MAX_CHUNKS: usize = 2 * MAX_SHARED + 1;
 
     /// Starts with bytes that are no frame: a head of the opening handshake.
     pub(super) fn from_head(head: Vec<u8>) -> Self {
@@ -192,6 +202,7 @@ impl Outgoing {
     /// The transport took `written` bytes, at most what was lent. Tells whether a chunk ended with
     /// them.
     pub(super) fn take(&mut self, mut written: usize) -> bool {
+        self.note_taken(written);
         loop {
             let next = self.shared.get_mut(self.shared_taken);
             let end = next.as_ref().map_or(self.wire.len(), |shared| shared.at);
@@ -215,6 +226,22 @@ impl Outgoing {
             shared.payload = Bytes::new();
             self.shared_taken = self.shared_taken.saturating_add(1);
         }
+    }
+
+    /// What the transport takes at once now says how long a commit may be.
+    fn note_taken(&mut self, written: usize) {
+        if written > 0 {
+            self.took = written.max(self.took / 2);
+        }
+    }
+
+    /// How much payload may be committed at once. A client's is copied to be masked, and no more
+    /// of it than stays close by.
+    fn longest_commit(&self, is_masked: bool) -> usize {
+        if is_masked {
+            return COMMIT;
+        }
+        self.took.saturating_mul(2).clamp(COMMIT, LONGEST_COMMIT)
     }
 
     /// Begins the next commit, when all of the last one is taken.
@@ -352,8 +379,8 @@ impl Outgoing {
         self.parts.front().is_some_and(|part| part.frame_left > 0)
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        self.committed() < COMMIT
+    pub(super) fn has_room(&self, is_masked: bool) -> bool {
+        self.committed() < self.longest_commit(is_masked) && self.shared.len() < MAX_SHARED
     }
 
     /// Commits the next frames of messages, as far as there is room.
@@ -365,13 +392,15 @@ impl Outgoing {
             self.wire
                 .reserve(expected.saturating_add(FrameHeader::MAX_LEN));
         }
+        let longest = self.longest_commit(keys.is_some());
         while let Some(part) = self.parts.front_mut() {
             let committed = self
                 .wire
                 .len()
                 .saturating_add(self.shared_left)
                 .saturating_add(part.next_length(max_frame));
-            if committed > COMMIT && !(self.wire.is_empty() && self.shared.is_empty()) {
+            let is_full = committed > longest || self.shared.len() >= MAX_SHARED;
+            if is_full && !(self.wire.is_empty() && self.shared.is_empty()) {
                 return;
             }
             let fin = part.begin_frame(&mut self.wire, max_frame, keys.as_deref_mut());

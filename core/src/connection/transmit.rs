@@ -3,8 +3,9 @@
 //! Messages wait as shared payloads, short ones framed. When everything committed has been taken,
 //! a refill picks *failing close, pong, ping, data, graceful close* (a failing close only lets
 //! short messages that are framed go first), gathers small frames into one buffer, and commits at
-//! most 64 KiB of payload. What is committed never changes; so a control frame waits for at most
-//! one commit, and the transport may be offered the same bytes again.
+//! most 64 KiB of payload, or twice what the transport took at once if that is more. What is
+//! committed never changes; so a control frame waits for at most one commit, and the transport may
+//! be offered the same bytes again.
 
 use core::fmt;
 
@@ -256,7 +257,8 @@ impl Connection {
         if outgoing.is_inside_frame() {
             outgoing.commit_payload();
         }
-        if outgoing.is_inside_frame() || !outgoing.has_room() {
+        let is_masked = keys.is_some();
+        if outgoing.is_inside_frame() || !outgoing.has_room(is_masked) {
             return;
         }
         if let Phase::Ending(ending) = &mut self.phase
@@ -296,7 +298,7 @@ impl Connection {
         if let Phase::Ending(ending) = &mut self.phase
             && !holds_answer
             && outgoing.parts.is_empty()
-            && outgoing.has_room()
+            && outgoing.has_room(is_masked)
         {
             commit_close(outgoing, ending, keys);
         }

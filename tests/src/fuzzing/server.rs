@@ -68,6 +68,8 @@ struct Run<'a> {
     frames_at: Option<usize>,
     /// What was lent and not reported as taken.
     lent: Vec<u8>,
+    /// The most that was taken at once.
+    took: usize,
     /// A head was committed and not lent yet.
     head_waits: bool,
     /// Payload bytes of messages queued.
@@ -115,6 +117,7 @@ impl<'a> Run<'a> {
             taken: 0,
             frames_at: (!has_handshake).then_some(0),
             lent: Vec::new(),
+            took: 0,
             head_waits: false,
             queued: 0,
             sends: 0,
@@ -511,7 +514,8 @@ impl<'a> Run<'a> {
         let bytes = transmit.chunks().collect::<Vec<_>>().concat();
         assert_eq!(bytes.len(), transmit.len());
         assert!(bytes.starts_with(&self.lent), "what was lent has changed");
-        assert!(bytes.len() <= MAX_LENT, "{} bytes at once", bytes.len());
+        let most = (2 * self.took).clamp(MIN_COMMIT, MAX_COMMIT) + MAX_BESIDE;
+        assert!(bytes.len() <= most, "{} bytes at once", bytes.len());
         self.wire.extend(&bytes[self.lent.len()..]);
         self.lent = bytes;
         self.head_waits = false;
@@ -522,7 +526,9 @@ impl<'a> Run<'a> {
     fn report(&mut self, count: usize) {
         let now = self.now();
         self.connection.handle_transmitted(now, count);
-        self.lent.drain(..count.min(self.lent.len()));
+        let count = count.min(self.lent.len());
+        self.took = self.took.max(count);
+        self.lent.drain(..count);
     }
 
     fn write(&mut self, most: usize) -> bool {
@@ -697,7 +703,11 @@ impl<'a> Run<'a> {
 /// What one script may bring in.
 const MAX_INPUT: usize = 1 << 18;
 
-/// What may be lent at once: what is gathered, and a frame beside it.
-const MAX_LENT: usize = (128 << 10) + 28;
+/// What may be committed at once: twice what was taken at once, within these.
+const MIN_COMMIT: usize = 64 << 10;
+const MAX_COMMIT: usize = (1 << 20) + 16 * 14;
+
+/// And a frame beside it.
+const MAX_BESIDE: usize = (64 << 10) + 28;
 
 const MAX_ROUNDS: usize = 100_000;

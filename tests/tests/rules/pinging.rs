@@ -309,6 +309,37 @@ fn rule_10_a_pong_does_not_wait_for_a_large_message() {
     }
 }
 
+/// Nor does it when the transport took megabytes before: as soon as it takes little at once, little
+/// is committed in front of the pong.
+#[test]
+fn rule_10_a_commit_is_at_most_twice_what_the_transport_takes_at_once() {
+    let config = with_heartbeat(HeartbeatConfig::off());
+    let mut server = open(Role::Server, &config);
+    server.send(vec![1; 64 << 20]).unwrap();
+    let mut take = |most: usize| {
+        let lent = server.poll_transmit().unwrap().len();
+        server.handle_transmitted(at(5), lent.min(most));
+        lent
+    };
+    let frame = (64 << 10) + 14;
+    let mut took = 0;
+    for round in 0..20 {
+        let lent = take(usize::MAX);
+        assert!(lent <= frame.max(2 * took), "{lent} after {took}");
+        assert!(lent <= 16 * frame, "{lent}");
+        assert!(round < 6 || lent >= 1 << 20, "{lent}: it takes everything");
+        took = lent;
+    }
+    for _ in 0..200 {
+        take(20 << 10);
+    }
+    // All that is committed drains, and the next commit is a short one.
+    for _ in 0..4 {
+        let lent = take(20 << 10);
+        assert!(lent <= frame, "{lent}");
+    }
+}
+
 /// Sixteen wait; of more, the newest.
 #[test]
 fn rule_10_sixteen_pongs_wait_at_most() {
