@@ -166,7 +166,7 @@ pub mod utf8;
 
 pub use close::{CloseCode, CloseEncodeError, CloseError, CloseFrame};
 pub use config::{ApplicationHeartbeat, Config, ConfigBuilder, Delivery};
-pub use connection::{Connection, Snapshot, State, TimeoutReason, Transmit};
+pub use connection::{BufferPool, Connection, Snapshot, State, TimeoutReason, Transmit};
 pub use error::{
     Cause, Closed, ConfigError, Initiator, LimitExceeded, Misuse, ProtocolError, SendError,
 };

@@ -1,6 +1,7 @@
 //! UTF-8 that arrives in pieces.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::error::Error;
 use core::fmt;
 
@@ -65,6 +66,11 @@ impl TextBuffer {
     /// Makes room for `more` bytes beyond those held, and no more than that.
     pub fn reserve_exact(&mut self, more: usize) {
         self.0.reserve_exact(more);
+    }
+
+    /// Goes on in another buffer, whose bytes are overwritten.
+    pub fn move_to(&mut self, buffer: Vec<u8>) {
+        self.0.move_to(buffer);
     }
 
     /// Tells whether the text could end here: no character is unfinished and nothing failed.

@@ -4,7 +4,9 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use wspulse_core::handshake::HandshakeError;
-use wspulse_core::{Cause, Closed, Connection, Event, Instant, SendError, State, Transmit};
+use wspulse_core::{
+    BufferPool, Cause, Closed, Connection, Event, Instant, SendError, State, Transmit,
+};
 
 use crate::clock::Clock;
 use crate::error::Error;
@@ -233,8 +235,10 @@ impl Drive {
         if taken > 0 {
             self.leftover.consume(taken);
         }
-        if matches!(event, None | Some(Event::Closed(_))) {
-            self.note_end(&mut event);
+        match &event {
+            None | Some(Event::Closed(_)) => self.note_end(&mut event),
+            Some(event) if BufferPool::may_keep(event) => input::keep_buffer(event),
+            Some(_) => {}
         }
         event
     }
@@ -304,6 +308,9 @@ impl Drive {
                 return (Outcome::Blocked, 0, None);
             }
             let count = bytes.as_ref().map_or(0, |bytes| bytes.len());
+            if count > 0 {
+                input::lend_buffer(&mut self.connection);
+            }
             let now = clock.now();
             (self.handle_read(now, bytes), count, Some(now))
         })

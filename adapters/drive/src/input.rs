@@ -1,12 +1,16 @@
-//! Where reads go: one buffer a thread, and what a connection did not take of it.
+//! Where reads go: one buffer a thread, and what a connection did not take of it. Where long
+//! messages go: a few buffers a thread.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+
+use wspulse_core::{BufferPool, Connection, Event};
 
 /// How much one read takes at most.
 pub const READ_SIZE: usize = 64 * 1024;
 
 thread_local! {
     static BUFFER: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+    static POOL: RefCell<BufferPool> = const { RefCell::new(BufferPool::new()) };
 }
 
 /// Lends this thread's read buffer of [`READ_SIZE`] bytes to `read`.
@@ -20,6 +24,17 @@ pub fn with_buffer<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
     // Without a thread-local any more, the thread is ending and the buffer with it.
     let _ = BUFFER.try_with(|place| place.set(Some(buffer)));
     result
+}
+
+/// Lends `connection` a buffer of this thread for a long message, before input.
+pub(crate) fn lend_buffer(connection: &mut Connection) {
+    // A thread that is ending has none to lend.
+    let _ = POOL.try_with(|pool| pool.borrow_mut().lend(connection));
+}
+
+/// Keeps the buffer of a long message for this thread's next ones.
+pub(crate) fn keep_buffer(event: &Event) {
+    let _ = POOL.try_with(|pool| pool.borrow_mut().keep(event));
 }
 
 /// Bytes that were read and that the connection has not taken yet; one read's worth at most.

@@ -104,8 +104,9 @@
 //!
 //!   By default that is less than 34 MiB beside that message. What is held follows what arrived, so
 //!   a connection of small messages stays far below. The buffer for reads belongs to the thread:
-//!   64 KiB. A loop's queue from other threads holds 1,024 commands, unless
-//!   [`with_queue`](EventLoop::with_queue) says otherwise.
+//!   64 KiB; so do those of long messages that are used again, 4 MiB at most
+//!   ([`BufferPool`](wspulse_core::BufferPool)). A loop's queue from other threads holds 1,024
+//!   commands, unless [`with_queue`](EventLoop::with_queue) says otherwise.
 //! - **Fair.** A connection that is fed without end goes to the end of the ready queue every
 //!   256 KiB.
 //! - **The stream** may be anything that is a [`Stream`]; on `TcpStream`s, also below TLS,

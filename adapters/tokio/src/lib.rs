@@ -101,7 +101,9 @@
 //!
 //!   By default that is less than 34 MiB beside that message. What is held follows what arrived, so
 //!   a connection of small messages stays far below. The buffer for reads belongs to the thread:
-//!   64 KiB. [`spawn`](WebSocket::spawn) adds a task, and two queues of the length that it is told.
+//!   64 KiB; so do those of long messages that are used again, 4 MiB at most
+//!   ([`BufferPool`](wspulse_core::BufferPool)). [`spawn`](WebSocket::spawn) adds a task, and two
+//!   queues of the length that it is told.
 //! - **Fair.** A task that is fed without end yields every 256 KiB.
 //! - **The stream** may be anything that reads and writes; on `TcpStream`s, also below TLS,
 //!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set, the last one as the

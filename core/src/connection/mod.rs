@@ -4,6 +4,7 @@ mod budget;
 mod compressed;
 mod events;
 mod outgoing;
+mod pool;
 mod receive;
 mod snapshot;
 mod state;
@@ -16,6 +17,7 @@ use core::fmt;
 
 use budget::ControlBucket;
 use outgoing::Outgoing;
+pub use pool::BufferPool;
 use receive::Incoming;
 pub use snapshot::{Snapshot, State, TimeoutReason};
 use state::{Ending, Opening, OpeningSide};

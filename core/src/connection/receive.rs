@@ -262,6 +262,19 @@ impl Connection {
         Ok(())
     }
 
+    /// Returns the message under way whose buffer is shorter than what its frame announces, and how
+    /// long it will be at least.
+    pub(super) fn growing_message(&mut self) -> Option<(&mut Assembler, usize)> {
+        let is_plain = self.config.delivery != Delivery::Parts && !self.is_inflating();
+        if !is_plain || self.decoder.opcode().is_control() {
+            return None;
+        }
+        let rest = usize::try_from(self.decoder.remaining()).ok()?;
+        let message = self.incoming.as_mut()?.message.as_mut()?;
+        let length = message.len().saturating_add(rest);
+        (length > message.capacity()).then_some((message, length))
+    }
+
     fn take_assembler(&mut self) -> Option<Assembler> {
         let message = self.incoming.as_mut()?.message.take();
         self.release_incoming(false);

@@ -80,6 +80,34 @@ impl Assembler {
         }
     }
 
+    /// Returns how many bytes are held.
+    pub(crate) fn len(&self) -> usize {
+        match &self.buffer {
+            Buffer::Binary(buffer) => buffer.len(),
+            Buffer::Text(text) => text.len(),
+        }
+    }
+
+    /// Returns how many bytes can be held without another allocation.
+    pub(crate) fn capacity(&self) -> usize {
+        match &self.buffer {
+            Buffer::Binary(buffer) => buffer.capacity(),
+            Buffer::Text(text) => text.capacity(),
+        }
+    }
+
+    /// Goes on in another buffer, whose bytes are overwritten.
+    pub(crate) fn move_to(&mut self, mut buffer: Vec<u8>) {
+        match &mut self.buffer {
+            Buffer::Binary(bytes) => {
+                buffer.clear();
+                buffer.extend_from_slice(bytes);
+                *bytes = buffer;
+            }
+            Buffer::Text(text) => text.move_to(buffer),
+        }
+    }
+
     /// Takes what has arrived since the last call, whole characters only.
     pub(crate) fn take_part(&mut self) -> Message {
         match &mut self.buffer {

@@ -35,6 +35,12 @@ impl Text {
         self.bytes.reserve_exact(more);
     }
 
+    pub(super) fn move_to(&mut self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        buffer.extend_from_slice(&self.bytes);
+        self.bytes = buffer;
+    }
+
     pub(super) const fn is_complete(&self) -> bool {
         self.whole == self.bytes.len()
     }

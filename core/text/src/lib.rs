@@ -70,6 +70,13 @@ impl Text {
         self.bytes.reserve_exact(more);
     }
 
+    /// Goes on in another buffer, whose bytes are overwritten.
+    pub fn move_to(&mut self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        buffer.extend_from_slice(&self.bytes);
+        self.bytes = buffer;
+    }
+
     /// Tells whether all bytes held are whole characters.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
@@ -92,7 +99,7 @@ impl Text {
         let whole = std::mem::replace(&mut self.bytes, cut);
         self.whole = 0;
         // SAFETY: `push_with` found the first `whole` bytes to be UTF-8, and nothing since has done
-        // more than to append to them, or to take all of them away.
+        // more than to append to them, to move them, or to take all of them away.
         unsafe { String::from_utf8_unchecked(whole) }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{
-    ByteString, Config, Connection, Event, Instant, Message, Role, Seed, SendError,
+    BufferPool, ByteString, Config, Connection, Event, Instant, Message, Role, Seed, SendError,
 };
 
 use super::case::Case;
@@ -137,6 +137,7 @@ impl Heartbeats {
 struct Driven {
     connection: Connection,
     buffer: Box<[u8]>,
+    pool: BufferPool,
     now: Instant,
 }
 
@@ -147,6 +148,7 @@ impl Driven {
         Self {
             connection: Connection::from_upgrade(role, Arc::new(config), seed, now),
             buffer: vec![0; READ_SIZE].into_boxed_slice(),
+            pool: BufferPool::new(),
             now,
         }
     }
@@ -161,7 +163,11 @@ impl Driven {
         self.now = self.now.saturating_add(Duration::from_micros(1));
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut input = end.read_into(&mut buffer);
+        self.pool.lend(&mut self.connection);
         while let Some(event) = self.connection.next_event(self.now, &mut input) {
+            if BufferPool::may_keep(&event) {
+                self.pool.keep(&event);
+            }
             handle(self, event);
         }
         self.buffer = buffer;
