@@ -475,7 +475,7 @@ impl Connection {
     /// any other call may move it earlier, so read it again before sleeping.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.next_deadline().map(|(deadline, _)| deadline)
+        self.next_deadline()
     }
 
     // ---- looks
@@ -588,7 +588,7 @@ impl Connection {
     /// Tells what [`poll_timeout`](Self::poll_timeout) waits for.
     #[must_use]
     pub fn next_timeout_reason(&self) -> Option<TimeoutReason> {
-        self.next_deadline().map(|(_, reason)| reason)
+        self.next_reason()
     }
 
     /// Returns the numbers at `now`. O(1), and allocates nothing.

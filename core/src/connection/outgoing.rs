@@ -168,6 +168,12 @@ impl Outgoing {
         self.is_drained() && !self.has_frames() && self.unfinished.is_none() && !self.inside_message
     }
 
+    /// Whether short messages are all that waits.
+    pub(super) fn is_only_staged(&self) -> bool {
+        let is_first = self.is_drained() && self.head.is_empty() && self.pongs.count == 0;
+        is_first && self.pings.is_empty() && self.parts.is_empty() && !self.staged.is_empty()
+    }
+
     /// Whether anything goes before an answer to a Close: pings do not any more.
     pub(super) fn precedes_close(&self) -> bool {
         self.pongs.count > 0 || !self.staged.is_empty() || !self.parts.is_empty()
@@ -250,12 +256,12 @@ impl Outgoing {
         self.taken = 0;
         self.shared.clear();
         self.shared_taken = 0;
-        self.room = 0;
     }
 
     /// Frees the buffers, when nothing is in them.
     pub(super) fn free_buffers(&mut self) {
         self.usual = self.wire.len().min(GATHER);
+        self.room = 0;
         self.clear_committed();
         self.wire = Vec::new();
         self.staged = Vec::new();
@@ -349,6 +355,8 @@ impl Outgoing {
             core::mem::swap(&mut self.wire, &mut self.staged);
         } else {
             self.wire.append(&mut self.staged);
+            // What goes before it is queued too.
+            self.room = 0;
         }
     }
 

@@ -128,28 +128,36 @@ impl Connection {
         self.extras.as_mut()?.timers.as_mut()
     }
 
-    /// The earliest deadline and what it is for.
-    pub(super) fn next_deadline(&self) -> Option<(Instant, TimeoutReason)> {
-        let (deadline, reason) = match &self.phase {
-            Phase::Opening(opening) => (opening.deadline, TimeoutReason::Handshake),
-            Phase::Ending(ending) => (ending.deadline, TimeoutReason::Close),
-            Phase::Over(_) => return None,
+    /// The earliest deadline.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let deadline = match &self.phase {
+            Phase::Opening(opening) => opening.deadline,
+            Phase::Ending(ending) => ending.deadline,
+            Phase::Over(_) => Instant::MAX,
             Phase::Open => {
-                let limit = self
+                let timers = self
                     .extras
                     .as_ref()
                     .and_then(|extras| extras.timers.as_ref());
-                let limit = limit.map_or(Instant::MAX, |timers| timers.armed);
-                match self.heartbeat.poll_timeout() {
-                    Some(deadline) if deadline <= limit => {
-                        let reason = self.heartbeat.next_timeout_reason()?;
-                        (deadline, TimeoutReason::Heartbeat(reason))
-                    }
-                    _ => (limit, TimeoutReason::Limit),
-                }
+                let limit = timers.map_or(Instant::MAX, |timers| timers.armed);
+                let heartbeat = self.heartbeat.poll_timeout();
+                limit.min(heartbeat.unwrap_or(Instant::MAX))
             }
         };
-        (deadline != Instant::MAX).then_some((deadline, reason))
+        (deadline != Instant::MAX).then_some(deadline)
+    }
+
+    /// What the earliest deadline is for.
+    pub(super) fn next_reason(&self) -> Option<TimeoutReason> {
+        let deadline = self.next_deadline()?;
+        Some(match &self.phase {
+            Phase::Opening(_) => TimeoutReason::Handshake,
+            Phase::Ending(_) | Phase::Over(_) => TimeoutReason::Close,
+            Phase::Open if self.heartbeat.poll_timeout() == Some(deadline) => {
+                TimeoutReason::Heartbeat(self.heartbeat.next_timeout_reason()?)
+            }
+            Phase::Open => TimeoutReason::Limit,
+        })
     }
 
     pub(super) fn handle_deadlines(&mut self, now: Instant) {

@@ -229,7 +229,14 @@ impl Connection {
     }
 
     pub(super) fn lend(&mut self) -> Option<Transmit<'_>> {
-        if !self.wants_transmit() {
+        // What `refill` makes of it, without the questions.
+        if let (Phase::Open, Some(outgoing)) = (&self.phase, &mut self.outgoing)
+            && outgoing.is_only_staged()
+            && !self.heartbeat.wants_ping()
+        {
+            outgoing.clear_committed();
+            outgoing.commit_staged();
+        } else if !self.wants_transmit() {
             return None;
         }
         if self

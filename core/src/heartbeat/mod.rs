@@ -259,6 +259,9 @@ impl Heartbeat {
             self.unanswered_bytes = self.unanswered_bytes.saturating_add(bytes);
             self.bytes_after_ping = self.bytes_after_ping.saturating_add(bytes);
         }
+        if self.drain.is_none() && !blocked {
+            return;
+        }
         let window = self.drain_window();
         if self.config.mode == Mode::Off && !blocked {
             // No ping will ever ask for a rate.

@@ -122,10 +122,16 @@ impl std::fmt::Debug for Text {
 #[inline]
 #[must_use]
 pub fn into_string(bytes: Vec<u8>) -> Option<String> {
-    simdutf8::basic::from_utf8(&bytes).ok()?;
-    // SAFETY: the line above has just found `bytes` to be UTF-8.
+    // Short text is mostly ASCII, which a look at a few words tells.
+    if bytes.len() >= SHORT || !bytes.is_ascii() {
+        simdutf8::basic::from_utf8(&bytes).ok()?;
+    }
+    // SAFETY: the lines above have just found `bytes` to be UTF-8, or ASCII, which is UTF-8.
     Some(unsafe { String::from_utf8_unchecked(bytes) })
 }
+
+/// Vectors are worth their while from this length on.
+const SHORT: usize = 64;
 
 /// Returns how many bytes are whole characters; those behind begin one that is cut off. `None` if
 /// no text begins so.
