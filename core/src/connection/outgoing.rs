@@ -260,7 +260,7 @@ impl Outgoing {
 
     /// Frees the buffers, when nothing is in them.
     pub(super) fn free_buffers(&mut self) {
-        self.usual = self.wire.len().min(GATHER);
+        self.usual = self.wire.len().min(COMMIT);
         self.room = 0;
         self.clear_committed();
         self.wire = Vec::new();
