@@ -377,16 +377,18 @@ impl Drive {
         let write = self.write_all(transport, clock);
         let shutdown = self.shutdown(transport);
         let (read, count, read_at) = self.read_counted(transport, clock);
-        let time = match self.poll_timeout() {
-            Some(_) => self.handle_timeout(read_at.unwrap_or_else(|| clock.now())),
-            None => Outcome::Idle,
+        // A moment ago is now: a deadline that came since then is seen in the next turn.
+        let wrote_at = (self.written != was_written).then_some(self.written_at);
+        let time = match (self.poll_timeout(), read_at.or(wrote_at)) {
+            (None, _) => Outcome::Idle,
+            (Some(deadline), Some(now)) if deadline > now => Outcome::Idle,
+            (Some(_), now) => self.handle_timeout(now.unwrap_or_else(|| clock.now())),
         };
-        let is_blocked = write == Outcome::Blocked || !self.wants_write();
         Turn {
-            moved: [shutdown, read, time].contains(&Outcome::Progress)
+            moved: [read, shutdown, time].contains(&Outcome::Progress)
                 // What time or a write brought is for somebody to take.
                 || (self.connection.has_event() && !had_event)
-                || !is_blocked
+                || (write != Outcome::Blocked && self.wants_write())
                 || self.writing == Half::Open && self.connection.wants_shutdown(),
             wrote: self.written != was_written,
             read: count,

@@ -263,7 +263,10 @@ impl<S: Stream> WebSocket<S> {
                 self.is_cut_short = true;
                 return None;
             }
-            if !self.run() {
+            // After the last of the input there is only what was queued over it.
+            let is_last = self.input == Input::Taken && !self.drive.has_buffered_input();
+            let moved = if is_last { self.push() } else { self.run() };
+            if !moved {
                 self.is_cut_short = false;
                 return None;
             }

@@ -366,16 +366,16 @@ impl Connection {
         if self.holds_answer() {
             return;
         }
-        let quiet = quiet || self.next_deadline().is_none();
+        let is_quiet = quiet || self.next_deadline().is_none();
         let Some(outgoing) = &mut self.outgoing else {
             return;
         };
-        let was_rare = core::mem::take(&mut outgoing.is_rare);
+        let is_unused = core::mem::take(&mut outgoing.is_rare) || is_quiet;
         if outgoing.has_frames() || !outgoing.is_drained() {
             return;
         }
         let is_large = outgoing.capacity() > RETAIN;
-        if outgoing.is_empty() && (quiet || was_rare) {
+        if is_unused && outgoing.is_empty() {
             self.outgoing = None;
             if let Some(codec) = self.codec_mut() {
                 codec.release();
