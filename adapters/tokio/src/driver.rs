@@ -14,7 +14,7 @@ use wspulse_core::{
     Cause, CloseCode, Closed, ConfigError, Connection, Event, Instant, Message, SendError, State,
     Transmit,
 };
-use wspulse_drive::{Clock as _, Drive, READ_SIZE, Transport, with_slices};
+use wspulse_drive::{Clock as _, Drive, Transport, with_slices};
 
 use crate::Error;
 use crate::clock::{self, Clock};
@@ -33,7 +33,7 @@ pub(crate) struct Driver<S> {
     timer: Timer,
     waiters: Waiters,
     /// Bytes read since the task last waited.
-    read_in_turn: usize,
+    read_in_turn: u32,
     /// Tells the socket, where `S` is known to be or to have one.
     set_patience: fn(&S, &HeartbeatConfig),
     /// Whether anything moved, or output alone, in the call under way.
@@ -43,8 +43,9 @@ pub(crate) struct Driver<S> {
     is_done: bool,
     /// Nobody takes events any more, so they are dropped, all but the last.
     is_deaf: bool,
-    last: Option<Event>,
-    guard: Option<Guard>,
+    // Both are rare: in boxes they cost an idle connection little.
+    last: Option<Box<Event>>,
+    guard: Option<Box<Guard>>,
     trace: Trace,
 }
 
@@ -102,7 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             match self.take_event() {
                 Some(Event::Text(text)) => return Poll::Ready(Some(Ok(Message::Text(text)))),
                 Some(Event::Binary(data)) => return Poll::Ready(Some(Ok(Message::Binary(data)))),
-                event => self.last = event,
+                event => self.last = event.map(Box::new),
             }
             let Some(event) = ready!(self.poll_event(cx)) else {
                 self.is_done = true;
@@ -374,7 +375,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             &self.clock,
         );
         self.trace.tick(self.drive.connection(), &self.clock);
-        self.read_in_turn = self.read_in_turn.saturating_add(turn.read);
+        let read = u32::try_from(turn.read).unwrap_or(u32::MAX);
+        self.read_in_turn = self.read_in_turn.saturating_add(read);
         self.moved |= turn.moved;
         self.wrote |= turn.wrote;
         if turn.has_progress() || self.poll_time(cx).is_ready() {
@@ -386,8 +388,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     #[inline(always)]
     pub(crate) fn take_event(&mut self) -> Option<Event> {
-        if self.last.is_some() {
-            return self.last.take();
+        if let Some(last) = self.last.take() {
+            return Some(*last);
         }
         self.poll_drive()
     }
@@ -438,7 +440,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn drop_events(&mut self) {
         while let Some(event) = self.poll_drive() {
             if matches!(event, Event::Closed(_)) {
-                self.last = Some(event);
+                self.last = Some(Box::new(event));
             }
         }
     }
@@ -474,7 +476,7 @@ impl<S> Driver<S> {
     }
 
     pub(crate) fn set_guard(&mut self, guard: Guard) {
-        self.guard = Some(guard);
+        self.guard = Some(Box::new(guard));
     }
 
     /// From now on nobody takes events, or somebody does again.
@@ -578,4 +580,4 @@ fn now<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
 const BATCH_LIMIT: usize = 64 * 1024;
 
 /// Bytes read before the task lets others run.
-const READ_BUDGET: usize = 4 * READ_SIZE;
+const READ_BUDGET: u32 = 256 << 10;

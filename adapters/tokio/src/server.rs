@@ -30,11 +30,15 @@ use crate::websocket::WebSocket;
 /// # Errors
 ///
 /// As [`accept_with`].
-pub async fn accept<S>(stream: S, config: impl Into<Arc<Config>>) -> Result<WebSocket<S>, Error>
+// Not an `async fn`, which would keep the stream in two places.
+pub fn accept<S>(
+    stream: S,
+    config: impl Into<Arc<Config>>,
+) -> impl Future<Output = Result<WebSocket<S>, Error>>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    accept_with(stream, config, |_| Ok(Accept::new())).await
+    accept_with(stream, config, |_| Ok(Accept::new()))
 }
 
 /// Waits for a client's request on `stream` and lets `decide` answer it.

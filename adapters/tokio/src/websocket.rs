@@ -105,9 +105,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// [`Error::Send`] gives the message back if the connection is not open; how it ended,
     /// [`next`](Self::next) tells. [`Error::Io`] if it ended by a failure of the transport.
-    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+    // Not an `async fn`, which would keep the message in two places.
+    pub fn send(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
         let mut slot = Some(message.into());
-        poll_fn(|cx| self.driver.poll_send(cx, &mut slot)).await
+        poll_fn(move |cx| self.driver.poll_send(cx, &mut slot))
     }
 
     /// Queues a message and leaves it there, for [`flush`](Self::flush) or any other method to
@@ -116,9 +117,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// # Errors
     ///
     /// As [`send`](Self::send).
-    pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+    pub fn feed(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
         let mut slot = Some(message.into());
-        poll_fn(|cx| self.driver.poll_queue(cx, &mut slot, Driver::queue)).await
+        poll_fn(move |cx| self.driver.poll_queue(cx, &mut slot, Driver::queue))
     }
 
     /// Sends a part of a message, which `last` completes (RFC 6455 §5.4): for messages whose
@@ -376,4 +377,4 @@ impl<S> fmt::Debug for WebSocket<S> {
 }
 
 /// An idle connection is this, its timer and its socket.
-const _: () = assert!(size_of::<WebSocket<tokio::net::TcpStream>>() <= 1024);
+const _: () = assert!(size_of::<WebSocket<tokio::net::TcpStream>>() <= 512);
