@@ -90,7 +90,7 @@
 //!   application is busy, and ends with 1001 when the [`Receiver`] and all [`Sender`]s are dropped.
 //! - **A client that comes back** is a [`ReconnectingClient`]: it connects again whenever the
 //!   connection is lost, until that is hopeless.
-//! - **Memory.** Idle, a connection holds its socket, at most 1 KiB, one timer, its TLS session and,
+//! - **Memory.** Idle, a connection holds its socket, 512 bytes, one timer, its TLS session and,
 //!   as a client, the server's answer.
 //!   At most, by the limits of its configuration:
 //!   - for what comes in, 2 × `max_message_size` + 68 KiB: a message that is under way or waits to

@@ -377,4 +377,7 @@ impl<S> fmt::Debug for WebSocket<S> {
 }
 
 /// An idle connection is this, its timer and its socket.
-const _: () = assert!(size_of::<WebSocket<tokio::net::TcpStream>>() <= 512);
+const _: () = {
+    let traced = size_of::<crate::trace::Trace>();
+    assert!(size_of::<WebSocket<tokio::net::TcpStream>>() <= 512 + traced);
+};
