@@ -231,6 +231,10 @@ rules() {
         for payload in outgoing.pongs.iter() {'
   out 10 'a large message is committed whole' $transmit \
     'const COMMIT: usize = 64 << 10;' 'const COMMIT: usize = 64 << 20;'
+  out 10 'a commit is long whatever the transport takes' $transmit \
+    'self.took.saturating_mul(2).clamp(COMMIT, LONGEST_COMMIT)' 'LONGEST_COMMIT'
+  out 10 'a commit stays long when the transport takes less' $transmit \
+    'self.took = written.max(self.took / 2);' 'self.took = written.max(self.took);'
   out 10 'any number of pongs waits' $transmit \
     'const MAX_PONGS: usize = 16;' 'const MAX_PONGS: usize = usize::MAX;'
   out 10 'the oldest pongs are kept' $transmit \
@@ -314,9 +318,10 @@ rules() {
   out 12 'a message is late that nobody looked for' $timers \
     'is_due(self.message_deadline(), read)' 'is_due(self.message_deadline(), now)'
   out 12 'the heartbeat hides the other timers' $timers \
-    'Some(deadline) if deadline <= limit => {' 'Some(deadline) if deadline <= Instant::MAX => {'
+    'limit.min(heartbeat.unwrap_or(Instant::MAX))' 'heartbeat.unwrap_or(limit)'
   out 12 'the other timers hide the heartbeat' $timers \
-    'Some(deadline) if deadline <= limit => {' 'Some(deadline) if limit == Instant::MAX => {'
+    'limit.min(heartbeat.unwrap_or(Instant::MAX))' \
+    'if limit == Instant::MAX { heartbeat.unwrap_or(limit) } else { limit }'
 
   out 13 'nothing is drawn' $heartbeat \
     'saturating_mul(most) >> 32;' 'saturating_mul(most) >> 63;'
