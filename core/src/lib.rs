@@ -111,7 +111,8 @@
 //!    after its last byte.
 //! 9. However late a drive comes, it causes one ping and one change, no burst. `Duration::MAX`
 //!    means never; what cannot work is refused when the configuration is built.
-//! 10. Pongs leave before data, at most 16 at once, then the newest only. A token bucket guards
+//! 10. Pongs leave before data, at most 16 at once, then the newest only, and wait for no more than
+//!     what was lent: 64 KiB, or twice what the transport takes at once. A token bucket guards
 //!     against floods: first [`Event::ControlFlood`], then Close 1008.
 //! 11. A dead peer is sent one best-effort Close and given a short linger. The closing handshake
 //!     has an absolute deadline that nothing extends.
@@ -128,7 +129,8 @@
 //! An open connection is one value of at most 256 bytes and holds no heap while it is idle (a
 //! client keeps the state of its masking keys). What a peer makes it hold follows the bytes that
 //! arrived, at most twice over, never the lengths it announced; every limit in
-//! [`ConfigBuilder`] says why it stands where it does.
+//! [`ConfigBuilder`] says why it stands where it does. Who serves many connections of long messages
+//! has a [`BufferPool`] use their buffers again.
 //!
 //! # Features
 //!

@@ -265,7 +265,11 @@ impl<S: Stream> WebSocket<S> {
             }
             // After the last of the input there is only what was queued over it.
             let is_last = self.input == Input::Taken && !self.drive.has_buffered_input();
-            let moved = if is_last { self.push() } else { self.run() };
+            let moved = if is_last && !self.drive.wants_shutdown() {
+                self.push()
+            } else {
+                self.run()
+            };
             if !moved {
                 self.is_cut_short = false;
                 return None;

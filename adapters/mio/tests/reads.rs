@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::io::Read;
 use std::net::{Shutdown, SocketAddr};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
@@ -69,6 +70,23 @@ fn an_end_that_comes_with_the_last_message_is_seen_with_it() {
     sleep(millis(50));
     turn_until(&mut server, |handler| handler.end.is_some());
     assert_eq!(server.handler().messages, 1);
+}
+
+/// RFC 6455 §7.1.7: what was said arrives, and then the end, in the turn that brought the fault.
+#[test]
+fn a_fault_in_the_last_of_the_input_is_answered_and_the_stream_half_closed() {
+    let config = Config::builder()
+        .heartbeat(HeartbeatConfig::off())
+        .close_timeout(Duration::from_secs(3_600));
+    let (mut server, address) = served(config.build().unwrap(), Sleeper::default());
+    let mut raw = turn_beside(&mut server, move || Raw::open(address));
+    raw.write(&frame(0x83, b"an opcode that nobody knows"));
+    let said = turn_beside(&mut server, move || {
+        let (first, _) = raw.read_frame();
+        let mut end = [0];
+        (first, raw.0.read(&mut end).unwrap(), raw)
+    });
+    assert_eq!((said.0, said.1), (CLOSE, 0));
 }
 
 /// The pong is there all the time, behind a message that the application sleeps over.

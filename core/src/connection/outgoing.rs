@@ -328,6 +328,12 @@ impl Outgoing {
         };
     }
 
+    /// A message was turned away: the next one that is taken is to be noted.
+    pub(super) fn note_full(&mut self) {
+        self.was_full = true;
+        self.room = 0;
+    }
+
     /// Makes place for as many short messages as there were in the last commit.
     pub(super) fn expect_as_usual(&mut self) {
         if self.staged.is_empty() {

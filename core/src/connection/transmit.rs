@@ -132,7 +132,7 @@ impl Connection {
         let opcode = message.opcode();
         let outgoing = self.outgoing.get_or_insert_default();
         if outgoing.held() >= self.config.max_buffered_amount {
-            outgoing.was_full = true;
+            outgoing.note_full();
             return Err(SendError::Full(message));
         }
         let first = match outgoing.unfinished {
