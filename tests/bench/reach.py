@@ -62,7 +62,7 @@ WHY = {
     "left over, 5 % with 16 KiB.",
     "open": "As note LARGE: of 237 us a message on tokio, 34 are the unmasking copy, where the best peer's takes 16 in "
     "place, 60 the kernel's copies, the rest TCP. Tried: a commit of up to twice what the kernel takes at once (16 writes a "
-    "message before; std 0.74 to 1.0 x the best peer), and the pool of buffers (mio 0.27 to 0.8). "
+    "message before; std 0.74 to 1.0 x the best peer), and the pool of buffers (mio 0.26 to 0.7). "
     "Without TCP_NOTSENT_LOWAT it is the same.",
     "threads": "On blocking sockets each connection has a thread, so a message or a batch is a switch of threads: at 64 x "
     "16 B x 1 the scheduler's `finish_task_switch` alone is 1.5 us of 9.4, and the kernel 8.3 (perf), where one thread that "
