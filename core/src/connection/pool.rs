@@ -14,8 +14,9 @@ use crate::event::Event;
 /// more than everything else that is done with a megabyte. A pool spares that: one for each thread,
 /// or for each loop of connections. It changes nothing that is sent or delivered.
 ///
-/// It keeps messages of 128 KiB to 4 MiB, and no more than 4 MiB in all, of connections that could
-/// have used a buffer; a handle that it holds is one more for [`Bytes::is_unique`]. A message gets
+/// It keeps messages of 128 KiB to 4 MiB, and no more than 4 MiB of them in all, of connections that
+/// could have used a buffer; a handle that it holds is one more for [`Bytes::is_unique`]. The buffer
+/// of a message that came in many frames may be up to twice as long as the message. A message gets
 /// a buffer of at most twice the length that its frame announces, and no peer can make more of them
 /// than it has sent messages.
 ///

@@ -4,16 +4,18 @@ use std::fmt;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use wspulse_tests::net::held;
 use wspulse_tests::net::process::{descriptors, threads};
+use wspulse_tests::net::{held, held_in_large_blocks};
 
 /// What the process holds at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     /// Resident memory in bytes.
     pub(crate) resident: u64,
-    /// The heap in bytes, as the allocator counts it.
+    /// The heap in bytes, as the allocator counts it, without its large blocks.
     pub(crate) heap: i64,
+    /// What its large blocks hold: long messages, and what the pools of their buffers keep.
+    pub(crate) large: i64,
     pub(crate) descriptors: usize,
     pub(crate) threads: usize,
 }
@@ -22,7 +24,8 @@ impl Sample {
     pub(crate) fn take() -> Self {
         Self {
             resident: resident(),
-            heap: held(),
+            heap: held() - held_in_large_blocks(),
+            large: held_in_large_blocks(),
             descriptors: descriptors(),
             threads: threads(),
         }
@@ -33,9 +36,10 @@ impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} KiB resident, {} KiB heap, {} descriptors, {} threads",
+            "{} KiB resident, {} KiB heap and {} KiB in large blocks, {} descriptors, {} threads",
             self.resident >> 10,
             self.heap >> 10,
+            self.large >> 10,
             self.descriptors,
             self.threads
         )
@@ -95,12 +99,16 @@ impl Watch {
         let last = self.window(80..100)?;
         let figure = format!(
             "after warm-up: {warm}\nat the end: {last}\nbounds for growth: {} KiB resident, {} KiB \
-             heap, {MORE_DESCRIPTORS} descriptors",
+             heap, {MORE_DESCRIPTORS} descriptors; for large blocks: {} KiB",
             MORE_RESIDENT >> 10,
-            MORE_HEAP >> 10
+            MORE_HEAP >> 10,
+            MOST_LARGE >> 10
         );
-        let is_flat = last.resident <= warm.resident + MORE_RESIDENT
+        // What the pools took since is resident, and bounded on its own.
+        let pooled = last.large.saturating_sub(warm.large).max(0) as u64;
+        let is_flat = last.resident <= warm.resident + pooled + MORE_RESIDENT
             && last.heap <= warm.heap + MORE_HEAP
+            && last.large <= MOST_LARGE
             && last.descriptors <= warm.descriptors + MORE_DESCRIPTORS;
         if is_flat || self.length < LONG_ENOUGH {
             Ok(figure)
@@ -121,6 +129,7 @@ impl Watch {
         Ok(Sample {
             resident: *resident.get(resident.len() / 2).ok_or(none)?,
             heap: samples().map(|sample| sample.heap).min().ok_or(none)?,
+            large: samples().map(|sample| sample.large).min().ok_or(none)?,
             descriptors: samples().map(|s| s.descriptors).min().ok_or(none)?,
             threads: samples().map(|sample| sample.threads).min().ok_or(none)?,
         })
@@ -136,7 +145,11 @@ const LONG_ENOUGH: Duration = Duration::from_secs(300);
 /// What an allocator of several threads may still take after the warm-up.
 const MORE_RESIDENT: u64 = 8 << 20;
 
-/// One large message that is on its way at every look of the last part.
-const MORE_HEAP: i64 = 1 << 20;
+/// What connections of more or less traffic may make of it.
+const MORE_HEAP: i64 = 256 << 10;
+
+/// What the pools of two threads on tokio and of two on mio keep at most, which they come to by and
+/// by: four messages each, in buffers of up to twice the length. And one that is always on its way.
+const MOST_LARGE: i64 = (4 * 4 * 2 + 1) << 20;
 
 const MORE_DESCRIPTORS: usize = 10;

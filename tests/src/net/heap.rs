@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 pub struct Heap;
 
 static HELD: AtomicI64 = AtomicI64::new(0);
+static HELD_LARGE: AtomicI64 = AtomicI64::new(0);
 static PEAK: AtomicI64 = AtomicI64::new(0);
 
 thread_local! {
@@ -27,6 +28,16 @@ pub fn held() -> i64 {
     HELD.load(Relaxed)
 }
 
+/// Returns how many of the bytes are held in blocks of at least [`LARGE_BLOCK`] bytes: long
+/// messages on their way, and the buffers that are kept for the next ones.
+#[must_use]
+pub fn held_in_large_blocks() -> i64 {
+    HELD_LARGE.load(Relaxed)
+}
+
+/// The length from which a message's buffer is kept in a [`BufferPool`](wspulse_core::BufferPool).
+pub const LARGE_BLOCK: usize = 128 << 10;
+
 /// Returns the most bytes held at once since [`reset_peak`].
 #[must_use]
 pub fn peak() -> i64 {
@@ -38,10 +49,17 @@ pub fn reset_peak() {
     PEAK.store(held(), Relaxed);
 }
 
-fn count(bytes: i64) {
+/// Counts a block whose size changes; what is not there has size 0.
+fn count(from: usize, to: usize) {
     if EXEMPT.try_with(Cell::get).unwrap_or(false) {
         return;
     }
+    let is_large = |size: &usize| *size >= LARGE_BLOCK;
+    if is_large(&from) || is_large(&to) {
+        let [from, to] = [from, to].map(|size| Some(size).filter(is_large).unwrap_or(0) as i64);
+        HELD_LARGE.fetch_add(to - from, Relaxed);
+    }
+    let bytes = to as i64 - from as i64;
     let held = HELD.fetch_add(bytes, Relaxed) + bytes;
     if bytes > 0 {
         PEAK.fetch_max(held, Relaxed);
@@ -53,19 +71,19 @@ fn count(bytes: i64) {
 #[allow(unsafe_code, reason = "there is no other way to be an allocator")]
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as i64);
+        count(0, layout.size());
         // SAFETY: the caller's promise is passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as i64));
+        count(layout.size(), 0);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size as i64 - layout.size() as i64);
+        count(layout.size(), size);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.realloc(pointer, layout, size) }
     }

@@ -39,7 +39,9 @@ pub use bare::Bare;
 pub use content::{Digest, content, digest};
 pub use control::Control;
 pub use fair::fairly;
-pub use heap::{Heap, exempt_this_thread, held, peak, reset_peak};
+pub use heap::{
+    Heap, LARGE_BLOCK, exempt_this_thread, held, held_in_large_blocks, peak, reset_peak,
+};
 pub use line::{Line, Sink};
 pub use manner::{Answer, Manner, Sending};
 pub use mio_pieces::MioPieces;
