@@ -54,72 +54,35 @@ pub(crate) fn masked(src: &[u8], mask: [u8; 4]) -> Vec<u8> {
     // Of known length, so that nothing asks for room on the way.
     let (blocks, rest) = src.as_chunks::<16>();
     let (words, rest) = rest.as_chunks::<4>();
-    let blocks = blocks.iter().flat_map(|block| {
-        let mut block = *block;
-        apply(&mut block, mask);
-        block
-    });
+    let blocks = blocks.iter().flat_map(|block| xor_block(*block, mask));
     let words = words.iter().flat_map(|word| xor(*word, mask));
     let rest = rest.iter().zip(mask).map(|(byte, key)| byte ^ key);
     blocks.chain(words).chain(rest).collect()
 }
 
 /// As [`extend`], where there is room already.
-pub(crate) fn append(dst: &mut impl Append, src: &[u8], mask: [u8; 4]) {
-    let rest = append_blocks::<64>(dst, src, mask);
-    let rest = append_blocks::<16>(dst, rest, mask);
-    let rest = append_blocks::<4>(dst, rest, mask);
-    for (byte, key) in rest.iter().zip(mask) {
-        dst.push(byte ^ key);
-    }
-}
-
-/// Appends all whole blocks of `N` bytes, a multiple of four, and returns the rest.
+///
+/// One pass over the memory, and room is asked for once: block by block, each one would wait for
+/// the length that the one before has stored, which takes twice the time of a copy.
 #[inline]
-fn append_blocks<'a, const N: usize>(
-    dst: &mut impl Append,
-    src: &'a [u8],
-    mask: [u8; 4],
-) -> &'a [u8] {
-    let (blocks, rest) = src.as_chunks::<N>();
-    for block in blocks {
-        // A block is masked in registers: one pass over the memory instead of two.
-        let mut block = *block;
-        apply(&mut block, mask);
-        dst.extend_from_slice(&block);
-    }
-    rest
-}
-
-/// Where bytes can be added to the end.
-pub(crate) trait Append {
-    fn extend_from_slice(&mut self, bytes: &[u8]);
-    fn push(&mut self, byte: u8);
-}
-
-impl Append for Vec<u8> {
-    #[inline]
-    fn extend_from_slice(&mut self, bytes: &[u8]) {
-        self.extend_from_slice(bytes);
-    }
-
-    #[inline]
-    fn push(&mut self, byte: u8) {
-        self.push(byte);
+pub(crate) fn append(dst: &mut impl Extend<u8>, src: &[u8], mask: [u8; 4]) {
+    let (blocks, rest) = src.as_chunks::<16>();
+    let (words, rest) = rest.as_chunks::<4>();
+    dst.extend(blocks.iter().flat_map(|block| xor_block(*block, mask)));
+    dst.extend(words.iter().flat_map(|word| xor(*word, mask)));
+    let [k, l, m, _] = mask;
+    match *rest {
+        [a] => dst.extend([a ^ k]),
+        [a, b] => dst.extend([a ^ k, b ^ l]),
+        [a, b, c] => dst.extend([a ^ k, b ^ l, c ^ m]),
+        _ => {}
     }
 }
 
-#[cfg(feature = "simd")]
-impl Append for wspulse_text::Tail<'_> {
-    #[inline]
-    fn extend_from_slice(&mut self, bytes: &[u8]) {
-        self.extend_from_slice(bytes);
-    }
-
-    #[inline]
-    fn push(&mut self, byte: u8) {
-        self.push(byte);
-    }
+#[inline]
+fn xor_block(mut block: [u8; 16], mask: [u8; 4]) -> [u8; 16] {
+    apply(&mut block, mask);
+    block
 }
 
 #[inline]

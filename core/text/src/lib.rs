@@ -9,7 +9,7 @@
 /// let mut text = wspulse_text::Text::new();
 /// assert!(text.push_with(|tail| tail.extend_from_slice(b"5 \xE2\x82")));
 /// assert!(!text.is_complete());
-/// assert!(text.push_with(|tail| tail.push(0xAC)));
+/// assert!(text.push_with(|tail| tail.extend([0xAC])));
 /// assert_eq!(text.finish(), Some("5 €".to_owned()));
 /// ```
 #[derive(Default)]
@@ -29,11 +29,12 @@ impl Tail<'_> {
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
+}
 
-    /// Appends a byte.
+impl Extend<u8> for Tail<'_> {
     #[inline]
-    pub fn push(&mut self, byte: u8) {
-        self.0.push(byte);
+    fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
+        self.0.extend(bytes);
     }
 }
 
