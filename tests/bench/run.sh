@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the benches, runs all of them, some five minutes, and writes RESULTS.md, results/ and
+# Builds the benches, runs all of them, some six minutes, and writes RESULTS.md, results/ and
 # the two drawings of growth.
 #
 #   tests/bench/run.sh           the figures
@@ -36,7 +36,7 @@ if [ "$quick" ]; then
 else
   out=.
   in_memory=()
-  loopback=(--rounds 3)
+  loopback=(--rounds 5)
   idle=()
   heartbeats=(--rounds 1)
   connections=(--rounds 1)
