@@ -46,7 +46,7 @@ done
 cd "$here/../.."
 target=${CARGO_TARGET_DIR:-target}
 reports=$target/autobahn/$runtime
-cargo build --release --locked -p wspulse -p wspulse-tests --bins --example autobahn_client
+cargo build --release --locked -p wspulse-cli -p wspulse-tests --bins --example autobahn_client
 "$here/install.sh" >&2
 rm -rf "$reports"
 mkdir -p "$reports"
