@@ -1,6 +1,6 @@
 //! Three kinds of error that never mix: what the caller did wrong is an `Err` and harms nothing
-//! ([`Misuse`], [`SendError`], [`ConfigError`]); what the peer did wrong, or failed to do, ends in
-//! one final [`Closed`].
+//! ([`AnswerError`](crate::handshake::AnswerError), [`SendError`], [`ConfigError`]); what the peer
+//! did wrong, or failed to do, ends in one final [`Closed`].
 
 use core::fmt;
 use core::time::Duration;
@@ -11,28 +11,6 @@ use crate::frame::FrameError;
 use crate::handshake::HandshakeError;
 use crate::heartbeat::DeadReason;
 use crate::message::Message;
-
-/// A command that makes no sense in the connection's present state. Nothing changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Misuse {
-    /// `accept` or `reject` while no request waits for an answer.
-    NoRequest,
-    /// The accepted subprotocol was not among those the client offered (RFC 6455 §4.2.2). The
-    /// request still waits for an answer.
-    SubprotocolNotOffered,
-}
-
-impl fmt::Display for Misuse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoRequest => "no request waits for an answer",
-            Self::SubprotocolNotOffered => "the client did not offer this subprotocol",
-        })
-    }
-}
-
-impl core::error::Error for Misuse {}
 
 /// Something was not queued. Nothing was sent and nothing closed; a message comes back.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -169,9 +169,7 @@ pub mod utf8;
 pub use close::{CloseCode, CloseEncodeError, CloseError, CloseFrame};
 pub use config::{ApplicationHeartbeat, Config, ConfigBuilder, Delivery};
 pub use connection::{BufferPool, Connection, Snapshot, State, TimeoutReason, Transmit};
-pub use error::{
-    Cause, Closed, ConfigError, Initiator, LimitExceeded, Misuse, ProtocolError, SendError,
-};
+pub use error::{Cause, Closed, ConfigError, Initiator, LimitExceeded, ProtocolError, SendError};
 pub use event::Event;
 pub use message::Message;
 pub use role::Role;

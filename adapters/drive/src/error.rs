@@ -3,8 +3,8 @@
 use std::{error, fmt, io};
 
 use wspulse_core::backoff::BackoffConfigError;
-use wspulse_core::handshake::RequestError;
-use wspulse_core::{Cause, Closed, Misuse, SendError};
+use wspulse_core::handshake::{AnswerError, RequestError};
+use wspulse_core::{Cause, Closed, ConfigError, SendError};
 
 use crate::url::{RedirectError, UrlError};
 
@@ -30,7 +30,9 @@ pub enum Error {
     /// The request cannot be sent as it is.
     Request(RequestError),
     /// The answer to a request is not a possible one; the client was told 500.
-    Answer(Misuse),
+    Answer(AnswerError),
+    /// The configuration cannot work.
+    Config(ConfigError),
     /// The delays between two attempts to connect cannot work.
     Backoff(BackoffConfigError),
     /// A step on the way to the connection took longer than it may.
@@ -92,7 +94,8 @@ impl fmt::Display for Error {
             Self::Send(error) => error.fmt(f),
             Self::Url(error) => error.fmt(f),
             Self::Request(error) => error.fmt(f),
-            Self::Answer(misuse) => misuse.fmt(f),
+            Self::Answer(error) => error.fmt(f),
+            Self::Config(error) => error.fmt(f),
             Self::Backoff(error) => error.fmt(f),
             Self::Timeout(stage) => write!(f, "{stage} timed out"),
             Self::Redirect(error) => error.fmt(f),
@@ -148,6 +151,18 @@ impl From<RequestError> for Error {
     }
 }
 
+impl From<AnswerError> for Error {
+    fn from(error: AnswerError) -> Self {
+        Self::Answer(error)
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
 impl From<BackoffConfigError> for Error {
     fn from(error: BackoffConfigError) -> Self {
         Self::Backoff(error)
@@ -175,6 +190,7 @@ impl From<Error> for io::Error {
             | Error::Url(_)
             | Error::Request(_)
             | Error::Answer(_)
+            | Error::Config(_)
             | Error::Backoff(_) => io::ErrorKind::InvalidInput,
             Error::Redirect(_) => io::ErrorKind::InvalidData,
             Error::Timeout(_) => io::ErrorKind::TimedOut,

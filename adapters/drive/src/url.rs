@@ -147,8 +147,9 @@ pub enum UrlError {
     Malformed,
     /// Its scheme is neither `ws` nor `wss`.
     Scheme,
-    /// Its scheme is `wss`, and nothing says which certificates to trust: enable one of the
-    /// features that do, or set a TLS configuration.
+    /// Its scheme is `wss`, and nothing says which certificates to trust. Turn on the feature `tls`
+    /// of the crate `wspulse`; of an adapter, one of the features `webpki-roots`, `native-roots` and
+    /// `platform-verifier`; or set a TLS configuration (`ConnectOptions::tls`).
     Tls,
     /// It names no host.
     Host,
@@ -163,7 +164,14 @@ impl fmt::Display for UrlError {
         f.write_str(match self {
             Self::Malformed => "not an absolute url",
             Self::Scheme => "the url's scheme is neither ws nor wss",
-            Self::Tls => "wss needs to know which certificates to trust",
+            Self::Tls if cfg!(feature = "tls") => {
+                "wss needs certificates to trust: turn on the feature webpki-roots, native-roots \
+                 or platform-verifier, or set ConnectOptions::tls"
+            }
+            Self::Tls => {
+                "wss needs tls: turn on the feature tls of the crate wspulse (of an adapter: \
+                 webpki-roots, native-roots or platform-verifier)"
+            }
             Self::Host => "the url names no host",
             Self::Credentials => "the url carries credentials, which belong in a header",
             Self::Fragment => "the url has a fragment",

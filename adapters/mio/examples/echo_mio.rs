@@ -5,9 +5,10 @@ use std::env;
 use std::time::Duration;
 
 use mio::net::TcpListener;
-use wspulse_core::heartbeat::HeartbeatConfig;
-use wspulse_core::{Closed, Config, Message, SendError};
-use wspulse_mio::{ConnectionId, Connections, Error, EventLoop, Handler};
+use wspulse_mio::heartbeat::HeartbeatConfig;
+use wspulse_mio::{
+    Closed, Config, ConnectionId, Connections, Error, EventLoop, Handler, Message, SendError,
+};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Ping after 5 s of silence; dead 10 s after an unanswered ping.

@@ -4,11 +4,10 @@ use std::env;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use wspulse_core::handshake::Response;
-use wspulse_core::{Closed, Config, Message};
+use wspulse_mio::handshake::Response;
 use wspulse_mio::{
-    Clock, ConnectionId, Connections, DownReason, Error, EventLoop, Handler, Reconnect,
-    ReconnectError, ReconnectEvent, ReconnectPolicy, SystemClock, WhileDown,
+    Clock, Closed, Config, ConnectionId, Connections, DownReason, Error, EventLoop, Handler,
+    Message, Reconnect, ReconnectError, ReconnectEvent, ReconnectPolicy, SystemClock, WhileDown,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -155,6 +155,17 @@ pub use wspulse_drive::{
     ReconnectPolicy, RedirectError, Stage, SystemClock, UrlError, WhileDown,
 };
 
+// Names of other crates in this interface.
+#[doc(no_inline)]
+pub use mio;
+#[doc(no_inline)]
+pub use wspulse_core::{
+    ApplicationHeartbeat, ByteString, Bytes, Cause, CloseCode, CloseEncodeError, CloseFrame,
+    Closed, Config, ConfigBuilder, ConfigError, Connection, Delivery, Event, Initiator,
+    LimitExceeded, Message, ProtocolError, Role, SendError, Snapshot, State, backoff, extension,
+    handshake, heartbeat,
+};
+
 /// Keeps the examples of the README compiling.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -6,11 +6,11 @@ use std::{fmt, io};
 
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
-use wspulse_core::handshake::{Accept, ClientRequest, Reject};
+use wspulse_core::handshake::{Accept, AnswerError, ClientRequest, Reject};
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{
-    CloseCode, Closed, Config, ConfigError, Connection, Event, Message, Misuse, Role, SendError,
-    Snapshot, State,
+    CloseCode, Closed, Config, ConfigError, Connection, Event, Message, Role, SendError, Snapshot,
+    State,
 };
 #[cfg(feature = "tls")]
 use wspulse_drive::tls::{
@@ -431,9 +431,9 @@ impl<S: Stream> WebSocket<S> {
     ///
     /// # Errors
     ///
-    /// [`Misuse`] if no request waits, or the client did not offer the subprotocol; nothing
+    /// [`AnswerError`] if no request waits, or the client did not offer the subprotocol; nothing
     /// changed.
-    pub fn accept_request(&mut self, accept: &Accept) -> Result<(), Misuse> {
+    pub fn accept_request(&mut self, accept: &Accept) -> Result<(), AnswerError> {
         self.command(|c, now| c.accept(now, accept))
     }
 
@@ -441,8 +441,8 @@ impl<S: Stream> WebSocket<S> {
     ///
     /// # Errors
     ///
-    /// [`Misuse`] if no request waits.
-    pub fn reject(&mut self, reject: &Reject) -> Result<(), Misuse> {
+    /// [`AnswerError`] if no request waits.
+    pub fn reject(&mut self, reject: &Reject) -> Result<(), AnswerError> {
         self.command(|c, now| c.reject(now, reject))
     }
 

@@ -8,8 +8,8 @@ use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 
 use common::*;
-use wspulse_core::handshake::{Accept, HandshakeError, OriginCheck, Reject, Request};
-use wspulse_core::{Cause, CloseCode, Config, Message, Misuse};
+use wspulse_core::handshake::{Accept, AnswerError, HandshakeError, OriginCheck, Reject, Request};
+use wspulse_core::{Cause, CloseCode, Config, Message};
 use wspulse_mio::{
     ConnectOptions, ConnectionId, Connections, Error, Handler, RedirectError, Stage, UrlError,
 };
@@ -307,6 +307,7 @@ impl Handler for Doorman {
         match request.target() {
             "/closed" => Err(Reject::new(403).unwrap().body("not here")),
             "/mistake" => Ok(Accept::new().subprotocol("never-offered").unwrap()),
+            "/header" => Ok(Accept::new().header("X-Room", "two\r\nlines")?),
             _ => match request.check_origin(["https://example.com"]) {
                 OriginCheck::Refused => Err(Reject::new(403).unwrap()),
                 _ => Ok(Accept::new().subprotocol("chat.v2").unwrap()),
@@ -363,7 +364,12 @@ fn the_handler_decides_about_requests() {
     assert_eq!(refused("/mistake", options()), 500);
     assert!(matches!(
         wait_for_end(&seen),
-        Err(Error::Answer(Misuse::SubprotocolNotOffered))
+        Err(Error::Answer(AnswerError::UnofferedSubprotocol))
+    ));
+    assert_eq!(refused("/header", options()), 500);
+    assert!(matches!(
+        wait_for_end(&seen),
+        Err(Error::Answer(AnswerError::HeaderValue))
     ));
 }
 

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use wspulse_core::Config;
-use wspulse_core::heartbeat::HeartbeatConfig;
-use wspulse_std::Error;
+use wspulse_std::heartbeat::HeartbeatConfig;
+use wspulse_std::{Config, Error};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Ping after 5 s of silence; dead 10 s after an unanswered ping.

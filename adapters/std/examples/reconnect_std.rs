@@ -4,8 +4,7 @@ use std::env;
 use std::thread;
 use std::time::Duration;
 
-use wspulse_core::{Config, Event};
-use wspulse_std::{ReconnectEvent, ReconnectPolicy, ReconnectingClient, WhileDown};
+use wspulse_std::{Config, Event, ReconnectEvent, ReconnectPolicy, ReconnectingClient, WhileDown};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = env::args().nth(1).unwrap_or("ws://127.0.0.1:9001/".into());

@@ -163,6 +163,14 @@ pub use wspulse_drive::{
     RedirectError, Stage, UrlError, WhileDown,
 };
 
+// Names of other crates in this interface.
+#[doc(no_inline)]
+pub use wspulse_core::{
+    ApplicationHeartbeat, ByteString, Bytes, Cause, CloseCode, CloseEncodeError, CloseFrame,
+    Closed, Config, ConfigBuilder, ConfigError, Delivery, Event, Initiator, LimitExceeded, Message,
+    ProtocolError, Role, SendError, Snapshot, State, backoff, extension, handshake, heartbeat,
+};
+
 /// Keeps the examples of the README compiling.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -42,11 +42,10 @@ pub fn accept<S: Stream>(stream: S, config: impl Into<Arc<Config>>) -> Result<We
 /// use wspulse_std::{Error, WebSocket, accept_with};
 ///
 /// fn greet(stream: TcpStream) -> Result<WebSocket<TcpStream>, Error> {
-///     let forbidden = Reject::new(403).expect("a status of refusal");
 ///     accept_with(stream, Config::default(), |request| {
 ///         match request.check_origin(["https://example.com"]) {
 ///             OriginCheck::Allowed if request.target() == "/chat" => Ok(Accept::new()),
-///             _ => Err(forbidden),
+///             _ => Err(Reject::new(403)?), // `?` on an impossible answer: the client is told 500
 ///         }
 ///     })
 /// }
@@ -55,8 +54,9 @@ pub fn accept<S: Stream>(stream: S, config: impl Into<Arc<Config>>) -> Result<We
 /// # Errors
 ///
 /// [`Error::Closed`] if the request was not a valid one, came too late, or was rejected: then the
-/// client has been told. [`Error::Answer`] if `decide` chose a subprotocol that the client did
-/// not offer. [`Error::Io`] if the stream failed.
+/// client has been told. [`Error::Answer`] if `decide` gave an answer that cannot be sent, such as a
+/// subprotocol that the client did not offer: then the client was told 500. [`Error::Io`] if the stream
+/// failed.
 pub fn accept_with<S, F>(
     stream: S,
     config: impl Into<Arc<Config>>,
@@ -138,35 +138,27 @@ where
     F: FnOnce(&Request) -> Result<Accept, Reject>,
 {
     let mut decide = Some(decide);
-    let mut misuse = None;
+    let mut mistake = None;
     loop {
         match shared.next_event(None) {
             Ok(Some(Event::Request(request))) => {
                 let Some(decide) = decide.take() else {
                     continue;
                 };
-                let answered = match decide(&request) {
-                    Ok(accept) => shared.command(|c, now| c.accept(now, &accept)),
-                    Err(reject) => {
-                        shared
-                            .command(|c, now| c.reject(now, &reject))
-                            .map_err(Error::Answer)?;
-                        continue;
-                    }
+                let rejection = match decide(&request) {
+                    Ok(accept) => match shared.command(|c, now| c.accept(now, &accept)) {
+                        Ok(()) => break,
+                        // The client is not left waiting over a mistake of this side.
+                        Err(error) => Reject::from(error),
+                    },
+                    Err(rejection) => rejection,
                 };
-                match answered {
-                    Ok(()) => break,
-                    Err(error) => misuse = Some(error),
-                }
-                // The client is not to be left waiting over a mistake of this side.
-                let sorry = Reject::new(500).expect("500 is a status of refusal");
-                shared
-                    .command(|c, now| c.reject(now, &sorry))
-                    .map_err(Error::Answer)?;
+                mistake = rejection.mistake();
+                shared.command(|c, now| c.reject(now, &rejection))?;
             }
             Ok(Some(Event::Closed(closed))) => {
-                return Err(match misuse {
-                    Some(misuse) => Error::Answer(misuse),
+                return Err(match mistake {
+                    Some(mistake) => Error::Answer(mistake),
                     None => shared.look(|state, _| state.drive.end_error(closed)),
                 });
             }

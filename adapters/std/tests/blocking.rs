@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Instant;
 
 use common::*;
-use wspulse_core::handshake::Reject;
+use wspulse_core::handshake::{Accept, AnswerError, Reject};
 use wspulse_core::heartbeat::{DeadReason, HeartbeatConfig};
 use wspulse_core::{Cause, CloseCode, Config, Delivery, Event, Message, SendError, State};
 use wspulse_std::{Error, accept, accept_with, client};
@@ -523,6 +523,28 @@ fn a_rejected_client_learns_the_status_and_the_server_too() {
             Err(Error::Closed(closed)) => assert_eq!(closed.cause, Cause::Rejected { status: 403 }),
             other => panic!("{other:?}"),
         }
+    });
+}
+
+#[test]
+fn a_header_that_cannot_be_sent_is_our_mistake_and_answered_500() {
+    within(ms(10_000), || {
+        let (near, far) = sockets();
+        let server = thread::spawn(move || {
+            accept_with(far, Config::default(), |_| {
+                Ok(Accept::new().header("X-Room", "two\r\nlines")?)
+            })
+        });
+        let refused = client(near, &request(), Config::default());
+        let Err(Error::Closed(closed)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(closed.to_string().contains("500"), "{closed}");
+        let misused = server.join().unwrap();
+        assert!(
+            matches!(misused, Err(Error::Answer(AnswerError::HeaderValue))),
+            "{misused:?}"
+        );
     });
 }
 

@@ -6,7 +6,7 @@ mod programs;
 use std::net::TcpListener;
 use std::thread;
 
-use programs::{Program, Running, assert_comes_back, assert_in_readme};
+use programs::{Program, Running, assert_comes_back, assert_in_readme, assert_linked};
 use wspulse_core::{CloseCode, Config};
 use wspulse_std::accept;
 
@@ -21,10 +21,10 @@ const RECONNECT: Program = Program {
 };
 
 #[test]
-fn the_readme_has_the_programs_to_the_letter() {
+fn the_readme_has_the_server_to_the_letter_and_says_where_the_client_is() {
     let readme = include_str!("../README.md");
     assert_in_readme(readme, &ECHO);
-    assert_in_readme(readme, &RECONNECT);
+    assert_linked(readme, &RECONNECT);
 }
 
 #[test]

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use wspulse_core::Config;
-use wspulse_core::heartbeat::HeartbeatConfig;
-use wspulse_tokio::Error;
+use wspulse_tokio::heartbeat::HeartbeatConfig;
+use wspulse_tokio::{Config, Error};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

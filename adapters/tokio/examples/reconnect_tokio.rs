@@ -3,8 +3,9 @@
 use std::env;
 use std::time::Duration;
 
-use wspulse_core::{Config, Event};
-use wspulse_tokio::{ReconnectEvent, ReconnectPolicy, ReconnectingClient, WhileDown};
+use wspulse_tokio::{
+    Config, Event, ReconnectEvent, ReconnectPolicy, ReconnectingClient, WhileDown,
+};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -9,7 +9,7 @@ use axum_core::response::{IntoResponse, Response};
 use http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use wspulse_core::Config;
-use wspulse_core::handshake::{Accept, AcceptError, Request};
+use wspulse_core::handshake::{Accept, AnswerError, Request};
 
 use crate::upgrade::{Asked, Head, Upgrade, UpgradeError, Upgraded};
 use crate::websocket::WebSocket;
@@ -92,7 +92,7 @@ impl WebSocketUpgrade {
     /// # Errors
     ///
     /// As [`Accept::header`].
-    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, AcceptError> {
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, AnswerError> {
         self.accept = self.accept.header(name, value)?;
         Ok(self)
     }

@@ -188,6 +188,22 @@ pub use wspulse_drive::{
 #[cfg(feature = "hyper")]
 pub use wspulse_drive::{set_patience, tune};
 
+// Names of other crates in this interface.
+#[cfg(feature = "axum")]
+#[doc(no_inline)]
+pub use axum_core;
+#[doc(no_inline)]
+pub use tokio;
+#[doc(no_inline)]
+pub use wspulse_core::{
+    ApplicationHeartbeat, ByteString, Bytes, Cause, CloseCode, CloseEncodeError, CloseFrame,
+    Closed, Config, ConfigBuilder, ConfigError, Delivery, Event, Initiator, LimitExceeded, Message,
+    ProtocolError, Role, SendError, Snapshot, State, backoff, extension, handshake, heartbeat,
+};
+#[cfg(feature = "hyper")]
+#[doc(no_inline)]
+pub use {http, hyper, hyper_util};
+
 /// Keeps the examples of the README compiling.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -52,11 +52,10 @@ where
 /// use wspulse_tokio::{Error, WebSocket, accept_with};
 ///
 /// async fn greet(stream: tokio::net::TcpStream) -> Result<WebSocket<tokio::net::TcpStream>, Error> {
-///     let forbidden = Reject::new(403).expect("a status of refusal");
 ///     accept_with(stream, Config::default(), |request| {
 ///         match request.check_origin(["https://example.com"]) {
 ///             OriginCheck::Allowed if request.target() == "/chat" => Ok(Accept::new()),
-///             _ => Err(forbidden),
+///             _ => Err(Reject::new(403)?), // `?` on an impossible answer: the client is told 500
 ///         }
 ///     })
 ///     .await
@@ -66,8 +65,9 @@ where
 /// # Errors
 ///
 /// [`Error::Closed`] if the request was not a valid one, came too late, or was rejected: then the
-/// client has been told. [`Error::Answer`] if `decide` chose a subprotocol that the client did
-/// not offer. [`Error::Io`] if the transport failed.
+/// client has been told. [`Error::Answer`] if `decide` gave an answer that cannot be sent, such as a
+/// subprotocol that the client did not offer: then the client was told 500. [`Error::Io`] if the
+/// transport failed.
 pub async fn accept_with<S, F>(
     stream: S,
     config: impl Into<Arc<Config>>,
@@ -85,35 +85,27 @@ where
     let mut driver = Box::new(Driver::new(stream, connection, clock));
 
     let mut decide = Some(decide);
-    let mut misuse = None;
+    let mut mistake = None;
     loop {
         match poll_fn(|cx| driver.poll_event(cx)).await {
             Some(Event::Request(request)) => {
                 let Some(decide) = decide.take() else {
                     continue;
                 };
-                let answered = match decide(&request) {
-                    Ok(accept) => driver.command(|c, now| c.accept(now, &accept)),
-                    Err(reject) => {
-                        driver
-                            .command(|c, now| c.reject(now, &reject))
-                            .map_err(Error::Answer)?;
-                        continue;
-                    }
+                let rejection = match decide(&request) {
+                    Ok(accept) => match driver.command(|c, now| c.accept(now, &accept)) {
+                        Ok(()) => break,
+                        // The client is not left waiting over a mistake of this side.
+                        Err(error) => Reject::from(error),
+                    },
+                    Err(rejection) => rejection,
                 };
-                match answered {
-                    Ok(()) => break,
-                    Err(error) => misuse = Some(error),
-                }
-                // The client is not to be left waiting over a mistake of this side.
-                let sorry = Reject::new(500).expect("500 is a status of refusal");
-                driver
-                    .command(|c, now| c.reject(now, &sorry))
-                    .map_err(Error::Answer)?;
+                mistake = rejection.mistake();
+                driver.command(|c, now| c.reject(now, &rejection))?;
             }
             Some(Event::Closed(closed)) => {
-                return Err(match misuse {
-                    Some(misuse) => Error::Answer(misuse),
+                return Err(match mistake {
+                    Some(mistake) => Error::Answer(mistake),
                     None => driver.end_error(closed),
                 });
             }

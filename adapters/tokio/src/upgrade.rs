@@ -10,7 +10,7 @@ use http::{StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use wspulse_core::extension::deflate::DeflateParams;
 use wspulse_core::handshake::{
-    Accept, AcceptError, HandshakeError, HandshakeLimits, Reject, Request, ServerHandshake,
+    Accept, AnswerError, HandshakeError, HandshakeLimits, Reject, Request, ServerHandshake,
 };
 use wspulse_core::{Config, Connection, Role};
 use wspulse_drive::Clock as _;
@@ -87,7 +87,7 @@ pub fn upgrade_with<B>(
     };
     let config = config.into();
     let asked = Asked::read(&head)?;
-    let accept = decide(&asked.request).map_err(UpgradeError::Rejected)?;
+    let accept = decide(&asked.request)?;
     let (response, agreed) = asked.accept(&accept, &config)?;
     if request
         .extensions()
@@ -156,7 +156,7 @@ pub enum UpgradeError {
     /// The application refused it.
     Rejected(Reject),
     /// The application's answer is not a possible one; the client is told 500.
-    Answer(AcceptError),
+    Answer(AnswerError),
     /// The server does not let go of its connections; the client is told 500.
     NotUpgradable,
 }
@@ -206,8 +206,17 @@ impl fmt::Display for UpgradeError {
 
 impl std::error::Error for UpgradeError {}
 
-impl From<AcceptError> for UpgradeError {
-    fn from(error: AcceptError) -> Self {
+impl From<Reject> for UpgradeError {
+    fn from(rejection: Reject) -> Self {
+        match rejection.mistake() {
+            Some(mistake) => Self::Answer(mistake),
+            None => Self::Rejected(rejection),
+        }
+    }
+}
+
+impl From<AnswerError> for UpgradeError {
+    fn from(error: AnswerError) -> Self {
         Self::Answer(error)
     }
 }
@@ -263,7 +272,7 @@ impl Asked {
         self,
         accept: &Accept,
         config: &Config,
-    ) -> Result<(http::Response<Vec<u8>>, Option<DeflateParams>), AcceptError> {
+    ) -> Result<(http::Response<Vec<u8>>, Option<DeflateParams>), AnswerError> {
         let mut handshake = match config.deflate() {
             Some(deflate) => self.handshake.with_deflate(deflate),
             None => self.handshake,

@@ -6,8 +6,8 @@ use common::*;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
-use wspulse_core::handshake::{Accept, HandshakeError, Reject};
-use wspulse_core::{Cause, Closed, Config, Misuse};
+use wspulse_core::handshake::{Accept, AnswerError, HandshakeError, Reject};
+use wspulse_core::{Cause, Closed, Config};
 use wspulse_tokio::{ConnectOptions, Error, Stage, UrlError, accept, accept_with, client, connect};
 
 fn closed<T>(result: Result<T, Error>) -> Closed {
@@ -106,7 +106,25 @@ async fn a_subprotocol_that_was_not_offered_is_our_mistake_and_answered_500() {
         Cause::Handshake(HandshakeError::Refused(refusal)) if refusal.status() == 500));
     assert!(matches!(
         misused,
-        Err(Error::Answer(Misuse::SubprotocolNotOffered))
+        Err(Error::Answer(AnswerError::UnofferedSubprotocol))
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_that_cannot_be_sent_is_our_mistake_and_answered_500() {
+    let (near, far) = tokio::io::duplex(1 << 10);
+    let request = request();
+    let (refused, misused) = tokio::join!(
+        client(near, &request, Config::default()),
+        accept_with(far, Config::default(), |_| Ok(
+            Accept::new().header("X-Room", "two\r\nlines")?
+        )),
+    );
+    assert!(matches!(closed(refused).cause,
+        Cause::Handshake(HandshakeError::Refused(refusal)) if refusal.status() == 500));
+    assert!(matches!(
+        misused,
+        Err(Error::Answer(AnswerError::HeaderValue))
     ));
 }
 

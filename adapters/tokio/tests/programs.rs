@@ -5,7 +5,7 @@ mod programs;
 
 use tokio::net::TcpListener;
 
-use programs::{Program, Running, assert_comes_back, assert_in_readme};
+use programs::{Program, Running, assert_comes_back, assert_in_readme, assert_linked};
 use wspulse_core::{CloseCode, Config};
 use wspulse_tokio::accept;
 
@@ -20,10 +20,10 @@ const RECONNECT: Program = Program {
 };
 
 #[test]
-fn the_readme_has_the_programs_to_the_letter() {
+fn the_readme_has_the_server_to_the_letter_and_says_where_the_client_is() {
     let readme = include_str!("../README.md");
     assert_in_readme(readme, &ECHO);
-    assert_in_readme(readme, &RECONNECT);
+    assert_linked(readme, &RECONNECT);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use wspulse_core::extension::deflate::DeflateConfig;
-use wspulse_core::handshake::{Accept, Reject};
+use wspulse_core::handshake::{Accept, AnswerError, Reject};
 use wspulse_core::{CloseCode, Config};
 use wspulse_tokio::{
     ConnectOptions, Error, UpgradeError, Upgraded, WebSocket, WebSocketUpgrade, connect, upgrade,
@@ -239,15 +239,31 @@ async fn a_refusal_comes_with_its_status_headers_and_body() {
     assert_eq!(body, "members only");
 }
 
-#[test]
-fn a_server_that_keeps_its_connections_answers_500() {
+/// The request without a connection beneath.
+fn detached() -> hyper::Request<()> {
     let mut request = hyper::Request::get("/chat");
     for line in str::from_utf8(REQUEST).unwrap().lines().skip(1) {
         if let Some((name, value)) = line.split_once(": ") {
             request = request.header(name, value);
         }
     }
-    let error = upgrade(&mut request.body(()).unwrap(), Config::default()).unwrap_err();
+    request.body(()).unwrap()
+}
+
+#[test]
+fn a_header_that_cannot_be_sent_is_our_mistake_and_answered_500() {
+    let decide = |_: &_| Ok(Accept::new().header("X-Room", "two\r\nlines")?);
+    let error = upgrade_with(&mut detached(), Config::default(), decide).unwrap_err();
+    assert!(
+        matches!(error, UpgradeError::Answer(AnswerError::HeaderValue)),
+        "{error:?}"
+    );
+    assert_eq!(error.to_response().status(), 500);
+}
+
+#[test]
+fn a_server_that_keeps_its_connections_answers_500() {
+    let error = upgrade(&mut detached(), Config::default()).unwrap_err();
     assert!(matches!(error, UpgradeError::NotUpgradable), "{error:?}");
     assert_eq!(error.to_response().status(), 500);
 }

@@ -27,12 +27,12 @@ pub use transmit::Transmit;
 
 use crate::close::{CloseCode, CloseFrame};
 use crate::config::Config;
-use crate::error::{Cause, Closed, ConfigError, Initiator, Misuse, SendError};
+use crate::error::{Cause, Closed, ConfigError, Initiator, SendError};
 use crate::event::Event;
 use crate::extension::deflate::{Codec, DeflateParams};
 use crate::frame::{FrameDecoder, FrameRules};
 use crate::handshake::{
-    Accept, AcceptError, ClientHandshake, ClientRequest, Reject, ServerHandshake,
+    Accept, AnswerError, ClientHandshake, ClientRequest, Reject, ServerHandshake,
 };
 use crate::heartbeat::{Heartbeat, HeartbeatConfig};
 use crate::message::Message;
@@ -322,15 +322,12 @@ impl Connection {
     /// may follow.
     ///
     /// # Errors
-    /// [`Misuse::NoRequest`] if no request waits, [`Misuse::SubprotocolNotOffered`] if the client
+    /// [`AnswerError::NoRequest`] if no request waits, [`AnswerError::UnofferedSubprotocol`] if the client
     /// did not offer the subprotocol. Nothing changed.
-    pub fn accept(&mut self, now: Instant, accept: &Accept) -> Result<(), Misuse> {
+    pub fn accept(&mut self, now: Instant, accept: &Accept) -> Result<(), AnswerError> {
         let now = self.heartbeat.observe(now);
         let handshake = self.asked()?;
-        let head = handshake.accept(accept).map_err(|error| match error {
-            AcceptError::UnofferedSubprotocol => Misuse::SubprotocolNotOffered,
-            _ => Misuse::NoRequest,
-        })?;
+        let head = handshake.accept(accept)?;
         let deflate = handshake.deflate();
         self.outgoing = Some(Box::new(Outgoing::from_head(head)));
         self.open(now);
@@ -341,13 +338,10 @@ impl Connection {
     /// Server: refuses the request with an HTTP status, then closes.
     ///
     /// # Errors
-    /// [`Misuse::NoRequest`] if no request waits. Nothing changed.
-    pub fn reject(&mut self, now: Instant, reject: &Reject) -> Result<(), Misuse> {
+    /// [`AnswerError::NoRequest`] if no request waits. Nothing changed.
+    pub fn reject(&mut self, now: Instant, reject: &Reject) -> Result<(), AnswerError> {
         let now = self.heartbeat.observe(now);
-        let response = self
-            .asked()?
-            .reject(reject)
-            .map_err(|_| Misuse::NoRequest)?;
+        let response = self.asked()?.reject(reject)?;
         self.refuse(
             now,
             Cause::Rejected {
@@ -359,16 +353,16 @@ impl Connection {
     }
 
     /// The handshake whose request waits for an answer.
-    fn asked(&mut self) -> Result<&mut ServerHandshake, Misuse> {
+    fn asked(&mut self) -> Result<&mut ServerHandshake, AnswerError> {
         let Phase::Opening(opening) = &mut self.phase else {
-            return Err(Misuse::NoRequest);
+            return Err(AnswerError::NoRequest);
         };
         let OpeningSide::Server {
             handshake,
             asked: true,
         } = &mut opening.side
         else {
-            return Err(Misuse::NoRequest);
+            return Err(AnswerError::NoRequest);
         };
         Ok(handshake)
     }

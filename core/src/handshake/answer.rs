@@ -9,7 +9,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::head::is_token;
-use super::{AcceptError, AcceptKey, HandshakeError, RejectError, push_header, push_line};
+use super::{AcceptKey, AnswerError, HandshakeError, push_header, push_line};
 use crate::extension::deflate::DeflateParams;
 
 /// What a server consents with: a subprotocol perhaps, and headers of its own.
@@ -42,10 +42,10 @@ impl Accept {
     ///
     /// # Errors
     ///
-    /// [`AcceptError::Subprotocol`] if it is not a token.
-    pub fn subprotocol(mut self, name: &str) -> Result<Self, AcceptError> {
+    /// [`AnswerError::Subprotocol`] if it is not a token.
+    pub fn subprotocol(mut self, name: &str) -> Result<Self, AnswerError> {
         if !is_token(name.as_bytes()) {
-            return Err(AcceptError::Subprotocol);
+            return Err(AnswerError::Subprotocol);
         }
         self.subprotocol = Some(name.into());
         Ok(self)
@@ -55,10 +55,10 @@ impl Accept {
     ///
     /// # Errors
     ///
-    /// [`AcceptError::HeaderName`], [`AcceptError::HeaderValue`], and
-    /// [`AcceptError::ReservedHeader`] for `Upgrade`, `Connection`, `Sec-WebSocket-*`,
+    /// [`AnswerError::HeaderName`], [`AnswerError::HeaderValue`], and
+    /// [`AnswerError::ReservedHeader`] for `Upgrade`, `Connection`, `Sec-WebSocket-*`,
     /// `Content-Length` and `Transfer-Encoding`.
-    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, AcceptError> {
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, AnswerError> {
         push_header(&mut self.header_lines, name, value.as_ref(), RESERVED)?;
         Ok(self)
     }
@@ -112,13 +112,14 @@ impl fmt::Debug for Accept {
 ///       Retry-After: 30\r\n\r\n\
 ///       come back later",
 /// );
-/// # Ok::<(), wspulse_core::handshake::RejectError>(())
+/// # Ok::<(), wspulse_core::handshake::AnswerError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Reject {
     status: u16,
     header_lines: Vec<u8>,
     body: Bytes,
+    mistake: Option<AnswerError>,
 }
 
 impl Reject {
@@ -128,12 +129,12 @@ impl Reject {
     ///
     /// # Errors
     ///
-    /// [`RejectError::Status`].
-    pub const fn new(status: u16) -> Result<Self, RejectError> {
+    /// [`AnswerError::Status`].
+    pub const fn new(status: u16) -> Result<Self, AnswerError> {
         match status {
-            304 => Err(RejectError::Status),
+            304 => Err(AnswerError::Status),
             300..=599 => Ok(Self::with_status(status)),
-            _ => Err(RejectError::Status),
+            _ => Err(AnswerError::Status),
         }
     }
 
@@ -142,6 +143,7 @@ impl Reject {
             status,
             header_lines: Vec::new(),
             body: Bytes::new(),
+            mistake: None,
         }
     }
 
@@ -149,10 +151,10 @@ impl Reject {
     ///
     /// # Errors
     ///
-    /// [`RejectError::HeaderName`], [`RejectError::HeaderValue`], and
-    /// [`RejectError::ReservedHeader`] for `Upgrade`, `Connection`, `Sec-WebSocket-*`,
+    /// [`AnswerError::HeaderName`], [`AnswerError::HeaderValue`], and
+    /// [`AnswerError::ReservedHeader`] for `Upgrade`, `Connection`, `Sec-WebSocket-*`,
     /// `Content-Length` and `Transfer-Encoding`.
-    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, RejectError> {
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, AnswerError> {
         push_header(&mut self.header_lines, name, value.as_ref(), RESERVED)?;
         Ok(self)
     }
@@ -168,6 +170,29 @@ impl Reject {
     #[must_use]
     pub const fn status(&self) -> u16 {
         self.status
+    }
+
+    /// Returns the mistake in the application's own answer that this rejection stands for.
+    ///
+    /// A rejection made from an [`AnswerError`] has the status 500: the client did nothing wrong,
+    /// and is not left waiting. So `?` works where an answer is put together:
+    ///
+    /// ```
+    /// use wspulse_core::handshake::{Accept, AnswerError, Reject, Request};
+    ///
+    /// fn decide(request: &Request) -> Result<Accept, Reject> {
+    ///     match request.target() {
+    ///         "/chat" => Ok(Accept::new().header("Set-Cookie", "room=1")?),
+    ///         _ => Err(Reject::new(404)?),
+    ///     }
+    /// }
+    ///
+    /// let rejection = Reject::from(AnswerError::HeaderValue);
+    /// assert_eq!((rejection.status(), rejection.mistake()), (500, Some(AnswerError::HeaderValue)));
+    /// ```
+    #[must_use]
+    pub const fn mistake(&self) -> Option<AnswerError> {
+        self.mistake
     }
 
     pub(super) fn to_response(&self) -> Vec<u8> {
@@ -190,6 +215,15 @@ impl Reject {
         response.extend_from_slice(b"\r\n");
         response.extend_from_slice(&self.body);
         response
+    }
+}
+
+impl From<AnswerError> for Reject {
+    fn from(mistake: AnswerError) -> Self {
+        Self {
+            mistake: Some(mistake),
+            ..Self::with_status(500)
+        }
     }
 }
 

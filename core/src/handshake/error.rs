@@ -217,34 +217,25 @@ pub enum RequestError {
     Origin,
 }
 
-/// What the caller answered cannot be sent as an acceptance.
+/// A server's answer that cannot be sent: the application's mistake, never the peer's. Nothing
+/// changed, and another answer is still possible where a request waits.
+///
+/// It is the one error of [`Accept`](super::Accept), [`Reject`](super::Reject) and of the calls
+/// that answer with them. A function that returns `Result<Accept, Reject>` may use `?` on it: see
+/// [`Reject::mistake`](super::Reject::mistake).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum AcceptError {
-    /// No valid request has arrived.
+pub enum AnswerError {
+    /// No valid request waits for an answer.
     NoRequest,
     /// The request has been accepted or rejected before.
     AlreadyAnswered,
     /// The chosen subprotocol is not a token.
     Subprotocol,
-    /// The client did not offer the chosen subprotocol.
+    /// The client did not offer the chosen subprotocol (RFC 6455 §4.2.2).
     UnofferedSubprotocol,
-    /// The header's name is not a token.
-    HeaderName,
-    /// The header's value holds CR, LF, NUL or another control byte.
-    HeaderValue,
-    /// The header is written by the handshake itself.
-    ReservedHeader,
-}
-
-/// What the caller answered cannot be sent as a rejection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RejectError {
-    /// The status is not one of 300 to 599 that may have a body.
+    /// The status of a rejection is not one of 300 to 599 that may have a body.
     Status,
-    /// The request has been accepted or rejected before.
-    AlreadyAnswered,
     /// The header's name is not a token.
     HeaderName,
     /// The header's value holds CR, LF, NUL or another control byte.
@@ -268,25 +259,14 @@ impl fmt::Display for RequestError {
     }
 }
 
-impl fmt::Display for AcceptError {
+impl fmt::Display for AnswerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoRequest => "no request to accept",
-            Self::AlreadyAnswered => ALREADY_ANSWERED,
+            Self::NoRequest => "no request waits for an answer",
+            Self::AlreadyAnswered => "the request is answered already",
             Self::Subprotocol => SUBPROTOCOL,
-            Self::UnofferedSubprotocol => "subprotocol was not offered",
-            Self::HeaderName => HEADER_NAME,
-            Self::HeaderValue => HEADER_VALUE,
-            Self::ReservedHeader => RESERVED_HEADER,
-        })
-    }
-}
-
-impl fmt::Display for RejectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Status => "status is no rejection",
-            Self::AlreadyAnswered => ALREADY_ANSWERED,
+            Self::UnofferedSubprotocol => "the client did not offer this subprotocol",
+            Self::Status => "status is not one of 300 to 599 that may have a body",
             Self::HeaderName => HEADER_NAME,
             Self::HeaderValue => HEADER_VALUE,
             Self::ReservedHeader => RESERVED_HEADER,
@@ -295,8 +275,7 @@ impl fmt::Display for RejectError {
 }
 
 impl Error for RequestError {}
-impl Error for AcceptError {}
-impl Error for RejectError {}
+impl Error for AnswerError {}
 
 impl From<HeaderFault> for RequestError {
     fn from(fault: HeaderFault) -> Self {
@@ -308,17 +287,7 @@ impl From<HeaderFault> for RequestError {
     }
 }
 
-impl From<HeaderFault> for AcceptError {
-    fn from(fault: HeaderFault) -> Self {
-        match fault {
-            HeaderFault::Name => Self::HeaderName,
-            HeaderFault::Value => Self::HeaderValue,
-            HeaderFault::Reserved => Self::ReservedHeader,
-        }
-    }
-}
-
-impl From<HeaderFault> for RejectError {
+impl From<HeaderFault> for AnswerError {
     fn from(fault: HeaderFault) -> Self {
         match fault {
             HeaderFault::Name => Self::HeaderName,
@@ -332,4 +301,3 @@ const HEADER_NAME: &str = "header name is not a token";
 const HEADER_VALUE: &str = "control byte in a header value";
 const RESERVED_HEADER: &str = "header is written by the handshake itself";
 const SUBPROTOCOL: &str = "subprotocol is not a token";
-const ALREADY_ANSWERED: &str = "request is already answered";

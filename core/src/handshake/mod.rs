@@ -67,7 +67,7 @@ use sha1::{Digest, Sha1};
 
 pub use answer::{Accept, Reject};
 pub use client::{ClientHandshake, ClientRequest, Response};
-pub use error::{AcceptError, HandshakeError, RejectError, RequestError};
+pub use error::{AnswerError, HandshakeError, RequestError};
 pub use origin::{Origin, OriginCheck, TupleOrigin};
 pub use refusal::Refusal;
 pub use server::{Request, ServerHandshake};

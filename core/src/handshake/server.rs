@@ -10,9 +10,7 @@ use bytestring::ByteString;
 
 use super::head::{HeadReader, Headers, Kind, RawHead, RequestHead};
 use super::origin::{Authority, Origin, OriginCheck};
-use super::{
-    Accept, AcceptError, AcceptKey, HandshakeError, HandshakeLimits, Reject, RejectError, list,
-};
+use super::{Accept, AcceptKey, AnswerError, HandshakeError, HandshakeLimits, Reject, list};
 use crate::extension::Extension;
 use crate::extension::deflate::{self, DeflateConfig, DeflateParams};
 
@@ -138,23 +136,23 @@ impl ServerHandshake {
     ///
     /// # Errors
     ///
-    /// [`AcceptError::UnofferedSubprotocol`], after which another answer is still possible;
-    /// [`AcceptError::NoRequest`] and [`AcceptError::AlreadyAnswered`].
-    pub fn accept(&mut self, accept: &Accept) -> Result<Vec<u8>, AcceptError> {
+    /// [`AnswerError::UnofferedSubprotocol`], after which another answer is still possible;
+    /// [`AnswerError::NoRequest`] and [`AnswerError::AlreadyAnswered`].
+    pub fn accept(&mut self, accept: &Accept) -> Result<Vec<u8>, AnswerError> {
         let (key, offered, deflate_offers) = match &self.state {
             State::Asked {
                 accept,
                 offered,
                 deflate_offers,
             } => (accept, offered, deflate_offers),
-            State::Head(_) | State::Failed => return Err(AcceptError::NoRequest),
-            State::Accepted | State::Rejected => return Err(AcceptError::AlreadyAnswered),
+            State::Head(_) | State::Failed => return Err(AnswerError::NoRequest),
+            State::Accepted | State::Rejected => return Err(AnswerError::AlreadyAnswered),
         };
         // RFC 6455 §4.2.2 item 5.5: only what the client offered can be chosen.
         if let Some(chosen) = &accept.subprotocol
             && !offered.contains(chosen)
         {
-            return Err(AcceptError::UnofferedSubprotocol);
+            return Err(AnswerError::UnofferedSubprotocol);
         }
         self.agreed = self
             .deflate
@@ -178,10 +176,10 @@ impl ServerHandshake {
     ///
     /// # Errors
     ///
-    /// [`RejectError::AlreadyAnswered`].
-    pub fn reject(&mut self, reject: &Reject) -> Result<Vec<u8>, RejectError> {
+    /// [`AnswerError::AlreadyAnswered`].
+    pub fn reject(&mut self, reject: &Reject) -> Result<Vec<u8>, AnswerError> {
         if matches!(self.state, State::Accepted | State::Rejected) {
-            return Err(RejectError::AlreadyAnswered);
+            return Err(AnswerError::AlreadyAnswered);
         }
         self.state = State::Rejected;
         Ok(reject.to_response())

@@ -3,10 +3,8 @@
 
 use std::sync::Arc;
 
-use wspulse_core::handshake::{Accept, ClientRequest, HandshakeError as E};
-use wspulse_core::{
-    Cause, CloseCode, Connection, Event, Initiator, Misuse, Seed, SendError, State,
-};
+use wspulse_core::handshake::{Accept, AnswerError, ClientRequest, HandshakeError as E};
+use wspulse_core::{Cause, CloseCode, Connection, Event, Initiator, Seed, SendError, State};
 use wspulse_tests::kit::{at, drain, events};
 
 use crate::judged::limited;
@@ -266,7 +264,7 @@ fn f18_after_a_failed_handshake_nothing_counts() {
         assert_eq!(connection.ping(b""), Err(SendError::PingNotQueued));
         assert_eq!(
             connection.accept(at(1), &Accept::new()),
-            Err(Misuse::NoRequest)
+            Err(AnswerError::NoRequest)
         );
         let closed = connection.close(at(1), CloseCode::NORMAL, "");
         closed.expect("a legal code");

@@ -44,6 +44,7 @@ fn failure(error: &Error, max_retry_after: Duration) -> Option<Outcome> {
         Error::Url(_)
         | Error::Request(_)
         | Error::Answer(_)
+        | Error::Config(_)
         | Error::Redirect(_)
         | Error::Backoff(_) => None,
         #[cfg(feature = "tls")]

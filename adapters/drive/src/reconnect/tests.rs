@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use wspulse_core::backoff::{BackoffConfig, RetryClass};
-use wspulse_core::handshake::{ClientRequest, HandshakeError, Refusal, RequestError};
+use wspulse_core::handshake::{AnswerError, ClientRequest, HandshakeError, Refusal, RequestError};
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{
-    Cause, CloseCode, Closed, Config, Connection, Event, Initiator, Instant, Message, Misuse, Role,
-    Seed, SendError,
+    Cause, CloseCode, Closed, Config, Connection, Event, Initiator, Instant, Message, Role, Seed,
+    SendError,
 };
 
 use super::*;
@@ -253,7 +253,7 @@ fn a_failure_to_connect_is_tried_again_and_a_mistake_is_not() {
         Error::Url(UrlError::Scheme),
         Error::Url(UrlError::Tls),
         Error::Request(RequestError::HeaderName),
-        Error::Answer(Misuse::NoRequest),
+        Error::Answer(AnswerError::NoRequest),
         Error::Redirect(RedirectError::TooMany),
         Error::Redirect(RedirectError::Downgrade),
     ];

@@ -24,8 +24,14 @@ pub(crate) fn assert_in_readme(readme: &str, program: &Program) {
         "the README has another {}",
         program.name
     );
+    assert_linked(readme, program);
+}
+
+/// The README says where the program is and how to run it.
+pub(crate) fn assert_linked(readme: &str, program: &Program) {
     let link = format!("[`examples/{0}.rs`](examples/{0}.rs)", program.name);
-    assert!(readme.contains(&link), "{link}");
+    let call = format!("--example {}`", program.name);
+    assert!(readme.contains(&link) && readme.contains(&call), "{link}");
 }
 
 /// The server echoes, is killed, and begins again at the same address; the client comes back, says

@@ -18,7 +18,7 @@ use std::{fmt, mem};
 use mio::event::Source as _;
 use mio::{Events, Poll, Token, Waker};
 use wspulse_core::handshake::{HandshakeError, Reject};
-use wspulse_core::{Cause, CloseCode, Closed, Event, Message, Misuse};
+use wspulse_core::{Cause, CloseCode, Closed, Event, Message};
 use wspulse_drive::Error;
 
 use connecting::Outcome;
@@ -427,16 +427,11 @@ impl<H: Handler> EventLoop<H> {
                         .map(|ws| ws.accept_request(&accept));
                     match answered {
                         Some(Ok(())) => self.handler.open(connections, id, None),
-                        Some(Err(misuse)) => self.apologise(id, misuse),
+                        Some(Err(error)) => self.reject(id, &Reject::from(error)),
                         None => {}
                     }
                 }
-                Err(reject) => {
-                    if let Some(ws) = connections.running_mut(id) {
-                        // No request waits if the handler has ended it itself.
-                        let _ = ws.reject(&reject);
-                    }
-                }
+                Err(rejection) => self.reject(id, &rejection),
             },
             Event::Open(response) => {
                 if let Some(entry) = connections.entry_mut(id) {
@@ -456,14 +451,14 @@ impl<H: Handler> EventLoop<H> {
         Turn::Wait
     }
 
-    /// The client is not to be left waiting over a mistake of this side.
-    fn apologise(&mut self, id: ConnectionId, misuse: Misuse) {
-        let sorry = Reject::new(500).expect("500 is a status of refusal");
+    /// Refuses the request that waits; none does if the handler has ended the connection itself.
+    fn reject(&mut self, id: ConnectionId, rejection: &Reject) {
         if let Some(ws) = self.connections.running_mut(id)
-            && ws.reject(&sorry).is_ok()
+            && ws.reject(rejection).is_ok()
+            && let Some(mistake) = rejection.mistake()
             && let Some(entry) = self.connections.entry_mut(id)
         {
-            entry.rare.get_or_insert_default().failure = Some(Error::Answer(misuse));
+            entry.rare.get_or_insert_default().failure = Some(Error::Answer(mistake));
         }
     }
 

@@ -410,7 +410,7 @@ fn h10_nothing_behind_a_refused_request_is_read() {
     assert_eq!(error, E::Upgrade);
     assert_eq!(server.handle_input(&good_request()), good_request().len());
     assert_eq!(server.poll_request(), None);
-    assert_eq!(server.accept(&Accept::new()), Err(AcceptError::NoRequest));
+    assert_eq!(server.accept(&Accept::new()), Err(AnswerError::NoRequest));
     let response = text(error.to_response().unwrap());
     assert!(response.starts_with("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n"));
 
@@ -445,30 +445,30 @@ fn h15_only_an_offered_subprotocol_can_be_chosen() {
     let choose = |name| Accept::new().subprotocol(name).unwrap();
     for name in ["c", "A", "ab"] {
         let refused = server.accept(&choose(name));
-        assert_eq!(refused, Err(AcceptError::UnofferedSubprotocol));
+        assert_eq!(refused, Err(AnswerError::UnofferedSubprotocol));
     }
     assert!(server.accept(&choose("b")).is_ok());
     let again = server.accept(&choose("b"));
-    assert_eq!(again, Err(AcceptError::AlreadyAnswered));
+    assert_eq!(again, Err(AnswerError::AlreadyAnswered));
     let reject = server.reject(&Reject::new(403).unwrap());
-    assert_eq!(reject, Err(RejectError::AlreadyAnswered));
+    assert_eq!(reject, Err(AnswerError::AlreadyAnswered));
 }
 
 #[test]
 fn h17_server_writes_no_line_of_a_stranger() {
     for value in ["a\r\nb: c", "a\n", "a\r", "a\0", "\x7f", "\x1b[0m"] {
         let accept = Accept::new().header("X", value);
-        assert_eq!(accept, Err(AcceptError::HeaderValue));
+        assert_eq!(accept, Err(AnswerError::HeaderValue));
         let reject = Reject::new(400).unwrap().header("X", value);
-        assert_eq!(reject, Err(RejectError::HeaderValue));
+        assert_eq!(reject, Err(AnswerError::HeaderValue));
         let accept = Accept::new().subprotocol(value);
-        assert_eq!(accept, Err(AcceptError::Subprotocol));
+        assert_eq!(accept, Err(AnswerError::Subprotocol));
     }
     for name in ["", "a b", "a:", "a\r\n", "é", "a\0"] {
         let accept = Accept::new().header(name, "x");
-        assert_eq!(accept, Err(AcceptError::HeaderName));
+        assert_eq!(accept, Err(AnswerError::HeaderName));
         let reject = Reject::new(400).unwrap().header(name, "x");
-        assert_eq!(reject, Err(RejectError::HeaderName));
+        assert_eq!(reject, Err(AnswerError::HeaderName));
     }
     for name in [
         "upgrade",
@@ -479,12 +479,12 @@ fn h17_server_writes_no_line_of_a_stranger() {
         "sec-websocket-extensions",
     ] {
         let accept = Accept::new().header(name, "x");
-        assert_eq!(accept, Err(AcceptError::ReservedHeader));
+        assert_eq!(accept, Err(AnswerError::ReservedHeader));
         let reject = Reject::new(400).unwrap().header(name, "x");
-        assert_eq!(reject, Err(RejectError::ReservedHeader));
+        assert_eq!(reject, Err(AnswerError::ReservedHeader));
     }
     for status in [0, 100, 101, 200, 204, 299, 304, 600, 1000] {
-        assert_eq!(Reject::new(status), Err(RejectError::Status));
+        assert_eq!(Reject::new(status), Err(AnswerError::Status));
     }
 }
 
@@ -660,7 +660,7 @@ fn server_hears_of_a_stream_that_ends() {
 #[test]
 fn server_may_reject_before_it_is_asked() {
     let mut server = ServerHandshake::new(ROOMY);
-    assert_eq!(server.accept(&Accept::new()), Err(AcceptError::NoRequest));
+    assert_eq!(server.accept(&Accept::new()), Err(AnswerError::NoRequest));
     assert!(server.reject(&Reject::new(503).unwrap()).is_ok());
     assert_eq!(server.handle_input(&good_request()), good_request().len());
     assert_eq!(server.poll_request(), None);
