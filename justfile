@@ -30,14 +30,30 @@ doc:
 no-std:
     cargo build -p wspulse-core --no-default-features --locked
     tests/no_std/check.sh
+    rustup target add wasm32-unknown-unknown thumbv7em-none-eabi
+    cargo build -p wspulse-core --no-default-features --locked --target wasm32-unknown-unknown
+    cargo build -p wspulse-core --no-default-features --locked --target thumbv7em-none-eabi
 
 # Each feature compiles alone
 features:
-    for package in core drive std tokio mio; do .ci/features "wspulse-$package"; done
+    for package in wspulse-core wspulse-drive wspulse-std wspulse-tokio wspulse-mio wspulse; do .ci/features "$package"; done
+
+# README's programs, in a crate outside the workspace
+readme:
+    tests/readme.sh
+
+# The adapters re-export what stands in their signatures; needs nightly
+signatures:
+    tests/signatures.sh
+
+# Demos, several at once beside a build: 200 and 20, or as given
+[positional-arguments]
+demos *counts:
+    tests/demo.sh "$@"
 
 # The oldest supported compiler
 msrv:
-    cargo +1.88 build --workspace --locked
+    cargo +1.88 check --workspace --locked
 
 # The Autobahn testsuite, both roles: all that CI runs, or the given cases
 [positional-arguments]

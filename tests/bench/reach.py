@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""reach.py RESULTS README MACHINE: writes what wspulse set out to reach, and what came of it, between
-two marks in README, from the lines of JSON in the folder RESULTS."""
+"""reach.py RESULTS AIMS README MACHINE: from the lines of JSON in the folder RESULTS, writes between the
+two marks in AIMS every aim and what came of it, and between those in README the five rows that stand
+for all."""
 
 import json
 import pathlib
 import sys
 
-results, readme, machine = sys.argv[1:]
+results, aims, readme, machine = sys.argv[1:]
 figures = {}
 for path in sorted(pathlib.Path(results).glob("*.jsonl")):
     for line in path.read_text().splitlines():
@@ -152,13 +153,46 @@ for runtime in ["mio", "tokio"]:
     back = figures["idle", "idle", "bytes/connection"][name]
     idle("kept after 1 MiB", f"kept after 1 MiB, {runtime}", "nothing beside idle", name, 0.1 * back)
 
-text = pathlib.Path(readme).read_text()
-begin, end = "<!-- bench: written by tests/bench/run.sh -->\n", "<!-- bench: end -->"
-before, rest = text.split(begin)
-_, after = rest.split(end)
+def write(path, lines):
+    """Puts the lines between the two marks in the file."""
+    text = pathlib.Path(path).read_text()
+    begin, end = "<!-- bench: written by tests/bench/run.sh -->\n", "<!-- bench: end -->"
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    block = f"\n{machine}\n\n" + "\n".join(lines) + "\n\n"
+    pathlib.Path(path).write_text(before + begin + block + end + after)
+
+
 notes = [f"{number}. {WHY[why]}" for why, number in missed.items()]
 notes = [note.replace("note LARGE", f"note {missed.get('large', 0)}") for note in notes]
 if notes:
     notes = ["", "What stands in the way:", "", *notes]
-block = f"\n{machine}\n\n" + "\n".join(rows + notes) + "\n\n"
-pathlib.Path(readme).write_text(before + begin + block + end + after)
+write(aims, rows + notes)
+
+
+def times(better, worse, words):
+    """How many times better than the best peer, always as a number above 1."""
+    better_word, worse_word = words
+    ratio = worse / better
+    return f"{ratio:.1f} times {better_word}" if ratio >= 1 else f"{1 / ratio:.1f} times {worse_word}"
+
+
+def beside(work, unit, row, ours_name, least, words):
+    """One row for README: the best peer is the one with the least, or the most."""
+    ours = row[ours_name]
+    name, best = (min if least else max)(peers(row).items(), key=lambda peer: peer[1])
+    ratio = times(ours, best, words) if least else times(best, ours, words)
+    print_row([work, told(unit, ours), f"{told(unit, best)} ({name})", ratio])
+
+
+rows = []
+print_row(["work", "wspulse", "the best of the four", "wspulse is"])
+print_row(["---", "---:", "---:", "---"])
+for size in ["16 B", "16 KiB", "1 MiB"]:
+    row = figures["in_memory", f"echo {size} binary", "ns/message"]
+    beside(f"a message of {size}, in memory", "ns", row, "wspulse", True, ("faster", "slower"))
+row = figures["loopback", "64x64x32", "messages/s"]
+beside("64 connections x 32 messages of 64 B, tokio", "/s", row, "wspulse-tokio", False, ("faster", "slower"))
+row = figures["idle", "idle", "bytes/connection"]
+beside("memory of an idle connection, tokio", "B", row, "wspulse-tokio", True, ("smaller", "larger"))
+write(readme, rows)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the benches, runs all of them, some six minutes, and writes RESULTS.md, results/ and
-# the two drawings of growth.
+# Builds the benches, runs all of them, some six minutes, and writes RESULTS.md, AIMS.md, results/,
+# the two drawings of growth and five rows of the project's README.
 #
 #   tests/bench/run.sh           the figures
 #   tests/bench/run.sh --quick   whether everything still runs, in some two minutes; below target/
@@ -99,5 +99,5 @@ part heartbeats 'Heartbeats' "${heartbeats[@]}"
 part connections 'Growth over connections' "${connections[@]}" --svg "$out/connections.svg"
 part growth 'Growth over sizes, fragments and hours' "${growth[@]}" --svg "$out/growth.svg"
 mv "$report" "$out/RESULTS.md"
-[ "$quick" ] || ./reach.py "$results" ../../README.md "$(machine); medians of one run."
+[ "$quick" ] || ./reach.py "$results" AIMS.md ../../README.md "$(machine); medians of one run."
 printf -- '-- all: %d s; see tests/bench/%s\n' "$SECONDS" "$out/RESULTS.md" >&2

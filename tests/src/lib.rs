@@ -28,8 +28,3 @@ pub mod pipe;
 pub mod rng;
 pub mod sim;
 pub mod wire;
-
-/// The project's README, whose programs are compiled and run.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-pub struct Readme;
