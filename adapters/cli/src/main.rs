@@ -6,6 +6,7 @@ mod args;
 mod connect;
 mod demo;
 mod echo;
+mod ending;
 mod output;
 mod ping;
 mod stop;
@@ -104,7 +105,7 @@ fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Connect(options) => connect::run(&options, output),
-        Command::Demo(options) => block_on(demo::run(options, output)),
+        Command::Demo(options) => demo::run(&options, output),
         Command::Echo(options) => echo::run(&options, output),
         Command::Ping(options) => block_on(ping::run(options, output)),
     };

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
 
+use anstream::AutoStream;
 use serde_json::Value;
 
 /// Where lines go.
@@ -44,6 +45,23 @@ impl Output {
     pub(crate) fn text(self, text: impl fmt::Display) {
         if !self.json {
             let _ = writeln!(io::stdout().lock(), "{text}");
+        }
+    }
+
+    /// Prints one line as [`line`](Self::line) does. The text has colours, which go to a terminal
+    /// only, and not where `NO_COLOR` or `TERM=dumb` forbids them.
+    pub(crate) fn styled_line(self, text: impl fmt::Display, object: &Value) {
+        if self.json {
+            self.line("", object);
+        } else {
+            self.styled_text(text);
+        }
+    }
+
+    /// Prints a line in colours that has nothing to tell machines.
+    pub(crate) fn styled_text(self, text: impl fmt::Display) {
+        if !self.json {
+            let _ = writeln!(AutoStream::auto(io::stdout().lock()), "{text}");
         }
     }
 }

@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use wspulse_core::heartbeat::HeartbeatConfig;
-use wspulse_core::{Cause, CloseCode, Config, Event};
+use wspulse_core::{CloseCode, Config, Event, State};
 use wspulse_tokio::{ConnectOptions, Error, MaybeTls, WebSocket};
 
 use crate::output::{Output, json_millis, millis};
-use crate::{Failure, args, stop, tls};
+use crate::{Failure, args, ending, stop, tls};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Ends after --count pings or with Ctrl-C, and prints what came of them.
+Ends after --count pings or with Ctrl-C, and prints what came of them. A server that ends the
+connection in another way than by answering our Close is noted on standard error; it was measured
+all the same.
 
 Examples:
   wspulse ping ws://127.0.0.1:9001/
@@ -25,7 +27,7 @@ Examples:
 
 Exit codes:
   0  pongs came back
-  1  none did, or the connection could not be made or was lost
+  1  none did, or the connection could not be made or was lost before the last ping had its time
   2  the command line makes no sense")]
 pub(crate) struct Options {
     /// A ws:// or wss:// URL
@@ -83,20 +85,19 @@ pub(crate) async fn run(options: Options, output: Output) -> Result<(), Failure>
     let end = session.run(&mut ws, stop).await;
     // Whatever came of the pings, the server is told that this is over.
     let closed = match end {
-        Ok(()) => ws.close(CloseCode::NORMAL, "").await,
+        Ok(()) => Ok(ws.close(CloseCode::NORMAL, "").await),
         Err(error) => Err(error),
     };
     session.print_statistics();
-    match closed {
-        Err(error) if !is_late(&error) => Err(Failure::Failed(format!("{}: {error}", options.url))),
-        _ if session.round_trips.is_empty() => Err(Failure::failed("no pong came back")),
-        _ => Ok(()),
+    let closed = closed.map_err(|error| Failure::Failed(format!("{}: {error}", options.url)))?;
+    if session.round_trips.is_empty() {
+        return Err(Failure::failed("no pong came back"));
     }
-}
-
-/// A server that does not answer the Close has been pinged all the same.
-fn is_late(error: &Error) -> bool {
-    matches!(error, Error::Closed(closed) if closed.cause == Cause::CloseTimeout)
+    // The server was measured. How it ends after our Close changes nothing about that.
+    if let Err(error) = closed {
+        ending::note(output, &error);
+    }
+    Ok(())
 }
 
 struct Session<'a> {
@@ -109,6 +110,8 @@ struct Session<'a> {
     sent: u64,
     waiting: BTreeMap<u64, Instant>,
     round_trips: Vec<Duration>,
+    /// Nobody reads standard output any more.
+    is_unread: bool,
 }
 
 impl<'a> Session<'a> {
@@ -124,6 +127,7 @@ impl<'a> Session<'a> {
             sent: 0,
             waiting: BTreeMap::new(),
             round_trips: Vec::new(),
+            is_unread: false,
         })
     }
 
@@ -149,11 +153,16 @@ impl<'a> Session<'a> {
                     Some(_) => {}
                 },
                 () = tokio::time::sleep_until(self.next_loss()) => self.handle_loss(),
-                _ = ticks.tick(), if !is_last => {
+                // A connection that is closing takes no pings: its end is an event, which comes
+                // with the server's reason.
+                _ = ticks.tick(), if !is_last && ws.state() == State::Open => {
                     self.sent += 1;
                     self.waiting.insert(self.sent, Instant::now());
                     ws.ping(&[self.nonce, self.sent.to_be_bytes()].concat()).await?;
                 }
+            }
+            if self.is_unread {
+                return Ok(());
             }
         }
     }
@@ -173,12 +182,9 @@ impl<'a> Session<'a> {
         };
         let round_trip = sent_at.elapsed();
         self.round_trips.push(round_trip);
-        self.output.line(
-            format_args!(
-                "pong from {}: seq={number} time={}",
-                self.peer,
-                millis(round_trip)
-            ),
+        let (peer, time) = (&self.peer, millis(round_trip));
+        self.tell(
+            format!("pong from {peer}: seq={number} time={time}"),
             &json!({ "event": "pong", "seq": number, "rtt_ms": json_millis(round_trip) }),
         );
     }
@@ -198,10 +204,14 @@ impl<'a> Session<'a> {
             return;
         };
         let timeout = self.options.timeout;
-        self.output.line(
-            format_args!("no pong within {timeout:?}: seq={number}"),
+        self.tell(
+            format!("no pong within {timeout:?}: seq={number}"),
             &json!({ "event": "lost", "seq": number }),
         );
+    }
+
+    fn tell(&mut self, text: String, object: &Value) {
+        self.is_unread |= self.output.try_line(text, object).is_err();
     }
 
     fn print_statistics(&self) {

@@ -24,6 +24,7 @@ pub(super) fn run(
         lines,
         waiting: None,
         is_open: false,
+        has_closed: false,
         end: Ok(()),
     };
     let mut event_loop = EventLoop::new(client).map_err(Failure::failed)?;
@@ -34,7 +35,8 @@ pub(super) fn run(
     let handle = event_loop.handle();
     stop::on_request(move || {
         // Lines that wait may have filled the loop's queue for a moment.
-        while let Err(HandleError::Full) = handle.run(move |_, connections| close(connections, id))
+        while let Err(HandleError::Full) =
+            handle.run(move |client, connections| client.close(connections, id))
         {
             thread::sleep(RETRY);
         }
@@ -52,11 +54,6 @@ pub(super) fn run(
     event_loop.into_handler().end
 }
 
-/// What the server still has to say is received.
-fn close(connections: &mut Connections, id: ConnectionId) {
-    let _ = connections.close(id, CloseCode::NORMAL, "");
-}
-
 struct Client {
     url: String,
     report: Report,
@@ -64,10 +61,18 @@ struct Client {
     /// A message that the connection does not take yet.
     waiting: Option<Message>,
     is_open: bool,
+    /// We asked for the end of the open connection.
+    has_closed: bool,
     end: Result<(), Failure>,
 }
 
 impl Client {
+    /// What the server still has to say is received.
+    fn close(&mut self, connections: &mut Connections, id: ConnectionId) {
+        self.has_closed |= self.is_open;
+        let _ = connections.close(id, CloseCode::NORMAL, "");
+    }
+
     /// Sends as many lines as the connection takes.
     fn send_lines(&mut self, connections: &mut Connections, id: ConnectionId) {
         while self.is_open {
@@ -79,7 +84,7 @@ impl Client {
                         self.report.skipped();
                         continue;
                     }
-                    Ok(None) => return close(connections, id),
+                    Ok(None) => return self.close(connections, id),
                     Err(_) => return,
                 },
             };
@@ -104,7 +109,7 @@ impl Handler for Client {
 
     fn message(&mut self, connections: &mut Connections, id: ConnectionId, message: Message) {
         if let Next::Close = self.report.message(&message) {
-            close(connections, id);
+            self.close(connections, id);
         }
     }
 
@@ -127,6 +132,10 @@ impl Handler for Client {
             Ok(closed) => self.report.closed(&closed),
             Err(error) if !self.is_open => Err(Failure::connecting(&self.url, error)),
             Err(Error::Closed(closed)) => self.report.closed(&closed),
+            Err(error) if self.has_closed => {
+                self.report.failed_after_close(&error);
+                Ok(())
+            }
             Err(error) => Err(self.report.failed(error)),
         };
         connections.stop();

@@ -33,7 +33,8 @@ Examples:
   wspulse connect ws://127.0.0.1:9001/ --reconnect
 
 Exit codes:
-  0  the connection was closed in order, with 1000
+  0  the connection was closed in order, with 1000; or we closed it, and the server ended it in
+     another way, which is noted
   1  it was not, or could not be made
   2  the command line makes no sense")]
 pub(crate) struct Options {

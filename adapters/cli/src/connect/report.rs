@@ -4,10 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wspulse_core::{Cause, CloseCode, Closed, Event, Message, Snapshot};
-use wspulse_drive::{DownReason, ReconnectEvent};
+use wspulse_core::{Cause, CloseCode, Closed, Event, Initiator, Message, Snapshot};
+use wspulse_drive::{DownReason, Error, ReconnectEvent};
 
-use crate::Failure;
+use crate::{Failure, ending};
 use crate::output::{Output, json_millis, millis};
 
 /// Says what happens, one line each.
@@ -155,10 +155,21 @@ impl Report {
         );
         let is_normal = matches!(closed.code(), CloseCode::NORMAL | CloseCode::NO_STATUS);
         if closed.cause == Cause::Normal && is_normal {
-            Ok(())
-        } else {
-            Err(Failure::Told)
+            return Ok(());
         }
+        // We ended it, and the transport took all that we had to say.
+        let is_ours = closed.initiator == Initiator::Local && closed.sent == Some(CloseCode::NORMAL);
+        if !is_ours {
+            return Err(Failure::Told);
+        }
+        ending::note_closed(self.output, closed);
+        Ok(())
+    }
+
+    /// The end of a connection by a failure of its transport after we asked for its end.
+    pub(super) fn failed_after_close(self, error: &Error) {
+        let _ = self.failed(error);
+        ending::note(self.output, error);
     }
 
     /// The end of a connection by a failure of its transport.

@@ -1,9 +1,9 @@
-//! A TCP relay that can swallow a connection: bytes vanish both ways, and nobody is told.
+//! A TCP relay that can swallow a connection: bytes vanish both ways, and nothing is closed.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,9 +25,31 @@ struct Shared {
     connections: AtomicU64,
     /// Connections with a number below this are swallowed.
     swallowed: AtomicU64,
-    /// When a byte was last passed on, in microseconds after the origin.
-    to_client: AtomicU64,
-    to_server: AtomicU64,
+    to_client: Passed,
+    to_server: Passed,
+}
+
+/// When bytes were passed on in one direction, after the origin.
+#[derive(Debug, Default)]
+pub(super) struct Passed(Mutex<Vec<Duration>>);
+
+impl Passed {
+    /// When the last byte was passed on.
+    pub(super) fn last(&self) -> Duration {
+        self.lock().last().copied().unwrap_or_default()
+    }
+
+    /// The silences between `from` and `to`, each from one byte to the next.
+    pub(super) fn silences(&self, from: Duration, to: Duration) -> Vec<(Duration, Duration)> {
+        let times = self.lock();
+        let inside = times.iter().filter(|time| (from..to).contains(time));
+        let ends: Vec<_> = [from].iter().chain(inside).chain([&to]).copied().collect();
+        ends.windows(2).map(|pair| (pair[0], pair[1])).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Duration>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Relay {
@@ -38,8 +60,8 @@ impl Relay {
             origin,
             connections: AtomicU64::new(0),
             swallowed: AtomicU64::new(0),
-            to_client: AtomicU64::new(0),
-            to_server: AtomicU64::new(0),
+            to_client: Passed::default(),
+            to_server: Passed::default(),
         });
         tokio::spawn(relay(listener, server, Arc::clone(&shared)));
         Ok(Self { address, shared })
@@ -51,14 +73,12 @@ impl Relay {
         self.shared.swallowed.store(connections, Ordering::SeqCst);
     }
 
-    /// When the client was last passed a byte, after the origin.
-    pub(super) fn last_to_client(&self) -> Duration {
-        Duration::from_micros(self.shared.to_client.load(Ordering::SeqCst))
-    }
-
-    /// When the server was last passed a byte, after the origin.
-    pub(super) fn last_to_server(&self) -> Duration {
-        Duration::from_micros(self.shared.to_server.load(Ordering::SeqCst))
+    /// What was passed on to this end.
+    pub(super) fn passed_to(&self, who: &str) -> &Passed {
+        match who {
+            "client" => &self.shared.to_client,
+            _ => &self.shared.to_server,
+        }
     }
 }
 
@@ -94,7 +114,7 @@ async fn pass(
     mut to: OwnedWriteHalf,
     number: u64,
     shared: Arc<Shared>,
-    passed_at: fn(&Shared) -> &AtomicU64,
+    passed: fn(&Shared) -> &Passed,
 ) {
     let mut buffer = vec![0; 16 * 1024];
     let is_swallowed = || shared.swallowed.load(Ordering::SeqCst) > number;
@@ -104,8 +124,7 @@ async fn pass(
                 if is_swallowed() {
                     continue;
                 }
-                let now = u64::try_from(shared.origin.elapsed().as_micros()).unwrap_or(u64::MAX);
-                passed_at(&shared).store(now, Ordering::SeqCst);
+                passed(&shared).lock().push(shared.origin.elapsed());
                 if to.write_all(&buffer[..count]).await.is_err() {
                     return;
                 }
@@ -119,5 +138,22 @@ async fn pass(
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, Passed};
+
+    #[test]
+    fn silences_reach_from_byte_to_byte_and_to_both_ends() {
+        let seconds = Duration::from_secs;
+        let passed = Passed(vec![seconds(1), seconds(3), seconds(4), seconds(9)].into());
+        assert_eq!(passed.last(), seconds(9));
+        let silences = passed.silences(seconds(2), seconds(8));
+        let expected = [(2, 3), (3, 4), (4, 8)].map(|(from, to)| (seconds(from), seconds(to)));
+        assert_eq!(silences, expected);
+        let silent = Passed::default().silences(seconds(2), seconds(8));
+        assert_eq!(silent, [(seconds(2), seconds(8))]);
     }
 }

@@ -3,13 +3,11 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::output::{Output, json_millis};
-
-/// By how much a loaded machine may be late. The engine's own deadlines are exact.
-pub(super) const SLACK: Duration = Duration::from_millis(250);
+use crate::output::{Output, json_millis, millis};
 
 /// Prints lines with times, and keeps count of promises.
 #[derive(Debug)]
@@ -40,9 +38,11 @@ impl Timeline {
         if let (Value::Object(object), Value::Object(fields)) = (&mut object, fields) {
             object.extend(fields);
         }
-        let at = at.as_secs_f64();
-        self.output
-            .line(format_args!("{at:>8.3} s  {who:<7} {text}"), &object);
+        let (at, style) = (at.as_secs_f64(), style_of(who, event));
+        self.output.styled_line(
+            format_args!("{at:>6.2} s  {style}{who:<7}{style:#} {text}"),
+            &object,
+        );
     }
 
     /// Prints a line about a promise, and whether it was kept.
@@ -58,8 +58,9 @@ impl Timeline {
         if let Value::Object(fields) = &mut fields {
             fields.insert("ok".into(), is_kept.into());
         }
-        let mark = if is_kept { "ok" } else { "FAILED" };
-        self.note_at(at, who, event, &format!("{text}: {mark}"), fields);
+        let (mark, style) = verdict_mark(is_kept);
+        let text = format!("{text}: {style}{mark}{style:#}");
+        self.note_at(at, who, event, &text, fields);
     }
 
     /// Returns how many promises were kept, and how many broken.
@@ -68,7 +69,15 @@ impl Timeline {
     }
 
     pub(super) fn text(&self, text: &str) {
-        self.output.text(text);
+        self.output.styled_text(text);
+    }
+
+    /// Prints an explanation, for people only, under the line that it explains.
+    pub(super) fn explain(&self, text: &str) {
+        for line in text.lines() {
+            let line = format!("{INDENT}{EXPLAINED}{line}{EXPLAINED:#}");
+            self.output.styled_text(line.trim_end());
+        }
     }
 }
 
@@ -81,7 +90,37 @@ pub(super) struct Claim<'a> {
     pub(super) fields: Value,
 }
 
-/// Shows a span in seconds, to the millisecond.
+/// Shows a span in seconds, or in milliseconds where that would be nearly nothing.
 pub(super) fn seconds(span: Duration) -> String {
-    format!("{:.3} s", span.as_secs_f64())
+    if span < Duration::from_millis(100) {
+        return millis(span);
+    }
+    format!("{:.2} s", span.as_secs_f64())
 }
+
+/// Returns the word for a promise, and its style.
+pub(super) fn verdict_mark(is_kept: bool) -> (&'static str, Style) {
+    if is_kept {
+        ("ok", AnsiColor::Green.on_default())
+    } else {
+        ("FAILED", AnsiColor::Red.on_default().bold())
+    }
+}
+
+/// The style of a name; suspicion stands out.
+fn style_of(who: &str, event: &str) -> Style {
+    let color = match (who, event) {
+        (_, "suspect") => AnsiColor::Yellow,
+        ("client", _) => AnsiColor::Cyan,
+        ("server", _) => AnsiColor::Blue,
+        ("relay", _) => AnsiColor::Magenta,
+        _ => return Style::new().bold(),
+    };
+    color.on_default()
+}
+
+/// Explanations stand back behind events.
+const EXPLAINED: Style = Style::new().dimmed();
+
+/// The width of the time and the name.
+const INDENT: &str = "                  ";
