@@ -67,7 +67,7 @@ for number in $(seq "$count"); do
   fi
 done
 late=$(grep -l -e 'late machine' -e 'machine that was' "$scratch"/demos/*.said | wc -l || true)
-suspects=$(sed '/falls silent/,$d' "$scratch"/demos/*.said | grep -c 'suspects its peer' || true)
+suspects=$(awk 'FNR == 1 { alive = 1 } /falls silent/ { alive = 0 } alive && /suspects its peer/ { n++ } END { print n + 0 }' "$scratch"/demos/*.said)
 builds=$(cat "$scratch/builds" 2>/dev/null || echo 0)
 printf '%s of %s demos passed, %s at once, in %s s\n' "$passed" "$count" "$at_once" "$took"
 printf 'beside them %s whole builds; %s demos had a step that this machine made late, and %s healthy connections were suspected\n' \

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// No test runs a program for longer than this.
-const LONGEST: Duration = Duration::from_secs(20);
+const LONGEST: Duration = Duration::from_secs(60);
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wspulse"));
@@ -139,21 +139,33 @@ fn demo_shows_every_step_inside_its_bound() {
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{text}\n{}", stderr(&output));
     let steps = [
-        "promised within 1.400 s",
+        "promised within 1.40 s",
         "listens on 127.0.0.1:",
         "is connected after",
         "hears Text(\"hello\")",
-        "nobody says anything for 1.000 s",
+        "nobody says anything for 1.00 s",
         "ping 1 answered in",
-        "is open after the quiet",
+        "client  is open after the quiet, and heard the server at least every ",
+        " of 1.40 s promised: ok",
+        "server  is open after the quiet, and heard the client at least every ",
+        "A ticker would have sent ",
         "falls silent",
         "suspects its peer",
+        "'Suspect' is a warning",
+        "A ticker with a timer (ping every 0.40 s, 1.00 s for the pong)",
         "peer is dead: no sign of life after a ping",
+        " of 1.40 s promised",
+        " after the suspicion: ok",
+        "TCP noticed nothing",
         "before it connects again",
+        "thundering herd",
+        "is connected again after ",
         "hears Text(\"hello again\")",
         "closes cleanly",
         "closed, received 1000 \"bye\"",
-        "All 9 steps happened inside their bounds",
+        "All 10 steps happened inside their bounds",
+        "wspulse connect ws://127.0.0.1:9001/ --reconnect",
+        "HeartbeatConfig::ping(Duration::from_millis(400), Duration::from_secs(1))",
     ];
     let mut rest = &*text;
     for step in steps {
@@ -162,6 +174,7 @@ fn demo_shows_every_step_inside_its_bound() {
             .unwrap_or_else(|| panic!("no {step:?} here, or too early:\n{text}"));
         rest = &rest[at..];
     }
+    assert!(!text.contains('\u{1b}'), "colours are for terminals");
 }
 
 #[test]
@@ -192,14 +205,45 @@ fn demo_speaks_json() {
         let verdict = verdict.unwrap();
         assert_eq!(verdict["ok"], true);
         assert_eq!(verdict["bound_ms"], 1_400.0);
-        let silence = verdict["silence_ms"].as_f64().unwrap();
-        assert!((1_000.0..=1_650.0).contains(&silence), "{silence}");
+        let number = |name: &str| verdict[name].as_f64().unwrap();
+        let allowed = ["bound_ms", "slack_ms", "late_ms", "grace_ms"].map(number);
+        let allowed: f64 = allowed.iter().sum();
+        let silence = number("silence_ms");
+        assert!((1_000.0..=allowed).contains(&silence), "{verdict}");
+        assert!(number("warning_ms") >= 200.0, "{verdict}");
     }
     let summary = lines.last().unwrap();
     assert_eq!(
         (&summary["event"], &summary["ok"]),
         (&"summary".into(), &true.into())
     );
+}
+
+#[test]
+fn demo_has_colours_unless_they_are_not_wanted() {
+    let options = ["--interval", "50ms", "--timeout", "100ms"];
+    let options = [
+        &["demo", "--quiet", "50ms", "--backoff", "50ms"][..],
+        &options,
+    ]
+    .concat();
+    for (variables, has_colours) in [
+        (&[("CLICOLOR_FORCE", "1")][..], true),
+        (&[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")], false),
+        (&[], false),
+    ] {
+        let mut command = command(&options);
+        for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+            command.env_remove(name);
+        }
+        command.envs(variables.iter().copied());
+        let text = stdout(&finish(command.spawn().unwrap()));
+        assert_eq!(
+            text.contains('\u{1b}'),
+            has_colours,
+            "{variables:?}: {text}"
+        );
+    }
 }
 
 #[test]

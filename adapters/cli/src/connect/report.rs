@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use wspulse_core::{Cause, CloseCode, Closed, Event, Initiator, Message, Snapshot};
 use wspulse_drive::{DownReason, Error, ReconnectEvent};
 
-use crate::{Failure, ending};
 use crate::output::{Output, json_millis, millis};
+use crate::{Failure, ending};
 
 /// Says what happens, one line each.
 #[derive(Clone, Copy, Debug)]
@@ -158,7 +158,8 @@ impl Report {
             return Ok(());
         }
         // We ended it, and the transport took all that we had to say.
-        let is_ours = closed.initiator == Initiator::Local && closed.sent == Some(CloseCode::NORMAL);
+        let is_ours =
+            closed.initiator == Initiator::Local && closed.sent == Some(CloseCode::NORMAL);
         if !is_ours {
             return Err(Failure::Told);
         }

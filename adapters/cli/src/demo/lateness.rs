@@ -126,7 +126,10 @@ mod tests {
 
     #[test]
     fn only_the_longest_delays_between_two_times_count() {
-        let lateness = delayed(900, &[(10, 60), (100, 110), (200, 230), (400, 420), (500, 503)]);
+        let lateness = delayed(
+            900,
+            &[(10, 60), (100, 110), (200, 230), (400, 420), (500, 503)],
+        );
         assert_eq!(lateness.total(millis(0), millis(800)), millis(110));
         assert_eq!(lateness.of(2, millis(0), millis(800)), millis(80));
         assert_eq!(lateness.of(2, millis(50), millis(410)), millis(40));

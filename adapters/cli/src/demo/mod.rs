@@ -2,6 +2,7 @@
 //! falls silent.
 
 mod explain;
+mod judge;
 mod lateness;
 mod relay;
 mod timeline;
@@ -21,6 +22,7 @@ use wspulse_tokio::{MaybeTls, WebSocket};
 use crate::output::{Output, json_millis, millis};
 use crate::{Failure, args, stop};
 use explain::Ticker;
+use judge::{Death, MOMENT, SLACK, WAKEUPS};
 use lateness::Lateness;
 use relay::Relay;
 use timeline::{Claim, Timeline, seconds, verdict_mark};
@@ -320,7 +322,8 @@ impl<'a> Demo<'a> {
             let silence = to.saturating_sub(from);
             (silence.saturating_sub(late), silence, late)
         });
-        let (net, silence, late) = measured.max().unwrap_or_default();
+        // The worst beyond what the machine was late is judged and shown.
+        let (_, silence, late) = measured.max().unwrap_or_default();
         let peer = other(who);
         let text = format!(
             "is open after the quiet, and heard the {peer} at least every {} of {} promised{}",
@@ -340,7 +343,8 @@ impl<'a> Demo<'a> {
             text,
             fields,
         };
-        self.timeline.check(to, net <= self.bound + SLACK, claim);
+        let is_kept = judge::is_within(silence, self.bound, late);
+        self.timeline.check(to, is_kept, claim);
     }
 
     /// The relay falls silent, and each end finds out.
@@ -426,34 +430,29 @@ impl<'a> Demo<'a> {
         let suspected = *self.suspects(sighting.who);
         let silence = self.silence(sighting);
         let last_byte = sighting.at.saturating_sub(silence);
-        let timeout = self.options.timeout;
-        let late = self.lateness.of(WAKEUPS, last_byte, sighting.at);
-        // The engine gives the peer one more timeout where this side was away for that long.
-        let longest = self.lateness.longest(last_byte, sighting.at);
-        let grace = if longest > timeout / 4 {
-            timeout
-        } else {
-            Duration::ZERO
+        let death = Death {
+            interval: self.options.interval,
+            timeout: self.options.timeout,
+            silence,
+            warning: suspected.map(|at| sighting.at.saturating_sub(at)),
+            late: self.lateness.of(WAKEUPS, last_byte, sighting.at),
+            longest_delay: self.lateness.longest(last_byte, sighting.at),
         };
-        let allowed = self.bound.saturating_add(SLACK + late + grace);
-        let warning = suspected.map(|at| sighting.at.saturating_sub(at));
+        let (late, grace) = (death.late, death.grace());
         let is_dead = matches!(closed.cause, Cause::Dead(_));
-        let is_fair = silence >= timeout;
-        // Suspicion comes after three quarters of the timeout at the latest.
-        let is_warned = warning.is_some_and(|warning| warning + SLACK >= timeout / 4);
         let text = format!(
             "{closed}; {} of {} promised{}, {}",
             seconds(silence),
             seconds(self.bound),
             excuse(silence, self.bound, late + grace),
-            match warning {
+            match death.warning {
                 Some(warning) => format!("{} after the suspicion", seconds(warning)),
                 None => "without a suspicion before".into(),
             },
         );
         self.timeline.check(
             sighting.at,
-            is_dead && is_fair && is_warned && silence <= allowed,
+            is_dead && death.is_prompt() && death.is_fair() && death.is_warned(),
             Claim {
                 who: sighting.who,
                 event: "verdict",
@@ -465,7 +464,7 @@ impl<'a> Demo<'a> {
                     "slack_ms": json_millis(SLACK),
                     "late_ms": json_millis(late),
                     "grace_ms": json_millis(grace),
-                    "warning_ms": warning.map(json_millis),
+                    "warning_ms": death.warning.map(json_millis),
                 }),
             },
         );
@@ -507,7 +506,7 @@ impl<'a> Demo<'a> {
         let away = now.saturating_sub(lost);
         let longest = self.options.backoff;
         let late = self.lateness.total(lost, now);
-        let is_kept = delay <= longest && away >= delay && away <= longest + MOMENT + late;
+        let is_kept = judge::is_return(delay, away, longest, late);
         let claim = Claim {
             who: "client",
             event: "open",
@@ -590,10 +589,9 @@ impl<'a> Demo<'a> {
             text,
             fields: json!({ "took_ms": json_millis(took), "late_ms": json_millis(late) }),
         };
-        let is_kept = is_right && took <= MOMENT + late;
+        let is_kept = is_right && judge::is_moment(took, late);
         self.timeline.check(now, is_kept, claim);
     }
-
 
     /// Shows what was seen up to now.
     fn show_sightings(&mut self) {
@@ -666,16 +664,6 @@ fn other(who: &str) -> &'static str {
     }
 }
 
-/// How exact times are beyond the measured lateness: timers have a resolution of a millisecond, and
-/// a delay is measured some milliseconds too short.
-const SLACK: Duration = Duration::from_millis(50);
-
-/// So often a late machine can make an end late on the way from the last byte to its verdict: the
-/// ping, the suspicion and the verdict, and two wakes for a look.
-const WAKEUPS: usize = 5;
-
-/// The most that something takes which waits for nothing but this machine.
-const MOMENT: Duration = Duration::from_millis(250);
-
-/// How long such a thing may take before the demonstration is given up, on the slowest machine.
+/// How long something that waits for nothing may take before the demonstration is given up, on the
+/// slowest machine.
 const PATIENCE: Duration = Duration::from_secs(10);
