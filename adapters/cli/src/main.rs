@@ -16,6 +16,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use serde_json::json;
 use wspulse_drive::Error;
 
 use output::Output;
@@ -54,7 +55,7 @@ Examples:
 Exit codes:
   0  it worked
   1  it failed: a step of the demo missed its bound, no pong came back,
-     the connection ended, an address is in use
+     the connection ended otherwise than by our Close, an address is in use
   2  the command line makes no sense";
 
 /// What runs connections.
@@ -111,7 +112,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => report(&failure),
+        Err(failure) => report(&failure, output),
     }
 }
 
@@ -126,12 +127,15 @@ fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Fa
     result
 }
 
-fn report(failure: &Failure) -> ExitCode {
+fn report(failure: &Failure, output: Output) -> ExitCode {
     let (message, code) = match failure {
         Failure::Usage(message) => (message, 2),
         Failure::Failed(message) => (message, 1),
         Failure::Told => return ExitCode::from(1),
     };
-    eprintln!("wspulse: {message}");
+    output.error_line(
+        format_args!("wspulse: {message}"),
+        &json!({ "event": "failed", "reason": message, "exit_code": code }),
+    );
     ExitCode::from(code)
 }

@@ -416,6 +416,25 @@ fn a_port_where_nobody_listens_is_named() {
 }
 
 #[test]
+fn a_failure_is_an_object_too_in_json() {
+    let address = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let url = format!("ws://{address}/");
+    for command in ["ping", "connect"] {
+        let output = run(&[command, &url, "--json"]);
+        assert_eq!(output.status.code(), Some(1));
+        let failed: Value = serde_json::from_str(&stderr(&output)).unwrap();
+        assert_eq!(failed["event"], "failed");
+        assert!(
+            failed["reason"].as_str().unwrap().contains(&url),
+            "{failed}"
+        );
+    }
+}
+
+#[test]
 fn a_server_that_is_no_websocket_server_is_told_apart() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("ws://{}/", listener.local_addr().unwrap());
