@@ -9,6 +9,8 @@ pub(super) struct Death {
     pub(super) timeout: Duration,
     /// Since the last byte.
     pub(super) silence: Duration,
+    /// Since this end's last ping.
+    pub(super) waited: Duration,
     /// Since the suspicion, if there was one.
     pub(super) warning: Option<Duration>,
     /// By how much the engine's wakes can have been late in the silence, and the longest delay.
@@ -23,9 +25,10 @@ impl Death {
         is_within(self.silence, bound, self.late + self.grace())
     }
 
-    /// A peer has the whole timeout for its answer.
+    /// A peer has the whole timeout for its answer to a ping. The relay may have seen the ping one
+    /// delay after it left.
     pub(super) fn is_fair(self) -> bool {
-        self.silence >= self.timeout
+        self.silence >= self.timeout && self.waited + SLACK + self.longest_delay >= self.timeout
     }
 
     /// The suspicion comes after three quarters of the timeout at the latest.
@@ -88,6 +91,7 @@ mod tests {
         interval: Duration::from_secs(1),
         timeout: Duration::from_secs(2),
         silence: Duration::from_millis(2_950),
+        waited: Duration::from_secs(2),
         warning: Some(Duration::from_secs(1)),
         late: Duration::ZERO,
         longest_delay: Duration::ZERO,
@@ -106,6 +110,11 @@ mod tests {
             ..DEATH
         };
         assert!(!hasty.is_fair());
+        let impatient = Death {
+            waited: millis(1_949),
+            ..DEATH
+        };
+        assert!(!impatient.is_fair());
     }
 
     #[test]

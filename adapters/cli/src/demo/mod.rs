@@ -430,10 +430,14 @@ impl<'a> Demo<'a> {
         let suspected = *self.suspects(sighting.who);
         let silence = self.silence(sighting);
         let last_byte = sighting.at.saturating_sub(silence);
+        // A suspicious end has pinged, and sends nothing more until it gives up or is held up.
+        let pinged = suspected.unwrap_or(sighting.at);
+        let pinged = self.relay.came_from(sighting.who).last_before(pinged);
         let death = Death {
             interval: self.options.interval,
             timeout: self.options.timeout,
             silence,
+            waited: sighting.at.saturating_sub(pinged),
             warning: suspected.map(|at| sighting.at.saturating_sub(at)),
             late: self.lateness.of(WAKEUPS, last_byte, sighting.at),
             longest_delay: self.lateness.longest(last_byte, sighting.at),
@@ -464,6 +468,7 @@ impl<'a> Demo<'a> {
                     "slack_ms": json_millis(SLACK),
                     "late_ms": json_millis(late),
                     "grace_ms": json_millis(grace),
+                    "waited_ms": json_millis(death.waited),
                     "warning_ms": death.warning.map(json_millis),
                 }),
             },

@@ -25,18 +25,33 @@ struct Shared {
     connections: AtomicU64,
     /// Connections with a number below this are swallowed.
     swallowed: AtomicU64,
-    to_client: Passed,
-    to_server: Passed,
+    from_client: Direction,
+    from_server: Direction,
 }
 
-/// When bytes were passed on in one direction, after the origin.
+/// What the relay met from one end.
 #[derive(Debug, Default)]
-pub(super) struct Passed(Mutex<Vec<Duration>>);
+struct Direction {
+    came: Times,
+    /// Those that the other end got.
+    passed: Times,
+}
 
-impl Passed {
-    /// When the last byte was passed on.
+/// When bytes came by, after the origin.
+#[derive(Debug, Default)]
+pub(super) struct Times(Mutex<Vec<Duration>>);
+
+impl Times {
+    /// When the last byte came by.
     pub(super) fn last(&self) -> Duration {
         self.lock().last().copied().unwrap_or_default()
+    }
+
+    /// When the last byte before this time came by.
+    pub(super) fn last_before(&self, time: Duration) -> Duration {
+        let times = self.lock();
+        let before = times.iter().rev().find(|came| **came < time);
+        before.copied().unwrap_or_default()
     }
 
     /// The silences between `from` and `to`, each from one byte to the next.
@@ -60,8 +75,8 @@ impl Relay {
             origin,
             connections: AtomicU64::new(0),
             swallowed: AtomicU64::new(0),
-            to_client: Passed::default(),
-            to_server: Passed::default(),
+            from_client: Direction::default(),
+            from_server: Direction::default(),
         });
         tokio::spawn(relay(listener, server, Arc::clone(&shared)));
         Ok(Self { address, shared })
@@ -73,11 +88,19 @@ impl Relay {
         self.shared.swallowed.store(connections, Ordering::SeqCst);
     }
 
-    /// What was passed on to this end.
-    pub(super) fn passed_to(&self, who: &str) -> &Passed {
+    /// When this end got bytes.
+    pub(super) fn passed_to(&self, who: &str) -> &Times {
         match who {
-            "client" => &self.shared.to_client,
-            _ => &self.shared.to_server,
+            "client" => &self.shared.from_server.passed,
+            _ => &self.shared.from_client.passed,
+        }
+    }
+
+    /// When this end sent bytes, whether they were passed on or not.
+    pub(super) fn came_from(&self, who: &str) -> &Times {
+        match who {
+            "client" => &self.shared.from_client.came,
+            _ => &self.shared.from_server.came,
         }
     }
 }
@@ -96,14 +119,14 @@ async fn relay(listener: TcpListener, server: SocketAddr, shared: Arc<Shared>) {
             to_server,
             number,
             Arc::clone(&shared),
-            |s| &s.to_server,
+            |s| &s.from_client,
         ));
         tokio::spawn(pass(
             from_server,
             to_client,
             number,
             Arc::clone(&shared),
-            |s| &s.to_client,
+            |s| &s.from_server,
         ));
     }
 }
@@ -114,17 +137,19 @@ async fn pass(
     mut to: OwnedWriteHalf,
     number: u64,
     shared: Arc<Shared>,
-    passed: fn(&Shared) -> &Passed,
+    direction: fn(&Shared) -> &Direction,
 ) {
     let mut buffer = vec![0; 16 * 1024];
     let is_swallowed = || shared.swallowed.load(Ordering::SeqCst) > number;
     loop {
         match from.read(&mut buffer).await {
             Ok(count) if count > 0 => {
+                let (direction, now) = (direction(&shared), shared.origin.elapsed());
+                direction.came.lock().push(now);
                 if is_swallowed() {
                     continue;
                 }
-                passed(&shared).lock().push(shared.origin.elapsed());
+                direction.passed.lock().push(now);
                 if to.write_all(&buffer[..count]).await.is_err() {
                     return;
                 }
@@ -143,17 +168,19 @@ async fn pass(
 
 #[cfg(test)]
 mod tests {
-    use super::{Duration, Passed};
+    use super::{Duration, Times};
 
     #[test]
     fn silences_reach_from_byte_to_byte_and_to_both_ends() {
         let seconds = Duration::from_secs;
-        let passed = Passed(vec![seconds(1), seconds(3), seconds(4), seconds(9)].into());
+        let passed = Times(vec![seconds(1), seconds(3), seconds(4), seconds(9)].into());
         assert_eq!(passed.last(), seconds(9));
+        assert_eq!(passed.last_before(seconds(4)), seconds(3));
+        assert_eq!(passed.last_before(seconds(1)), Duration::ZERO);
         let silences = passed.silences(seconds(2), seconds(8));
         let expected = [(2, 3), (3, 4), (4, 8)].map(|(from, to)| (seconds(from), seconds(to)));
         assert_eq!(silences, expected);
-        let silent = Passed::default().silences(seconds(2), seconds(8));
+        let silent = Times::default().silences(seconds(2), seconds(8));
         assert_eq!(silent, [(seconds(2), seconds(8))]);
     }
 }
