@@ -35,8 +35,8 @@ a quiet phase on pings alone. Then the relay swallows every byte in both directi
 nothing. Each end first suspects the other, then gives it up: at most interval + timeout after its
 last byte. The client waits, connects again and closes cleanly.
 
-The demonstration measures how late this machine runs it, and allows each bound that much more and
-no guess: a busy machine is not blamed on the connection, and hides no missed bound.
+The demonstration measures how late this machine runs it, and adds only that to a bound (and 50 ms
+for what it cannot measure). So a busy machine fails no step, and hides no missed bound.
 
 Examples:
   wspulse demo
