@@ -25,7 +25,6 @@ pub(super) fn run(
     let patience = options.config().map_err(Failure::usage)?.close_timeout();
     let ws = wspulse_std::connect(&options.url, connect)
         .map_err(|error| Failure::connecting(&options.url, error))?;
-    report.open(&options.url);
     let (reader, writer) = ws.split();
     let outlet = Arc::new(Outlet {
         writer: Mutex::new(writer),
@@ -33,6 +32,8 @@ pub(super) fn run(
     });
     let closing = Arc::clone(&outlet);
     stop::on_request(move || closing.close()).map_err(Failure::failed)?;
+    // A Ctrl-C after this line closes in order, so the signals are watched already.
+    report.open(&options.url);
     let sending = Arc::clone(&outlet);
     stdin::spawn(move |line| match line {
         Some(Some(line)) => sending.send(line),
