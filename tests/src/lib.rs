@@ -8,6 +8,7 @@
 //! - [`oracle`]: what RFC 6455 makes of the bytes that arrive.
 //! - [`model`]: the heartbeat, eager and naive.
 //! - [`kit`]: short ways to say what tests say often.
+//! - [`differential`]: the same bytes into other implementations.
 //! - [`alloc`]: an allocator that counts.
 //! - [`fuzzing`]: the oracles of the fuzz targets.
 //! - [`netns`]: two hosts and a cable that can be cut, out of network namespaces.
@@ -15,6 +16,7 @@
 
 pub mod alloc;
 pub mod check;
+pub mod differential;
 pub mod fuzzing;
 pub mod host;
 pub mod kit;
