@@ -4,12 +4,13 @@
 //! the stream, or it takes the rule that the other one lacks out of the way, by writing the stream
 //! anew or by lifting a limit, and then both must agree.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use super::frames::{self, Frame};
 use super::ours::{self, Exact, Options};
-use super::{Case, End, Kind, Outcome, lines};
+use super::{Case, End, Outcome, Theirs, lines};
 
 /// An implementation that wspulse is held against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,11 @@ pub enum Class {
     /// RFC 6455 §7.1.7 says what to do on a failure and not how soon. §5.2: "an unknown opcode
     /// [..] the receiving endpoint MUST _Fail the WebSocket Connection_".
     JudgedLater,
+    /// The peer holds a length against its limit before the masking key is there; the stream ends
+    /// between.
+    ///
+    /// RFC 6455 §7.4.1 has the code, 1009, and does not say how soon.
+    JudgedBeforeKey,
     /// The peer takes a length in more bytes than it needs.
     ///
     /// RFC 6455 §5.2: "in all cases, the minimal number of bytes MUST be used to encode the
@@ -99,8 +105,9 @@ pub enum Class {
 
 impl Class {
     /// All classes.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::JudgedLater,
+        Self::JudgedBeforeKey,
         Self::PaddedLength,
         Self::LengthTopBit,
         Self::IllegalAndTooBig,
@@ -126,14 +133,67 @@ impl Class {
             | Self::IllegalAndTooBig
             | Self::IllegalCodeAndReason
             | Self::FragmentLimit
-            | Self::ControlFlood
+            | Self::ControlFlood => true,
+            // Where each frame comes in a piece of its own, no pong is left out.
+            Self::BadGateway
+            | Self::AnswerNotChecked
             | Self::PongsLeftOut
-            | Self::PongBeforeFailure => true,
-            Self::BadGateway | Self::AnswerNotChecked => matches!(peer, Peer::Tungstenite),
-            Self::CloseInsideMessage | Self::ControlAgainstMessage | Self::PongAfterOurClose => {
+            | Self::PongBeforeFailure => matches!(peer, Peer::Tungstenite),
+            Self::JudgedBeforeKey
+            | Self::CloseInsideMessage
+            | Self::ControlAgainstMessage
+            | Self::PongAfterOurClose => {
                 matches!(peer, Peer::Websockets)
             }
         }
+    }
+}
+
+/// How many streams are in each class.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    streams: usize,
+    differ: usize,
+    classes: BTreeMap<Class, usize>,
+}
+
+impl Tally {
+    /// Begins with the classes of `peer`, each of them empty.
+    #[must_use]
+    pub fn new(peer: Peer) -> Self {
+        let classes = Class::ALL.into_iter().filter(|class| class.is_of(peer));
+        Self {
+            streams: 0,
+            differ: 0,
+            classes: classes.map(|class| (class, 0)).collect(),
+        }
+    }
+
+    /// Counts a stream that is in these classes.
+    pub fn add(&mut self, classes: &BTreeSet<Class>) {
+        self.streams += 1;
+        self.differ += usize::from(!classes.is_empty());
+        for class in classes {
+            *self.classes.entry(*class).or_default() += 1;
+        }
+    }
+
+    /// Returns the classes that nothing is in. Of many streams there must be none: either the
+    /// difference is gone, and so must its class, or the streams no longer reach it.
+    #[must_use]
+    pub fn dead(&self) -> Vec<Class> {
+        let dead = self.classes.iter().filter(|(_, count)| **count == 0);
+        dead.map(|(class, _)| *class).collect()
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} streams, {} that differ", self.streams, self.differ)?;
+        for (class, count) in &self.classes {
+            write!(f, "\n{count:>7} {class:?}")?;
+        }
+        Ok(())
     }
 }
 
@@ -141,18 +201,16 @@ impl Class {
 ///
 /// # Errors
 /// Tells what is not explained.
-pub fn explain(case: &Case, peer: Peer, theirs: &Outcome) -> Result<BTreeSet<Class>, String> {
-    let mut classes = BTreeSet::new();
+pub fn explain(case: &Case, peer: Peer, theirs: &Theirs) -> Result<BTreeSet<Class>, String> {
     let ordinary = ours::exact(case, Options::default());
-    classes.extend(explain_pieces(case, &ordinary.outcome)?);
-
+    let mut classes = explain_pieces(case, &ordinary.outcome)?;
     let mut look = Look {
         case: case.clone(),
         options: Options::default(),
         ours: ordinary,
-        theirs,
+        theirs: &theirs.outcome,
     };
-    while look.ours.outcome != *theirs {
+    while look.ours.outcome != theirs.outcome {
         let mut candidates = Class::ALL.into_iter().filter(|class| class.is_of(peer));
         let found = candidates.find_map(|class| Some((class, look.explained_by(class)?)));
         match found {
@@ -166,14 +224,13 @@ pub fn explain(case: &Case, peer: Peer, theirs: &Outcome) -> Result<BTreeSet<Cla
                 look.case = case;
                 look.options = options;
             }
-            None => {
-                let [ours, theirs] = [&look.ours.outcome, theirs].map(lines::write_outcome);
-                let at = look.ours.ended_at;
-                return Err(format!(
-                    "beside {classes:?}\nours   {ours} (at byte {at:?})\ntheirs {theirs}"
-                ));
-            }
+            None => return Err(look.difference(&classes)),
         }
+    }
+    // Written anew, the stream has other places.
+    let is_comparable = look.case.bytes == case.bytes;
+    if is_comparable && !look.ends_at_the_same_frame(theirs.piece) {
+        return Err(look.difference(&classes));
     }
     Ok(classes)
 }
@@ -206,13 +263,31 @@ impl Look<'_> {
             Class::AnswerNotChecked => self.is_answer_not_checked(),
             Class::CloseInsideMessage => self.is_close_inside_message(),
             Class::ControlAgainstMessage => self.is_control_against_message(),
-            Class::PongAfterOurClose => self.is_pong_after_our_close(),
+            Class::JudgedBeforeKey => return self.with_masking_key(),
             Class::PaddedLength => return self.without_padding(),
             Class::FragmentLimit => return self.without_fragment_limit(),
             Class::ControlFlood => return self.without_flood(),
+            Class::PongAfterOurClose => return self.with_pongs_after_our_close(),
             Class::PongsLeftOut | Class::PongBeforeFailure => false,
         };
         is_so.then_some(Explained::Wholly)
+    }
+
+    fn difference(&self, classes: &BTreeSet<Class>) -> String {
+        let [ours, theirs] = [&self.ours.outcome, self.theirs].map(lines::outcome);
+        let at = self.ours.ended_at;
+        format!("beside {classes:?}\nours   {ours} (at byte {at:?})\ntheirs {theirs}")
+    }
+
+    /// Whether the peer, whose end came in this piece, ended at the frame at which wspulse did, as
+    /// far as the pieces show it.
+    fn ends_at_the_same_frame(&self, piece: usize) -> bool {
+        let Some(frame) = self.last_frame() else {
+            return true;
+        };
+        let cuts = &self.case.cuts;
+        let begin: usize = cuts[..piece].iter().sum();
+        frame.start < begin + cuts[piece] && (begin as u64) < frame.end
     }
 
     /// The frame in which wspulse came to its end.
@@ -329,15 +404,35 @@ impl Look<'_> {
             && (&before.items, &before.pongs) == (&self.theirs.items, &self.theirs.pongs)
     }
 
-    /// The pongs are those of the pings that came, and nothing else differs.
-    fn is_pong_after_our_close(&self) -> bool {
-        let pings = self.theirs.items.iter();
-        let pings = pings.filter(|item| item.kind == Kind::Ping);
-        let ours = &self.ours.outcome;
-        self.case.closes_first
-            && ours.pongs.is_empty()
-            && pings.map(|item| &item.payload).eq(&self.theirs.pongs)
-            && (&ours.items, &ours.end) == (&self.theirs.items, &self.theirs.end)
+    /// Answers the pings that came, if the peer answered some.
+    fn with_pongs_after_our_close(&self) -> Option<Explained> {
+        let is_silent = self.ours.outcome.pongs.is_empty() && !self.theirs.pongs.is_empty();
+        if !self.case.closes_first || !is_silent {
+            return None;
+        }
+        let options = Options {
+            answers_when_closing: true,
+            ..self.options
+        };
+        Some(Explained::If(self.case.clone(), options))
+    }
+
+    /// Writes what is missing of the masking key at the end.
+    fn with_masking_key(&self) -> Option<Explained> {
+        let (_, cut) = frames::read(&self.case.bytes);
+        let length_size = match cut.get(1)? & 0x7F {
+            126 => 3,
+            127 => 9,
+            _ => 1,
+        };
+        let missing = (1 + length_size + 4_usize).checked_sub(cut.len())?;
+        let ends = (&self.ours.outcome.end, &self.theirs.end);
+        if ends != (&End::Eof, &End::Failed(1009)) || !(1..=4).contains(&missing) {
+            return None;
+        }
+        let mut case = self.case.clone();
+        case.bytes.resize(case.bytes.len() + missing, 0);
+        Some(Explained::If(case, self.options))
     }
 
     /// Writes each length in as few bytes as it needs.
@@ -397,7 +492,7 @@ fn explain_pieces(case: &Case, exact: &Outcome) -> Result<BTreeSet<Class>, Strin
         return Ok(BTreeSet::new());
     }
     let differs = || {
-        let [pieces, exact] = [&pieces, exact].map(lines::write_outcome);
+        let [pieces, exact] = [&pieces, exact].map(lines::outcome);
         format!("wspulse itself\nin pieces    {pieces}\nby the byte  {exact}")
     };
     if (&pieces.items, &pieces.end) != (&exact.items, &exact.end) {

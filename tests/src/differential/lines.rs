@@ -3,7 +3,7 @@
 
 use wspulse_core::Role;
 
-use super::{Case, End, Item, Kind, Outcome};
+use super::{Case, End, Item, Kind, Outcome, Theirs};
 
 /// Writes a case as one line: role, whether it closes first, the two limits, the lengths of the
 /// pieces, the bytes in hex.
@@ -24,7 +24,8 @@ pub fn case(case: &Case) -> String {
     )
 }
 
-/// Reads an outcome from one line: items, pongs, and the end, separated by spaces.
+/// Reads what another implementation made of a case from one line: items, pongs, the end, and the
+/// index of the piece in which it came, separated by spaces.
 ///
 /// An item is the letter of its kind and its payload in hex. The end is `eof`, `failed:CODE`, or
 /// `closed:CODE:REASON:ANSWER` with the reason in hex and an empty answer if there was none.
@@ -32,21 +33,24 @@ pub fn case(case: &Case) -> String {
 ///
 /// # Errors
 /// Returns the part that makes no sense.
-pub fn outcome(line: &str) -> Result<Outcome, String> {
+pub fn theirs(line: &str) -> Result<Theirs, String> {
     let fields: Vec<_> = line.split(' ').collect();
-    let [items, pongs, end] = fields[..] else {
+    let [items, pongs, end, piece] = fields[..] else {
         return Err(line.to_owned());
     };
-    Ok(Outcome {
-        items: list(items).map(item).collect::<Result<_, _>>()?,
-        pongs: list(pongs).map(unhex).collect::<Result<_, _>>()?,
-        end: parse_end(end)?,
+    Ok(Theirs {
+        outcome: Outcome {
+            items: list(items).map(item).collect::<Result<_, _>>()?,
+            pongs: list(pongs).map(unhex).collect::<Result<_, _>>()?,
+            end: parse_end(end)?,
+        },
+        piece: piece.parse().map_err(|_| piece)?,
     })
 }
 
-/// Writes an outcome as [`outcome`] reads it.
+/// Writes an outcome as [`theirs`] reads it.
 #[must_use]
-pub fn write_outcome(outcome: &Outcome) -> String {
+pub fn outcome(outcome: &Outcome) -> String {
     let items = outcome.items.iter().map(|item| {
         let kind = match item.kind {
             Kind::Text => 'T',

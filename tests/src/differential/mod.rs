@@ -43,6 +43,33 @@ impl Case {
             piece
         })
     }
+
+    /// Cuts the bytes at the end of each frame as well, so that it can be seen at which frame an
+    /// end comes.
+    #[must_use]
+    pub fn cut_at_frames(mut self) -> Self {
+        let (frames, _) = frames::read(&self.bytes);
+        let ends = frames.iter().filter(|frame| frame.is_whole);
+        let mut ends: Vec<_> = ends.map(|frame| frame.end as usize).collect();
+        ends.extend(self.cuts.iter().scan(0, |end, length| {
+            *end += length;
+            Some(*end)
+        }));
+        ends.sort_unstable();
+        ends.dedup();
+        let begins = std::iter::once(0).chain(ends.iter().copied());
+        self.cuts = begins.zip(&ends).map(|(begin, end)| end - begin).collect();
+        self
+    }
+}
+
+/// What another implementation made of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Theirs {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// The index of the piece in which the end came; of no meaning for [`End::Eof`].
+    pub piece: usize,
 }
 
 /// The limits that all implementations know, in bytes.

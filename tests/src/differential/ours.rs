@@ -16,6 +16,8 @@ pub struct Options {
     pub fragments: u64,
     /// How much time passes with each piece: with 10 ms no control frames are a flood.
     pub pace: Duration,
+    /// Counts each ping that came after our Close frame as answered, which wspulse does not do.
+    pub answers_when_closing: bool,
 }
 
 /// As the ordinary run has them.
@@ -24,6 +26,7 @@ impl Default for Options {
         Self {
             fragments: 16,
             pace: Duration::ZERO,
+            answers_when_closing: false,
         }
     }
 }
@@ -49,10 +52,12 @@ pub fn exact(case: &Case, options: Options) -> Exact {
             break;
         }
     }
-    Exact {
-        outcome: run.finish(),
-        ended_at,
+    let mut outcome = run.finish();
+    if options.answers_when_closing && case.closes_first {
+        let pings = outcome.items.iter().filter(|item| item.kind == Kind::Ping);
+        outcome.pongs = pings.map(|item| item.payload.clone()).collect();
     }
+    Exact { outcome, ended_at }
 }
 
 /// Hands the stream over in its pieces, with a write after each.

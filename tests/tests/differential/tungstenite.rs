@@ -6,10 +6,10 @@ use std::io::{self, Read, Write};
 use tungstenite::protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode};
 use tungstenite::{Error, Message, WebSocket, error::ProtocolError};
 use wspulse_core::Role;
-use wspulse_tests::differential::{Case, End, Item, Kind, Outcome, frames};
+use wspulse_tests::differential::{Case, End, Item, Kind, Outcome, Theirs, frames};
 
 /// Hands the stream over in its pieces.
-pub(crate) fn run(case: &Case) -> Outcome {
+pub(crate) fn run(case: &Case) -> Theirs {
     let role = match case.role {
         Role::Server => tungstenite::protocol::Role::Server,
         Role::Client => tungstenite::protocol::Role::Client,
@@ -43,9 +43,13 @@ pub(crate) fn run(case: &Case) -> Outcome {
         };
         items.push(Item { kind, payload });
     };
+    let left = socket.get_ref().pieces.len();
     // Writes the answer to a Close frame.
     let _ = socket.flush();
-    outcome(case, items, end, &socket.get_ref().sent)
+    Theirs {
+        outcome: outcome(case, items, end, &socket.get_ref().sent),
+        piece: case.cuts.len() - left,
+    }
 }
 
 fn closed(frame: Option<CloseFrame>) -> End {
