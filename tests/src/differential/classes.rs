@@ -210,7 +210,10 @@ pub fn explain(case: &Case, peer: Peer, theirs: &Theirs) -> Result<BTreeSet<Clas
         ours: ordinary,
         theirs: &theirs.outcome,
     };
-    while look.ours.outcome != theirs.outcome {
+    // Written anew, the stream has other places.
+    while look.ours.outcome != theirs.outcome
+        || look.case.bytes == case.bytes && !look.ends_at_the_same_frame(theirs.piece)
+    {
         let mut candidates = Class::ALL.into_iter().filter(|class| class.is_of(peer));
         let found = candidates.find_map(|class| Some((class, look.explained_by(class)?)));
         match found {
@@ -226,11 +229,6 @@ pub fn explain(case: &Case, peer: Peer, theirs: &Theirs) -> Result<BTreeSet<Clas
             }
             None => return Err(look.difference(&classes)),
         }
-    }
-    // Written anew, the stream has other places.
-    let is_comparable = look.case.bytes == case.bytes;
-    if is_comparable && !look.ends_at_the_same_frame(theirs.piece) {
-        return Err(look.difference(&classes));
     }
     Ok(classes)
 }
@@ -290,12 +288,38 @@ impl Look<'_> {
         frame.start < begin + cuts[piece] && (begin as u64) < frame.end
     }
 
-    /// The frame in which wspulse came to its end.
+    /// The frame in which wspulse came to its end. Of the header so much is there that the length
+    /// can be read.
     fn last_frame(&self) -> Option<Frame> {
         let at = self.ours.ended_at?;
-        let (frames, _) = frames::read(&self.case.bytes);
+        let (mut frames, _) = frames::read(&self.case.bytes);
+        if let Some(whole) = self.with_whole_key() {
+            let last = frames::read(&whole).0.pop()?;
+            frames.push(Frame {
+                is_whole: false,
+                ..last
+            });
+        }
         let mut frames = frames.into_iter();
         frames.find(|frame| frame.start < at && at as u64 <= frame.end)
+    }
+
+    /// The stream with what is missing of a masking key at its end.
+    fn with_whole_key(&self) -> Option<Vec<u8>> {
+        let (_, cut) = frames::read(&self.case.bytes);
+        let second = *cut.get(1)?;
+        let length_size = match second & 0x7F {
+            126 => 3,
+            127 => 9,
+            _ => 1,
+        };
+        let missing = (1 + length_size + 4_usize).checked_sub(cut.len())?;
+        if second & 0x80 == 0 || !(1..=4).contains(&missing) {
+            return None;
+        }
+        let mut bytes = self.case.bytes.clone();
+        bytes.resize(bytes.len() + missing, 0);
+        Some(bytes)
     }
 
     /// Everything but the end is the same.
@@ -417,21 +441,16 @@ impl Look<'_> {
         Some(Explained::If(self.case.clone(), options))
     }
 
-    /// Writes what is missing of the masking key at the end.
+    /// Writes what is missing of the masking key.
     fn with_masking_key(&self) -> Option<Explained> {
-        let (_, cut) = frames::read(&self.case.bytes);
-        let length_size = match cut.get(1)? & 0x7F {
-            126 => 3,
-            127 => 9,
-            _ => 1,
-        };
-        let missing = (1 + length_size + 4_usize).checked_sub(cut.len())?;
         let ends = (&self.ours.outcome.end, &self.theirs.end);
-        if ends != (&End::Eof, &End::Failed(1009)) || !(1..=4).contains(&missing) {
+        if ends != (&End::Eof, &End::Failed(1009)) {
             return None;
         }
-        let mut case = self.case.clone();
-        case.bytes.resize(case.bytes.len() + missing, 0);
+        let case = Case {
+            bytes: self.with_whole_key()?,
+            ..self.case.clone()
+        };
         Some(Explained::If(case, self.options))
     }
 
