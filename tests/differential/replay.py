@@ -1,7 +1,7 @@
-"""What websockets' Sans-I/O layer makes of streams of frames.
+"""What websockets' Sans-I/O layer makes of streams of frames, and of request heads.
 
 Reads a case from each line of standard input and writes the outcome as a line, in the format of
-tests/src/differential/lines.rs. Text is decoded frame by frame, as websockets' own
+tests/src/differential/lines.rs. A line of the word "head" and bytes in hex is a request head. Text is decoded frame by frame, as websockets' own
 Connection.recv_streaming() does it: the Sans-I/O layer leaves that to its user.
 """
 
@@ -12,7 +12,9 @@ import sys
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import PayloadTooBig, ProtocolError
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import CloseCode, Opcode
+from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
@@ -135,9 +137,30 @@ def replay(line):
     return f"{items} {pongs} {receiver.end} {index}"
 
 
+def accept(head):
+    """The value of Sec-WebSocket-Accept in a server's answer to a request, - if it refuses."""
+    extensions = [ServerPerMessageDeflateFactory()]
+    protocol = ServerProtocol(extensions=extensions, logger=LOGGER)
+    protocol.receive_data(head)
+    protocol.receive_eof()
+    events = protocol.events_received()
+    if not events or not isinstance(events[0], Request):
+        return "-"
+    response = protocol.accept(events[0])
+    if response.status_code != 101:
+        return "-"
+    return response.headers["Sec-WebSocket-Accept"]
+
+
+def answer(line):
+    if line.startswith("head "):
+        return accept(bytes.fromhex(line.removeprefix("head ")))
+    return replay(line)
+
+
 try:
     for line in sys.stdin:
-        print(replay(line.rstrip("\n")))
+        print(answer(line.rstrip("\n")))
 except BrokenPipeError:
     # The reader has found a difference, and told it.
     os._exit(1)

@@ -7,6 +7,6 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
 target=${CARGO_TARGET_DIR:-target}
-cargo build --release --locked -p wspulse-tests --no-default-features --example differential
+cargo build --profile test --locked -p wspulse-tests --no-default-features --example differential
 "$here/install.sh" "$target/differential-venv"
-exec "$target/release/examples/differential" "$target/differential-venv/bin/python" "$here/replay.py" "$@"
+exec "$target/debug/examples/differential" "$target/differential-venv/bin/python" "$here/replay.py" "$@"

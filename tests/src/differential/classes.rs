@@ -4,8 +4,7 @@
 //! the stream, or it takes the rule that the other one lacks out of the way, by writing the stream
 //! anew or by lifting a limit, and then both must agree.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::frames::{self, Frame};
@@ -123,6 +122,11 @@ impl Class {
         Self::PongBeforeFailure,
     ];
 
+    /// The classes of `peer`.
+    pub fn of(peer: Peer) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(move |class| class.is_of(peer))
+    }
+
     /// Tells whether `peer` shows this difference.
     #[must_use]
     pub const fn is_of(self, peer: Peer) -> bool {
@@ -149,54 +153,6 @@ impl Class {
     }
 }
 
-/// How many streams are in each class.
-#[derive(Clone, Debug)]
-pub struct Tally {
-    streams: usize,
-    differ: usize,
-    classes: BTreeMap<Class, usize>,
-}
-
-impl Tally {
-    /// Begins with the classes of `peer`, each of them empty.
-    #[must_use]
-    pub fn new(peer: Peer) -> Self {
-        let classes = Class::ALL.into_iter().filter(|class| class.is_of(peer));
-        Self {
-            streams: 0,
-            differ: 0,
-            classes: classes.map(|class| (class, 0)).collect(),
-        }
-    }
-
-    /// Counts a stream that is in these classes.
-    pub fn add(&mut self, classes: &BTreeSet<Class>) {
-        self.streams += 1;
-        self.differ += usize::from(!classes.is_empty());
-        for class in classes {
-            *self.classes.entry(*class).or_default() += 1;
-        }
-    }
-
-    /// Returns the classes that nothing is in. Of many streams there must be none: either the
-    /// difference is gone, and so must its class, or the streams no longer reach it.
-    #[must_use]
-    pub fn dead(&self) -> Vec<Class> {
-        let dead = self.classes.iter().filter(|(_, count)| **count == 0);
-        dead.map(|(class, _)| *class).collect()
-    }
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} streams, {} that differ", self.streams, self.differ)?;
-        for (class, count) in &self.classes {
-            write!(f, "\n{count:>7} {class:?}")?;
-        }
-        Ok(())
-    }
-}
-
 /// Finds the classes that explain everything in which `theirs` differs.
 ///
 /// # Errors
@@ -214,7 +170,7 @@ pub fn explain(case: &Case, peer: Peer, theirs: &Theirs) -> Result<BTreeSet<Clas
     while look.ours.outcome != theirs.outcome
         || look.case.bytes == case.bytes && !look.ends_at_the_same_frame(theirs.piece)
     {
-        let mut candidates = Class::ALL.into_iter().filter(|class| class.is_of(peer));
+        let mut candidates = Class::of(peer);
         let found = candidates.find_map(|class| Some((class, look.explained_by(class)?)));
         match found {
             Some((class, Explained::Wholly)) => {

@@ -5,7 +5,9 @@
 //! - [`frames`]: a stream as frames, without a judgement, and written anew.
 //! - [`ours`]: what wspulse makes of a stream.
 //! - [`classes`]: the differences that are allowed, each with the sentence that decides it.
+//! - [`heads`] and [`head_classes`]: the same for the opening handshake, as a server sees it.
 //! - [`lines`]: streams and outcomes as lines of text, for an implementation in another process.
+//! - [`tally`]: how many are in each class.
 //!
 //! The other implementation runs beside this module: tungstenite in `tests/differential`, Python's
 //! websockets behind `examples/differential.rs`.
@@ -13,8 +15,11 @@
 pub mod classes;
 pub mod frames;
 pub mod generate;
+pub mod head_classes;
+pub mod heads;
 pub mod lines;
 pub mod ours;
+pub mod tally;
 
 use wspulse_core::Role;
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
 use tungstenite::protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode};
-use tungstenite::{Error, Message, WebSocket, error::ProtocolError};
+use tungstenite::{Error, HandshakeError, Message, WebSocket, error::ProtocolError};
 use wspulse_core::Role;
 use wspulse_tests::differential::{Case, End, Item, Kind, Outcome, Theirs, frames};
 
@@ -50,6 +50,26 @@ pub(crate) fn run(case: &Case) -> Theirs {
         outcome: outcome(case, items, end, &socket.get_ref().sent),
         piece: case.cuts.len() - left,
     }
+}
+
+/// Puts the head before a server, and returns the value of `Sec-WebSocket-Accept` if it agrees.
+pub(crate) fn accept(head: &[u8]) -> Option<String> {
+    let pieces = Pieces {
+        pieces: VecDeque::from([head.to_vec()]),
+        sent: Vec::new(),
+    };
+    let mut handshake = tungstenite::accept(pieces);
+    let socket = loop {
+        match handshake {
+            Ok(socket) => break socket,
+            Err(HandshakeError::Interrupted(waiting)) => handshake = waiting.handshake(),
+            Err(HandshakeError::Failure(_)) => return None,
+        }
+    };
+    let sent = str::from_utf8(&socket.get_ref().sent).expect("ASCII");
+    let mut lines = sent.lines();
+    let value = lines.find_map(|line| line.strip_prefix("sec-websocket-accept: "));
+    Some(value.expect("the answer to the key").to_owned())
 }
 
 fn closed(frame: Option<CloseFrame>) -> End {
