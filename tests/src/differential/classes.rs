@@ -25,8 +25,8 @@ pub enum Class {
     /// wspulse judges a frame by the first byte that breaks a rule, the peer once more of the
     /// frame is there; the stream ends between.
     ///
-    /// RFC 6455 §7.1.7 says what to do on a failure and not how soon. §5.2: "an unknown opcode
-    /// [..] the receiving endpoint MUST _Fail the WebSocket Connection_".
+    /// RFC 6455 §5.2: "If an unknown opcode is received, the receiving endpoint MUST _Fail the
+    /// WebSocket Connection_." No sentence says how soon.
     JudgedLater,
     /// The peer holds a length against its limit before the masking key is there; the stream ends
     /// between.
@@ -72,7 +72,7 @@ pub enum Class {
     /// The peer does not look at the code of a Close frame that answers its own.
     ///
     /// RFC 6455 §7.4.1: 1005, 1006 and 1015 "MUST NOT be set as a status code in a Close control
-    /// frame by an endpoint".
+    /// frame by an endpoint"; §7.4.2: 0-999 "are not used".
     AnswerNotChecked,
     /// The peer takes no Close frame inside a fragmented message.
     ///
@@ -84,6 +84,11 @@ pub enum Class {
     /// RFC 6455 §5.4: control frames "MAY be injected in the middle of a fragmented message"; they
     /// are not part of it.
     ControlAgainstMessage,
+    /// The peer, whose fragment ends after two bytes of a surrogate, waits for the third.
+    ///
+    /// RFC 6455 §8.1: a stream that is not UTF-8 fails the connection; RFC 3629 §4 has no surrogate
+    /// (`%xED %x80-9F UTF8-tail`). No sentence says how soon.
+    SurrogateHeldBack,
     /// The peer answers pings after its own Close frame, wspulse does not.
     ///
     /// RFC 6455 §1.4: "After sending a control frame indicating the connection should be closed, a
@@ -98,13 +103,13 @@ pub enum Class {
     /// A ping and a failure came in one piece, and wspulse sends the Close frame only.
     ///
     /// RFC 6455 §7.1.7: "An endpoint MUST NOT continue to attempt to process data". The pong was
-    /// owed before (§5.5.2: "as soon as is practical"); the one who breaks the protocol loses it.
+    /// owed before that (§5.5.2: "as soon as is practical"), and the peer does not get it.
     PongBeforeFailure,
 }
 
 impl Class {
     /// All classes.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::JudgedLater,
         Self::JudgedBeforeKey,
         Self::PaddedLength,
@@ -117,6 +122,7 @@ impl Class {
         Self::AnswerNotChecked,
         Self::CloseInsideMessage,
         Self::ControlAgainstMessage,
+        Self::SurrogateHeldBack,
         Self::PongAfterOurClose,
         Self::PongsLeftOut,
         Self::PongBeforeFailure,
@@ -146,6 +152,7 @@ impl Class {
             Self::JudgedBeforeKey
             | Self::CloseInsideMessage
             | Self::ControlAgainstMessage
+            | Self::SurrogateHeldBack
             | Self::PongAfterOurClose => {
                 matches!(peer, Peer::Websockets)
             }
@@ -218,6 +225,7 @@ impl Look<'_> {
             Class::CloseInsideMessage => self.is_close_inside_message(),
             Class::ControlAgainstMessage => self.is_control_against_message(),
             Class::JudgedBeforeKey => return self.with_masking_key(),
+            Class::SurrogateHeldBack => return self.without_surrogate(),
             Class::PaddedLength => return self.without_padding(),
             Class::FragmentLimit => return self.without_fragment_limit(),
             Class::ControlFlood => return self.without_flood(),
@@ -410,24 +418,52 @@ impl Look<'_> {
         Some(Explained::If(case, self.options))
     }
 
+    /// Makes the two bytes of a surrogate the begin of another character, and lets the third be
+    /// one that ends none.
+    fn without_surrogate(&self) -> Option<Explained> {
+        let last = self.last_frame()?;
+        let (mut frames, rest) = frames::read(&self.case.bytes);
+        let index = frames.iter().position(|frame| frame.start == last.start)?;
+        let data = frames[..=index].iter().filter(|frame| !frame.is_control());
+        let text: Vec<u8> = data
+            .flat_map(|frame| frame.payload.iter().copied())
+            .collect();
+        let is_surrogate = matches!(text[..], [.., 0xED, 0xA0..=0xBF]);
+        if self.ours.outcome.end != End::Failed(1007) || !is_surrogate || last.is_final() {
+            return None;
+        }
+        *frames[index].payload.last_mut()? = 0x9F;
+        let mut following = frames[index + 1..].iter_mut();
+        let is_next = |frame: &&mut Frame| !frame.is_control() && !frame.payload.is_empty();
+        if let Some(next) = following.find(is_next) {
+            next.payload[0] = 0xFF;
+        }
+        Some(Explained::If(self.write(&frames, rest), self.options))
+    }
+
     /// Writes each length in as few bytes as it needs.
     fn without_padding(&self) -> Option<Explained> {
         let is_padded = self.last_frame().is_some_and(|frame| frame.is_padded());
         if self.ours.outcome.end != End::Failed(1002) || !is_padded {
             return None;
         }
-        let (frames, rest) = frames::read(&self.case.bytes);
-        let mut bytes = Vec::new();
-        for mut frame in frames {
+        let (mut frames, rest) = frames::read(&self.case.bytes);
+        for frame in &mut frames {
             frame.length_size = Frame::shortest_length_size(frame.length);
-            frame.encode_into(&mut bytes);
         }
+        Some(Explained::If(self.write(&frames, rest), self.options))
+    }
+
+    fn write(&self, frames: &[Frame], rest: &[u8]) -> Case {
+        let mut bytes = Vec::new();
+        frames
+            .iter()
+            .for_each(|frame| frame.encode_into(&mut bytes));
         bytes.extend_from_slice(rest);
-        let case = Case {
+        Case {
             bytes,
             ..self.case.clone()
-        };
-        Some(Explained::If(case, self.options))
+        }
     }
 
     /// Lifts the limit, if the last fragment is one too many.

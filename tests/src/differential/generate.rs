@@ -124,7 +124,7 @@ impl Stream {
 
     fn break_a_rule(&mut self) {
         let mut frame = self.plain(0x82, &[1, 2, 3]);
-        match self.rng.below(14) {
+        match self.rng.below(15) {
             0 => frame.first = 0x80 | self.rng.pick(&RESERVED_OPCODES),
             1 => {
                 let bit = self.rng.pick(&[0x40, 0x20, 0x10]);
@@ -175,6 +175,12 @@ impl Stream {
                 frame = self.plain(0x88, &[&code.to_be_bytes(), &reason[..]].concat());
             }
             11 => frame = self.plain(0x88, &[3]),
+            // Two of the three bytes of a surrogate, which is none of UTF-8.
+            13 => {
+                let second = self.rng.pick(&[0xA0, 0xBF]);
+                frame = self.plain(0x01, &[b'x', 0xED, second]);
+                self.message = Some(self.text(8));
+            }
             12 => {
                 let mut reason = self.text(20);
                 self.corrupt(&mut reason, 100);

@@ -25,7 +25,7 @@ pub enum HeadClass {
     DefaultPort,
     /// wspulse refuses an empty list of subprotocols. Finding C27.
     ///
-    /// RFC 6455 §11.3.4 has `1#token`, and §4.1 "one or more"; nothing is lost by reading it as
+    /// RFC 6455 §4.3 has `1#token`, and §4.1 item 10 "one or more"; nothing is lost by reading it as
     /// none, since the header is optional (§4.2.1 item 8).
     NoSubprotocol,
     /// wspulse refuses a subprotocol that is offered twice. Finding C27.
@@ -34,7 +34,8 @@ pub enum HeadClass {
     SubprotocolTwice,
     /// The peer does not look at Host.
     ///
-    /// RFC 6455 §4.2.1 item 2: "A |Host| header field containing the server's authority."
+    /// RFC 6455 §4.2.1 item 2: "A |Host| header field containing the server's authority." RFC 9112
+    /// §3.2: a request without one, or with an invalid one, is answered with 400.
     HostNotChecked,
     /// The peer looks less at the target.
     ///
@@ -65,7 +66,7 @@ pub enum HeadClass {
     ConnectionNoList,
     /// The peer does not read the subprotocols by itself.
     ///
-    /// RFC 6455 §11.3.4: `Sec-WebSocket-Protocol-Client = 1#token`.
+    /// RFC 6455 §4.3: `Sec-WebSocket-Protocol-Client = 1#token`.
     SubprotocolsNotRead,
     /// The peer does not read the extensions.
     ///
@@ -88,7 +89,7 @@ pub enum HeadClass {
     UpgradeNoList,
     /// The peer refuses a key with bits that its last digit has too many.
     ///
-    /// RFC 6455 §4.2.1 item 5: "a base64-encoded [..] value that, when decoded, is 16 bytes in
+    /// RFC 6455 §4.2.1 item 5: "a base64-encoded .. value that, when decoded, is 16 bytes in
     /// length"; the example of §4.1, `AQIDBAUGBwgJCgsMDQ4PEC==`, has such bits.
     KeyTrailingBits,
     /// The peer refuses bytes that come after the head before its answer; wspulse takes them for
