@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::frames::{self, Frame};
 use super::ours::{self, Exact, Options};
-use super::{Case, End, Outcome, Theirs, lines};
+use super::{Case, End, Outcome, Theirs, lines, rfc};
 
 /// An implementation that wspulse is held against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +166,7 @@ impl Class {
 /// Tells what is not explained.
 pub fn explain(case: &Case, peer: Peer, theirs: &Theirs) -> Result<BTreeSet<Class>, String> {
     let ordinary = ours::exact(case, Options::default());
+    rfc::check(case, &ordinary)?;
     let mut classes = explain_pieces(case, &ordinary.outcome)?;
     let mut look = Look {
         case: case.clone(),

@@ -159,6 +159,10 @@ impl HeadClass {
 pub fn explain(head: &[u8], peer: Peer, theirs: Option<&str>) -> Result<Option<HeadClass>, String> {
     let ours = accept(head);
     let look = Look::new(head);
+    // Where both take what the RFC refuses, their agreement proves nothing.
+    if ours.is_ok() && !look.is_legal() {
+        return Err("wspulse accepts what the RFC refuses".to_owned());
+    }
     let found = match (&ours, theirs) {
         (Ok(ours), Some(theirs)) if ours == theirs => return Ok(None),
         (Err(_), None) => return Ok(None),
@@ -193,6 +197,7 @@ struct Look<'a> {
     bytes: &'a [u8],
     /// Where the empty line ends.
     end: usize,
+    request_line: String,
     target: String,
     fields: Vec<(String, String)>,
 }
@@ -204,7 +209,8 @@ impl<'a> Look<'a> {
         // Bytes above 0x7F keep their number.
         let text: String = bytes[..end].iter().map(|&byte| char::from(byte)).collect();
         let mut lines = text.split("\r\n").skip_while(|line| line.is_empty());
-        let target = lines.next().and_then(|line| line.split(' ').nth(1));
+        let request_line = lines.next().unwrap_or_default().to_owned();
+        let target = request_line.split(' ').nth(1);
         let target = target.unwrap_or_default().to_owned();
         let fields = lines.filter_map(|line| line.split_once(':'));
         let fields = fields.map(|(name, value)| {
@@ -214,6 +220,7 @@ impl<'a> Look<'a> {
         Self {
             bytes,
             end,
+            request_line,
             target,
             fields: fields.collect(),
         }
@@ -253,6 +260,12 @@ impl<'a> Look<'a> {
             E::Target if self.has_default_port() => Some(HeadClass::DefaultPort),
             E::Target | E::StartLine => {
                 (!self.is_legal_target()).then_some(HeadClass::TargetNotChecked)
+            }
+            // In the target, whatever else.
+            E::ControlByte | E::BareCr => {
+                let mut chars = self.target.chars();
+                let is_there = chars.any(|c| c.is_ascii_control());
+                is_there.then_some(HeadClass::TargetNotChecked)
             }
             E::RequestBody => self.has_body().then_some(HeadClass::BodyNotChecked),
             E::Connection => (!self.is_legal_connection()).then_some(HeadClass::ConnectionNoList),
@@ -301,6 +314,31 @@ impl<'a> Look<'a> {
                 }
             }
         }
+    }
+
+    /// RFC 6455 §4.2.1, item by item, of which wspulse takes any visible ASCII in the target.
+    fn is_legal(&self) -> bool {
+        let is_visible = |c: char| c.is_ascii_graphic() && c != '#';
+        let is_key = |key: &str| {
+            let digits = key.strip_suffix("==").unwrap_or_default();
+            let is_digit = |c: char| c.is_ascii_alphanumeric() || c == '+' || c == '/';
+            digits.len() == 22 && digits.chars().all(is_digit)
+        };
+        let is_websocket = |name: &&str| name.eq_ignore_ascii_case("websocket");
+        let subprotocols = self.values("sec-websocket-protocol");
+        let extensions = self.values("sec-websocket-extensions");
+        self.bytes.starts_with(b"GET ")
+            && self.request_line == format!("GET {} HTTP/1.1", self.target)
+            && self.target.chars().all(is_visible)
+            && (self.target.starts_with('/') || self.is_absolute_target())
+            && self.is_legal_host()
+            && !self.has_body()
+            && self.list("upgrade").iter().any(is_websocket)
+            && self.is_legal_connection()
+            && self.values("sec-websocket-version") == ["13"]
+            && matches!(self.values("sec-websocket-key")[..], [key] if is_key(key))
+            && (subprotocols.is_empty() || self.bad_subprotocols().is_none())
+            && (extensions.is_empty() || self.is_legal_extensions())
     }
 
     fn has_default_port(&self) -> bool {
@@ -369,12 +407,15 @@ impl<'a> Look<'a> {
     /// A path, or an absolute URI for the host, of characters that a URI may have, without a
     /// fragment.
     fn is_legal_target(&self) -> bool {
-        let scheme = ["http://", "https://"].into_iter();
-        let rest = scheme.filter_map(|scheme| self.target.strip_prefix(scheme));
+        self.is_target_of_uri() && (self.target.starts_with('/') || self.is_absolute_target())
+    }
+
+    fn is_absolute_target(&self) -> bool {
         let host = self.values("host").join(",");
-        let mut authority = rest.map(|rest| rest.split(['/', '?']).next().unwrap_or_default());
-        let is_absolute = authority.any(|authority| authority.eq_ignore_ascii_case(&host));
-        self.is_target_of_uri() && (self.target.starts_with('/') || is_absolute)
+        let schemes = ["http://", "https://"].into_iter();
+        let rests = schemes.filter_map(|scheme| self.target.strip_prefix(scheme));
+        let mut authorities = rests.map(|rest| rest.split(['/', '?']).next().unwrap_or_default());
+        authorities.any(|authority| authority.eq_ignore_ascii_case(&host))
     }
 
     /// RFC 3986 §2, without the `#` of a fragment.

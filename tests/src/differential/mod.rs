@@ -5,6 +5,7 @@
 //! - [`frames`]: a stream as frames, without a judgement, and written anew.
 //! - [`ours`]: what wspulse makes of a stream.
 //! - [`classes`]: the differences that are allowed, each with the sentence that decides it.
+//! - [`rfc`]: wspulse beside the RFC alone.
 //! - [`heads`] and [`head_classes`]: the same for the opening handshake, as a server sees it.
 //! - [`lines`]: streams and outcomes as lines of text, for an implementation in another process.
 //! - [`tally`]: how many are in each class.
@@ -19,6 +20,7 @@ pub mod head_classes;
 pub mod heads;
 pub mod lines;
 pub mod ours;
+pub mod rfc;
 pub mod tally;
 
 use wspulse_core::Role;
