@@ -179,7 +179,10 @@ pub fn explain(case: &Case, peer: Peer, theirs: &Theirs) -> Result<BTreeSet<Clas
         || look.case.bytes == case.bytes && !look.ends_at_the_same_frame(theirs.piece)
     {
         let mut candidates = Class::of(peer);
-        let found = candidates.find_map(|class| Some((class, look.explained_by(class)?)));
+        let found = candidates.find_map(|class| {
+            let explained = look.explained_by(class)?;
+            look.is_changed_by(&explained).then_some((class, explained))
+        });
         match found {
             Some((class, Explained::Wholly)) => {
                 classes.insert(class);
@@ -240,6 +243,16 @@ impl Look<'_> {
         let [ours, theirs] = [&self.ours.outcome, self.theirs].map(lines::outcome);
         let at = self.ours.ended_at;
         format!("beside {classes:?}\nours   {ours} (at byte {at:?})\ntheirs {theirs}")
+    }
+
+    /// Whether an explanation takes something out of the way.
+    fn is_changed_by(&self, explained: &Explained) -> bool {
+        match explained {
+            Explained::Wholly => true,
+            Explained::If(case, options) => {
+                (&case.bytes, *options) != (&self.case.bytes, self.options)
+            }
+        }
     }
 
     /// Whether the peer, whose end came in this piece, ended at the frame at which wspulse did, as
