@@ -75,8 +75,8 @@
 //!   also those that took nothing: so the engine knows when a ping has left, and when a transport
 //!   is stuck.
 //! - **Time** is an argument, on a timeline of your own. [`poll_timeout`](Connection::poll_timeout)
-//!   is never moved by received data, so a busy connection touches no timer; it can move earlier
-//!   in any other call.
+//!   is never moved by received messages, so a busy connection touches no timer. Any other call or
+//!   input can move it, so read it again before each wait.
 //! - **Entropy** is a [`Seed`] at the start. The same seed and calls give the same bytes, events
 //!   and deadlines.
 //! - **Errors** are of three kinds: what the caller did wrong is an `Err` and harms nothing; what

@@ -8,6 +8,7 @@ use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{
     CloseCode, Config, ConfigBuilder, Connection, Event, Instant, Role, Seed, State,
 };
+use wspulse_tests::fuzzing;
 
 const NOW: Instant = Instant::ZERO;
 
@@ -111,7 +112,7 @@ fn server(config: ConfigBuilder) -> Connection {
     Connection::from_upgrade(Role::Server, config, Seed::predictable_for_tests(1), NOW)
 }
 
-/// "Received data never moves it": an owner that does not read the deadline again after input
+/// "Received messages never move it": an owner that does not read the deadline again after input
 /// sleeps through the message timeout.
 #[test]
 fn a_message_that_begins_moves_no_deadline() {
@@ -186,4 +187,24 @@ fn a_frame_in_pieces_earns_no_more_than_a_whole_one() {
         server.state()
     };
     assert_eq!(end(1), end(usize::MAX));
+}
+
+/// P3, C19: received messages never move the deadline, and other input may. Here half a frame, which
+/// is no evidence of life under `Evidence::AnyFrame`, comes after a pause of ours: the peer gets a
+/// fresh ping at once, and until the transport takes it the output stands for the deadline.
+#[test]
+fn half_a_frame_may_bring_a_ping_forward() {
+    fuzzing::server(b"\x80\x00\x00\x1e\x1e\x0c\x0a\x0d\x01");
+}
+
+/// C19: a frame that fails the connection replaces the deadline by that of the ending, which may be
+/// earlier.
+#[test]
+fn a_bad_frame_may_bring_the_deadline_forward() {
+    let mut server = server(Config::builder().close_timeout(Duration::from_secs(1)));
+    let before = server.poll_timeout().unwrap();
+    let _ = server.handle_input(NOW, b"\x80\x80\0\0\0\0");
+    let after = server.poll_timeout().unwrap();
+    assert_eq!(after, Instant::from_secs(1));
+    assert!(after < before);
 }

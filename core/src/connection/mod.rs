@@ -464,9 +464,11 @@ impl Connection {
         self.lend()
     }
 
-    /// Returns when to call [`handle_timeout`](Self::handle_timeout) at the latest. Received data
-    /// never moves it;
-    /// any other call may move it earlier, so read it again before sleeping.
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout) at the latest.
+    ///
+    /// Received messages never move it. Anything else may: the end of the opening handshake, a
+    /// Close, an illegal frame, bytes that are no [`Evidence`](crate::heartbeat::Evidence) of life,
+    /// and every other call. Read it again before each wait.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.next_deadline()

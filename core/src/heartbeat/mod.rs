@@ -6,7 +6,7 @@
 //! ([`poll_timeout`](Heartbeat::poll_timeout)).
 //!
 //! It keeps facts (when a byte last came, when the ping left) and derives deadlines from them.
-//! Received data stores a stamp and never moves the deadline: a deadline that fires and finds that
+//! A sign of life stores a stamp and never moves the deadline: a deadline that fires and finds that
 //! the peer spoke is armed again. So a busy connection touches no timer.
 //!
 //! ```
@@ -433,8 +433,8 @@ impl Heartbeat {
         None
     }
 
-    /// Returns when to call [`handle_timeout`](Self::handle_timeout) at the latest. Received data
-    /// never moves it; other calls may move it earlier.
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout) at the latest. A sign of life
+    /// never moves it. Any other call may, so read it again before each wait.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         (self.deadline != Instant::MAX).then_some(self.deadline)

@@ -11,9 +11,8 @@ use super::script;
 /// The configuration that the switches of a script say.
 pub(super) fn config_of(setup: u16) -> Config {
     let is = |switch| setup & switch != 0;
-    let which = u8::try_from((setup & script::HEARTBEAT) >> script::HEARTBEAT_SHIFT);
     let mut config = Config::builder()
-        .heartbeat(heartbeat(which.expect("three bits")))
+        .heartbeat(heartbeat(heartbeat_of(setup)))
         .report_control(is(script::REPORT_CONTROL));
     if is(script::PARTS) {
         config = config.delivery(Delivery::Parts);
@@ -48,6 +47,17 @@ pub(super) fn config_of(setup: u16) -> Config {
         config = config.application_heartbeat(ApplicationHeartbeat::answer("ping", "pong"));
     }
     config.build().expect("a legal configuration")
+}
+
+/// Which heartbeat the switches of a script say.
+pub(super) fn heartbeat_of(setup: u16) -> u8 {
+    let which = u8::try_from((setup & script::HEARTBEAT) >> script::HEARTBEAT_SHIFT);
+    which.expect("three bits")
+}
+
+/// Whether [`heartbeat`] `which` takes any byte for a sign of life.
+pub(super) const fn any_byte_counts(which: u8) -> bool {
+    !matches!(which, 4 | 5)
 }
 
 /// Only a heartbeat that pings can ask.

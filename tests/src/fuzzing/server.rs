@@ -8,7 +8,10 @@ use wspulse_core::{
     TimeoutReason,
 };
 
-use super::parts::{REQUESTS, asks_text_ping, binary, config_of, header, heartbeat, masked, text};
+use super::parts::{
+    REQUESTS, any_byte_counts, asks_text_ping, binary, config_of, header, heartbeat, heartbeat_of,
+    masked, text,
+};
 use super::script::{self, Script, Step};
 use super::wire::Wire;
 use super::{Cuts, naive};
@@ -80,6 +83,8 @@ struct Run<'a> {
     unfinished: Option<(bool, Vec<u8>)>,
     request_waits: bool,
     wire: Wire,
+    /// Whether any byte is evidence of life by the policy in force.
+    any_byte_counts: bool,
     marks: Vec<Mark>,
     log: Log,
 }
@@ -124,6 +129,7 @@ impl<'a> Run<'a> {
             unfinished: None,
             request_waits: false,
             wire,
+            any_byte_counts: any_byte_counts(heartbeat_of(setup)),
             marks: Vec::new(),
             log: Log::default(),
         }
@@ -235,6 +241,9 @@ impl<'a> Run<'a> {
                 let config = heartbeat(*which % 10);
                 let set = self.connection.set_heartbeat(now, config);
                 assert_eq!(set, config.validate());
+                if set.is_ok() {
+                    self.any_byte_counts = any_byte_counts(*which % 10);
+                }
             }
             Step::Resumed => self.connection.handle_resumed(now),
             Step::Write(most) => {
@@ -330,6 +339,9 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Received messages never move the deadline. Other input may make output that is due at once,
+    /// or bring the deadline forward: bytes that are no evidence of life, found after a pause of
+    /// ours, get the peer a fresh ping (C19).
     fn data_moves_no_deadline(&self, due: Option<Instant>) {
         let now_due = self.connection.poll_timeout();
         match due {
@@ -339,6 +351,11 @@ impl<'a> Run<'a> {
             }
             // A message that begins arms its own timer.
             _ if self.is(script::MESSAGE_TIMEOUT) => {}
+            _ if !self.any_byte_counts => {
+                let is_earlier = now_due.is_some_and(|now_due| due.is_none_or(|due| now_due <= due));
+                let is_at_once = now_due.is_none() && self.connection.wants_write();
+                assert!(is_earlier || is_at_once || now_due == due, "input moved the deadline");
+            }
             _ => assert_eq!(now_due, due, "input moved the deadline"),
         }
     }
