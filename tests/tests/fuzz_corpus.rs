@@ -7,7 +7,12 @@ use std::fs;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 
+use wspulse_tests::alloc::Counting;
 use wspulse_tests::fuzzing;
+
+// The budgets of the targets are counted by it.
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 type Target = fn(&[u8]);
 
@@ -24,6 +29,11 @@ fn frame_decoder_corpus() {
 #[test]
 fn head_corpus() {
     replay("head", fuzzing::head);
+}
+
+#[test]
+fn inflate_corpus() {
+    replay("inflate", fuzzing::inflate);
 }
 
 #[test]
@@ -44,6 +54,11 @@ fn frame_decoder_random() {
 #[test]
 fn head_random() {
     mutate("head", fuzzing::head, 10_000);
+}
+
+#[test]
+fn inflate_random() {
+    mutate("inflate", fuzzing::inflate, 10_000);
 }
 
 #[test]

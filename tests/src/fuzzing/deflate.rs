@@ -7,23 +7,25 @@ use wspulse_core::extension::deflate::{DeflateConfig, DeflateParams};
 use wspulse_core::{Cause, Config, Connection, Delivery, Event, Instant, Role, Seed};
 
 use super::{Cuts, Reader};
+use crate::alloc::{Budget, INFLATE_STATE};
 use crate::kit::{drain, feed};
 use crate::wire::frame;
 
 /// Hands a client one stream in three ways, which must come to the same, in messages and in the
 /// end; then carries what is left between two engines, which must come to what it was.
 ///
-/// The input is a byte of settings (bits 0 to 2: what was agreed on; bit 3: delivery in parts), a
-/// short message limit, the sizes of pieces behind their count, and frames: a first byte, then a
-/// payload behind its length. A first byte of 0xff ends them; what follows are messages, each
-/// behind its length.
+/// What the client holds stays within its budget. The input is a byte of settings (bits 0 to 2: what
+/// was agreed on; bit 3: delivery in parts; bits 4 and 5: how often a message is repeated; bits 6 and
+/// 7: the level), a short message limit, the sizes of pieces behind their count, and frames: a first
+/// byte, then a payload behind its length. A first byte of 0xff ends them; what follows are
+/// messages, each behind its length.
 pub fn deflate(data: &[u8]) {
     let mut reader = Reader::new(data);
     let settings = reader.byte();
     let limit = u64::from(reader.short()).max(1);
     let cuts = Cuts::new(reader.counted());
     let mut wire = Vec::new();
-    while !reader.is_empty() {
+    while !reader.is_empty() && wire.len() < MAX_WIRE {
         match reader.byte() {
             0xFF => break,
             first => {
@@ -38,21 +40,13 @@ pub fn deflate(data: &[u8]) {
     let agreed = DeflateConfig::DEFAULT.window_bits(15).confirm(&answer[0]);
     let agreed = agreed.expect("an answer that fits");
 
-    let deliveries = [Delivery::Messages, Delivery::Parts];
-    let delivery = deliveries[usize::from(settings >> 3 & 1)];
-    let whole = receive(&wire, Cuts::new(&[u8::MAX]), delivery, limit, agreed);
-    let cut = receive(&wire, cuts, delivery, limit, agreed);
-    assert_eq!(whole, cut, "cut");
-    let bytes = receive(&wire, Cuts::new(&[]), delivery, limit, agreed);
-    assert_eq!(whole, bytes, "byte by byte");
-    if delivery == Delivery::Messages {
-        let long = whole
-            .messages
-            .iter()
-            .find(|message| message.len() > limit as usize);
-        assert_eq!(long, None, "above the limit");
+    if !wire.is_empty() {
+        let delivery = [Delivery::Messages, Delivery::Parts][usize::from(settings >> 3 & 1)];
+        receives_the_same(&wire, cuts, delivery, limit, agreed);
     }
-    round_trip(reader, cuts, agreed);
+    if !reader.is_empty() {
+        round_trip(reader, cuts, settings >> 4, agreed);
+    }
 }
 
 /// What a server may have answered.
@@ -67,11 +61,54 @@ const ANSWERS: [&str; 8] = [
     "permessage-deflate; server_max_window_bits=15; client_max_window_bits=15",
 ];
 
+fn receives_the_same(
+    wire: &[u8],
+    cuts: Cuts<'_>,
+    delivery: Delivery,
+    limit: u64,
+    agreed: DeflateParams,
+) {
+    // A kilobyte is inflated at a time where messages are delivered in parts.
+    let longest = match delivery {
+        Delivery::Parts => MAX_RATIO * wire.len().min(1 << 10) as u64,
+        _ => limit.min(MAX_RATIO * wire.len() as u64),
+    };
+    let receiver = Receiver {
+        role: Role::Client,
+        delivery,
+        limit,
+        agreed,
+        beside: INFLATE_STATE + 4 * longest,
+    };
+    let whole = receive(wire, Cuts::new(&[u8::MAX]), &receiver);
+    assert_eq!(whole, receive(wire, cuts, &receiver), "cut");
+    let bytes = receive(wire, Cuts::new(&[]), &receiver);
+    assert_eq!(whole, bytes, "byte by byte");
+    if delivery == Delivery::Messages {
+        let long = whole
+            .messages
+            .iter()
+            .find(|message| message.len() > limit as usize);
+        assert_eq!(long, None, "above the limit");
+    }
+}
+
 /// What came of a stream: whole messages, and why it ended if it did.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Received {
-    messages: Vec<Vec<u8>>,
-    cause: Option<Cause>,
+pub(super) struct Received {
+    pub(super) messages: Vec<Vec<u8>>,
+    pub(super) cause: Option<Cause>,
+}
+
+/// How a stream is received.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    pub(super) role: Role,
+    pub(super) delivery: Delivery,
+    pub(super) limit: u64,
+    pub(super) agreed: DeflateParams,
+    /// What it may hold beside twice the bytes that arrived and the base.
+    pub(super) beside: u64,
 }
 
 fn connection(role: Role, config: &Arc<Config>, agreed: DeflateParams) -> Connection {
@@ -80,47 +117,74 @@ fn connection(role: Role, config: &Arc<Config>, agreed: DeflateParams) -> Connec
     connection.with_deflate(Some(agreed))
 }
 
-fn receive(
-    mut wire: &[u8],
-    mut cuts: Cuts<'_>,
-    delivery: Delivery,
-    limit: u64,
-    agreed: DeflateParams,
-) -> Received {
-    let config = Config::builder().delivery(delivery).max_message_size(limit);
+/// Hands over a stream in pieces, then its end. What is held is checked after each piece.
+pub(super) fn receive(mut wire: &[u8], mut cuts: Cuts<'_>, receiver: &Receiver) -> Received {
+    let config = Config::builder()
+        .delivery(receiver.delivery)
+        .max_message_size(receiver.limit);
     let config = Arc::new(config.build().expect("valid"));
-    let mut client = connection(Role::Client, &config, agreed);
-    let mut events = Vec::new();
-    while let Some(piece) = cuts.split(&mut wire) {
-        events.extend(feed(&mut client, Instant::ZERO, piece));
-        drain(&mut client, Instant::ZERO);
-    }
-    client.handle_eof(Instant::ZERO);
-    events.extend(std::iter::from_fn(|| client.poll_event()));
+    let mut budget = Budget::new();
+    budget.set_exceptions(receiver.beside);
+    let mut connection = budget.run(|| connection(receiver.role, &config, receiver.agreed));
     let mut received = Received::default();
     let mut parts = Vec::new();
-    for event in events {
-        match event {
-            Event::Text(text) => received.messages.push(text.as_bytes().to_vec()),
-            Event::Binary(data) => received.messages.push(data.to_vec()),
-            Event::TextPart(part) => parts.extend_from_slice(part.as_bytes()),
-            Event::BinaryPart(part) => parts.extend_from_slice(&part),
-            Event::MessageEnd => received.messages.push(std::mem::take(&mut parts)),
-            Event::Closed(closed) => received.cause = Some(closed.cause),
-            _ => {}
+    while let Some(mut piece) = cuts.split(&mut wire) {
+        while !piece.is_empty() {
+            budget.arrived(piece.len());
+            let taken = budget.count(|| connection.handle_input(Instant::ZERO, piece));
+            piece = &piece[taken..];
+            let had_events = take_events(&mut connection, &mut budget, &mut parts, &mut received);
+            assert!(
+                taken > 0 || had_events,
+                "neither took input nor had an event"
+            );
+            budget.check();
+        }
+        if connection.wants_write() {
+            budget.run(|| drop(drain(&mut connection, Instant::ZERO)));
         }
     }
+    connection.handle_eof(Instant::ZERO);
+    take_events(&mut connection, &mut budget, &mut parts, &mut received);
     received
 }
 
-/// Short messages in parts and whole, and the same a hundred times over.
-fn round_trip(mut reader: Reader<'_>, mut cuts: Cuts<'_>, agreed: DeflateParams) {
-    let deflate = DeflateConfig::DEFAULT.threshold(cuts.size() / 2);
+fn take_events(
+    connection: &mut Connection,
+    budget: &mut Budget,
+    parts: &mut Vec<u8>,
+    received: &mut Received,
+) -> bool {
+    let mut had_events = false;
+    while let Some(event) = budget.count(|| connection.poll_event()) {
+        had_events = true;
+        match &event {
+            Event::Text(text) => received.messages.push(text.as_bytes().to_vec()),
+            Event::Binary(data) => received.messages.push(data.to_vec()),
+            Event::TextPart(part) => parts.extend_from_slice(part.as_bytes()),
+            Event::BinaryPart(part) => parts.extend_from_slice(part),
+            Event::MessageEnd => received.messages.push(std::mem::take(parts)),
+            Event::Closed(closed) => received.cause = Some(closed.cause.clone()),
+            _ => {}
+        }
+        budget.count(|| drop(event));
+    }
+    had_events
+}
+
+/// Short messages in parts and whole, and the same several times over.
+fn round_trip(mut reader: Reader<'_>, mut cuts: Cuts<'_>, manner: u8, agreed: DeflateParams) {
+    let deflate = DeflateConfig::DEFAULT
+        .threshold(cuts.size() / 2)
+        .level([1, 3, 6, 9][usize::from(manner >> 2)]);
     let config = Config::builder().deflate(Some(deflate));
     let config = Arc::new(config.build().expect("valid"));
     let mut client = connection(Role::Client, &config, agreed);
     let mut server = connection(Role::Server, &config, agreed);
-    while !reader.is_empty() {
+    // How much is compressed decides how long a run takes: some windows of the smallest kind, or
+    // two of the default, reach all that more would.
+    let mut room = MAX_COMPRESSED;
+    while !reader.is_empty() && room > 0 {
         let message = reader.counted();
         let mut rest = message;
         while let Some(part) = cuts.split(&mut rest) {
@@ -129,12 +193,16 @@ fn round_trip(mut reader: Reader<'_>, mut cuts: Cuts<'_>, agreed: DeflateParams)
         }
         client.send_part(Vec::new(), true).expect("room");
         exchange(&mut client, &mut server, &[message]);
-        for message in [message.to_vec(), message.repeat(100)] {
-            server.send(message.clone()).expect("room");
-            exchange(&mut server, &mut client, &[&message]);
-            client.send(message.clone()).expect("room");
-            exchange(&mut client, &mut server, &[&message]);
+        let times = 1 << (2 * (manner & 3));
+        let long = message.repeat(times.min(room.div_ceil(message.len().max(1))));
+        room = room.saturating_sub(long.len() + LEAST_COST);
+        server.send(message.to_vec()).expect("room");
+        exchange(&mut server, &mut client, &[message]);
+        for end in [&mut server, &mut client] {
+            end.send(long.clone()).expect("room");
         }
+        exchange(&mut server, &mut client, &[&long]);
+        exchange(&mut client, &mut server, &[&long]);
     }
 }
 
@@ -146,3 +214,13 @@ fn exchange(from: &mut Connection, to: &mut Connection, expected: &[&[u8]]) {
         assert!(matches!(event, Event::Binary(data) if data == expected));
     }
 }
+
+/// More frames teach nothing that these do not.
+const MAX_WIRE: usize = 1 << 10;
+
+/// Deflate makes no more of a byte (258 bytes of two bits each).
+const MAX_RATIO: u64 = 1_032;
+
+/// What one run compresses each way, with a cost for each message.
+const MAX_COMPRESSED: usize = 10 << 10;
+const LEAST_COST: usize = 512;

@@ -7,6 +7,8 @@
 mod deflate;
 mod frame_decoder;
 mod head;
+mod inflate;
+pub mod known;
 pub mod naive;
 mod parts;
 pub mod script;
@@ -16,6 +18,7 @@ mod wire;
 pub use deflate::deflate;
 pub use frame_decoder::frame_decoder;
 pub use head::head;
+pub use inflate::{inflate, inflate_excusing};
 pub use server::server;
 
 /// Reads a fuzz input from its front; behind its end everything is zero or empty.

@@ -352,9 +352,13 @@ impl<'a> Run<'a> {
             // A message that begins arms its own timer.
             _ if self.is(script::MESSAGE_TIMEOUT) => {}
             _ if !self.any_byte_counts => {
-                let is_earlier = now_due.is_some_and(|now_due| due.is_none_or(|due| now_due <= due));
+                let is_earlier =
+                    now_due.is_some_and(|now_due| due.is_none_or(|due| now_due <= due));
                 let is_at_once = now_due.is_none() && self.connection.wants_write();
-                assert!(is_earlier || is_at_once || now_due == due, "input moved the deadline");
+                assert!(
+                    is_earlier || is_at_once || now_due == due,
+                    "input moved the deadline"
+                );
             }
             _ => assert_eq!(now_due, due, "input moved the deadline"),
         }
