@@ -17,6 +17,11 @@ static ALLOCATOR: Counting = Counting;
 type Target = fn(&[u8]);
 
 #[test]
+fn backoff_corpus() {
+    replay("backoff", fuzzing::backoff);
+}
+
+#[test]
 fn deflate_corpus() {
     replay("deflate", fuzzing::deflate);
 }
@@ -37,8 +42,23 @@ fn inflate_corpus() {
 }
 
 #[test]
+fn negotiate_corpus() {
+    replay("negotiate", fuzzing::negotiate);
+}
+
+#[test]
+fn refusal_corpus() {
+    replay("refusal", fuzzing::refusal);
+}
+
+#[test]
 fn server_corpus() {
     replay("server", fuzzing::server);
+}
+
+#[test]
+fn backoff_random() {
+    mutate("backoff", fuzzing::backoff, 20_000);
 }
 
 #[test]
@@ -59,6 +79,16 @@ fn head_random() {
 #[test]
 fn inflate_random() {
     mutate("inflate", fuzzing::inflate, 10_000);
+}
+
+#[test]
+fn negotiate_random() {
+    mutate("negotiate", fuzzing::negotiate, 20_000);
+}
+
+#[test]
+fn refusal_random() {
+    mutate("refusal", fuzzing::refusal, 20_000);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use wspulse_core::handshake::{
     Response, ServerHandshake,
 };
 
+use super::http::{end_of_head, is_token, nonce_of, split_heads, split_lines};
 use super::{Cuts, Reader};
 
 /// Reads a stream as a request or as a response, cut in three ways.
@@ -121,7 +122,7 @@ fn keeps_the_rules(head: &[u8], request: &Request) {
     for line in lines {
         let colon = line.iter().position(|&byte| byte == b':').expect("a colon");
         let (name, value) = (&line[..colon], &line[colon + 1..]);
-        assert!(!name.is_empty() && name.iter().all(|&byte| is_token(byte)));
+        assert!(is_token(name));
         let is_clean = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7F);
         assert!(value.iter().all(is_clean));
         headers.push((name.to_ascii_lowercase(), value.trim_ascii()));
@@ -331,58 +332,6 @@ fn read_response(
         outcome = Some(result);
     }
     (outcome, taken)
-}
-
-// ---- HTTP, naively
-
-fn end_of_head(stream: &[u8]) -> Option<usize> {
-    let at = stream.windows(4).position(|four| four == b"\r\n\r\n")?;
-    Some(at + 4)
-}
-
-fn split_heads(mut stream: &[u8]) -> Vec<&[u8]> {
-    let mut heads = Vec::new();
-    while let Some(end) = end_of_head(stream) {
-        heads.push(&stream[..end]);
-        stream = &stream[end..];
-    }
-    heads
-}
-
-fn split_lines(mut text: &[u8]) -> Vec<&[u8]> {
-    let mut lines = Vec::new();
-    while let Some(end) = text.windows(2).position(|two| two == b"\r\n") {
-        lines.push(&text[..end]);
-        text = &text[end + 2..];
-    }
-    lines.push(text);
-    lines
-}
-
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-/// Reads base64 of 16 bytes, bit by bit, and tells whether the bits too many are zero.
-fn nonce_of(key: &[u8]) -> Option<([u8; 16], bool)> {
-    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digits = key.strip_suffix(b"==")?;
-    if digits.len() != 22 {
-        return None;
-    }
-    let mut bits = Vec::new();
-    for digit in digits {
-        let value = ALPHABET.iter().position(|letter| letter == digit)?;
-        bits.extend((0..6).rev().map(|place| value >> place & 1));
-    }
-    let (bits, padding) = bits.split_at(128);
-    let mut nonce = [0; 16];
-    for (byte, bits) in nonce.iter_mut().zip(bits.chunks(8)) {
-        for &bit in bits {
-            *byte = *byte << 1 | u8::from(bit == 1);
-        }
-    }
-    Some((nonce, padding.iter().all(|&bit| bit == 0)))
 }
 
 /// The nonce of RFC 6455 §1.3, so that the answer is the one that stands there.

@@ -4,21 +4,28 @@
 //! places: under libFuzzer, over the kept corpora in the ordinary tests, and over pseudo-random
 //! inputs there. A crash file replays anywhere with one call.
 
+mod backoff;
 mod deflate;
 mod frame_decoder;
 mod head;
+mod http;
 mod inflate;
 pub mod known;
 pub mod naive;
+mod negotiate;
 mod parts;
+mod refusal;
 pub mod script;
 mod server;
 mod wire;
 
+pub use backoff::{backoff, backoff_excusing};
 pub use deflate::deflate;
 pub use frame_decoder::frame_decoder;
 pub use head::head;
 pub use inflate::{inflate, inflate_excusing};
+pub use negotiate::{negotiate, negotiate_excusing};
+pub use refusal::{refusal, refusal_excusing};
 pub use server::server;
 
 /// Reads a fuzz input from its front; behind its end everything is zero or empty.
