@@ -69,6 +69,49 @@ fn rfc_7692_section_7_2_3_examples() {
     }
 }
 
+/// Decided: RFC 7692 §7.2.1 has the sender remove the last four octets of the empty block that ends
+/// a message, so a message that still has them is invalid. zlib takes it, and waits for more.
+#[test]
+fn rfc_7692_section_7_2_1_the_tail_is_not_sent_along() {
+    is_invalid(&[&HELLO[..], &[0x00, 0x00, 0xff, 0xff]].concat());
+}
+
+/// Decided: a final block, and any other without an empty stored block after it, needs the octet
+/// 0x00 that RFC 7692 §7.2.3.4 appends, so a message without it is invalid. zlib takes it.
+#[test]
+fn rfc_7692_section_7_2_3_4_the_octet_after_a_final_block_is_needed() {
+    // "Hello" in a final block, and as Z_PARTIAL_FLUSH leaves it.
+    is_invalid(&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]);
+    is_invalid(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x08]);
+}
+
+/// Decided the other way, and not done yet (I1): a compressed message without a single octet is an
+/// empty message, for a peer that flushes twice in a row has nothing left to send. `fuzz_known_formats`
+/// fails once it is done, and this test with it.
+#[test]
+fn i1_a_message_without_an_octet_is_still_invalid() {
+    is_invalid(&[]);
+}
+
+#[track_caller]
+fn is_invalid(payload: &[u8]) {
+    for mut connection in all_kinds() {
+        let peer = connection.role().peer();
+        let wire = frame(peer, FIN | COMPRESSED | BINARY, payload);
+        let mut events = feed(&mut connection, NOW, &wire);
+        // Parts are delivered before it is known.
+        let is_message = |event: &Event| matches!(event, Event::Binary(_) | Event::MessageEnd);
+        assert!(!events.iter().any(is_message), "{events:?}");
+        drain(&mut connection, NOW);
+        connection.handle_eof(NOW);
+        events.extend(std::iter::from_fn(|| connection.poll_event()));
+        let Some(Event::Closed(closed)) = events.last() else {
+            panic!("{events:?}");
+        };
+        assert_eq!(closed.cause, Cause::Protocol(ProtocolError::InvalidDeflate));
+    }
+}
+
 #[test]
 fn f4_rfc_7692_section_6_reserved_bits() {
     for mut connection in all_kinds() {

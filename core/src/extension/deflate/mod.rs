@@ -27,6 +27,13 @@
 //! # Ok::<(), wspulse_core::extension::ExtensionError>(())
 //! ```
 //!
+//! # Where a message ends
+//!
+//! A message ends with an empty stored block of which the last four octets are not sent
+//! (RFC 7692 §7.2.1). One that still has them is invalid, and so is a final block or a partial flush
+//! without the octet 0x00 that belongs after it (§7.2.3.4), although zlib has no complaint: both
+//! leave the next message without a beginning. A message without a single octet is invalid too.
+//!
 //! # What compression gives away
 //!
 //! Length is not encrypted. Where text that an attacker chooses is compressed together with a

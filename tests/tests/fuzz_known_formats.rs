@@ -1,0 +1,119 @@
+//! Known failures that the targets of the wire formats excuse: what each input does where the
+//! finding is not excused. An entry that passes fails here: then the engine does right, and the
+//! excuse goes (`fuzzing::known`).
+
+use std::panic::{self, AssertUnwindSafe};
+
+use wspulse_tests::alloc::Counting;
+use wspulse_tests::fuzzing::known::{Excused, Finding};
+use wspulse_tests::fuzzing::{
+    backoff_excusing, inflate_excusing, negotiate_excusing, refusal_excusing,
+};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Fails with `message` where `finding` is not excused, and is green where it is.
+#[track_caller]
+fn is_known(target: fn(&[u8], Excused), input: &[u8], finding: Finding, message: &str) {
+    let text = fault(target, input, finding).expect("the engine does right: remove the excuse");
+    assert!(text.contains(message), "another fault: {text}");
+}
+
+/// What is wrong where `finding` is not excused.
+fn fault(target: fn(&[u8], Excused), input: &[u8], finding: Finding) -> Option<String> {
+    target(input, Excused::ALL);
+    let run = AssertUnwindSafe(|| target(input, Excused::all_but(finding)));
+    let error = panic::catch_unwind(run).err()?;
+    let text = error.downcast_ref::<String>().cloned();
+    text.or(error.downcast_ref::<&str>().map(|&text| text.to_owned()))
+}
+
+/// "hello" and then no payload at all: an empty message after a flush, as Cowboy and Mojolicious
+/// send it.
+#[test]
+fn i1_a_compressed_message_without_a_byte() {
+    is_known(
+        inflate_excusing,
+        b"\x00\xff\xff\x00\x02\x00\x05hello\x00\x00",
+        Finding::I1,
+        "left == right",
+    );
+}
+
+/// A message that is cut inside a block of dynamic codes, whose last octets and the tail come to
+/// "d" and eight times more of something, and to the end of the block four bits before the tail's
+/// end.
+#[test]
+fn z1_a_message_that_is_cut_inside_a_block() {
+    is_known(
+        inflate_excusing,
+        CUT_INSIDE_A_BLOCK,
+        Finding::Z1,
+        "left == right",
+    );
+}
+
+const CUT_INSIDE_A_BLOCK: &[u8] = b"\x00\xff\xff\x00\x00?\x04\xc1\x0b\x02@ \x10@\xc1\xab\xbc\x03\
+    \xb8T\xb4\x15\xd2\xa6\x0f\xea\xf4fZ\x10\xee\xbeo'k\xd17\xe1\xc0\xaa_0\xc9\xd2\x82\x10\xf4\xe3\
+    \xe8W\xae\xe8#\x85\x16\x84h\xe6\xc0\xaa_0\xc9\xd2\x82\x10\xcd\x1cX";
+
+/// A first delay of up to 5 s under a cap of 3 s.
+#[test]
+fn c20_a_first_delay_above_the_cap() {
+    // The seed decides how long the delay is; one of a few is above 3 s.
+    let faults: Vec<String> = (0..16)
+        .filter_map(|seed| {
+            let mut input = b"\x14\x04\x0c\x28\x00\0\0\0\0\0\0\0\0\x03\x05\0\0".to_vec();
+            input[12] = seed;
+            fault(backoff_excusing, &input, Finding::C20)
+        })
+        .collect();
+    assert!(
+        !faults.is_empty(),
+        "the engine does right: remove the excuse"
+    );
+    assert!(
+        faults
+            .iter()
+            .all(|fault| fault.contains("is not in 0..=3000000000")),
+        "{faults:?}"
+    );
+}
+
+/// `Retry-After` of `u64::MAX` seconds: there is no deadline, and a hint makes none.
+#[test]
+fn c20_a_retry_after_for_ever() {
+    is_known(
+        backoff_excusing,
+        b"\x14\x04\xf0\x28\x00seedseed\x03\x05\x00\x03\x00\xff",
+        Finding::C20,
+        "a Retry-After for ever",
+    );
+}
+
+/// The offer says 12 (bits 4 of the client's settings), the answer 15.
+#[test]
+fn c23_an_answer_above_the_hint() {
+    is_known(
+        negotiate_excusing,
+        b"\x3c\x00\x3f\x00permessage-deflate; client_max_window_bits=15",
+        Finding::C23,
+        "an answer that fits the offer",
+    );
+}
+
+/// Each is refused with 400: an empty line before the request; `Upgrade` on two lines; an absolute
+/// target with `:80` beside a Host without; an empty and a repeated subprotocol.
+#[test]
+fn c27_legal_requests_that_are_refused() {
+    for input in [
+        &b"\x04\x0e"[..],
+        b"\x00\x24",
+        b"\x04\x02",
+        b"\x00\x35",
+        b"\x00\x34",
+    ] {
+        is_known(refusal_excusing, input, Finding::C27, "C27");
+    }
+}
