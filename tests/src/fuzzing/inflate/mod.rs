@@ -8,19 +8,19 @@ use wspulse_core::extension::deflate::{DeflateConfig, DeflateParams};
 use wspulse_core::{Cause, Delivery, LimitExceeded, ProtocolError, Role};
 
 use self::zlib::{Sender, TAIL, Verdict, Zlib};
-use super::deflate::{Receiver, receive};
+use super::deflate::{MAX_BYTEWISE, Receiver, receive};
 use super::known::{Excused, Finding};
 use super::{Cuts, Reader};
 use crate::alloc::INFLATE_STATE;
 use crate::wire::frame;
 
-/// Hands an engine messages, compressed by zlib, damaged or made of any bytes, whole, cut and byte
-/// by byte; delivers what zlib makes of them, and ends where zlib or RFC 7692 §7.2.1 refuses them.
+/// Hands an engine messages, compressed by zlib, damaged or made of any bytes, in one piece and in
+/// many. It delivers what zlib makes of them, and ends where zlib or RFC 7692 §7.2.1 refuses one.
 ///
 /// What is held stays within its budget. The input is a byte of settings (bit 0: a server receives;
-/// bit 1: the sender keeps no context; bit 2: delivery in parts; bits 4 and 5: the level), a short message limit, the sizes
-/// of pieces behind their count, and messages: a byte that says what it is and how it is framed,
-/// and its arguments.
+/// bit 1: the sender keeps no context; bit 2: delivery in parts; bits 4 and 5: the level), a short
+/// message limit, the sizes of pieces behind their count, and messages: a byte that says what it is
+/// and how it is framed, and its arguments.
 pub fn inflate(data: &[u8]) {
     inflate_excusing(data, Excused::ALL);
 }
@@ -59,7 +59,8 @@ pub fn inflate_excusing(data: &[u8], excused: Excused) {
     };
     // A buffer doubles; a message that waits to be taken is held beside the one under way.
     receiver.beside = INFLATE_STATE + 4 * expected.longest.min(limit as usize) as u64;
-    for cuts in [Cuts::new(&[u8::MAX]), cuts, Cuts::new(&[])] {
+    let bytewise = (wire.len() <= MAX_BYTEWISE).then_some(Cuts::new(&[]));
+    for cuts in [Cuts::new(&[u8::MAX]), cuts].into_iter().chain(bytewise) {
         let received = receive(&wire, cuts, &receiver);
         if let Some(unfinished) = &expected.unfinished
             && excused.has(Finding::Z1)
@@ -235,7 +236,7 @@ fn agreed(role: Role, keeps_context: bool) -> DeflateParams {
 
 /// More would only be more of the same.
 const MAX_MESSAGES: usize = 8;
-const MAX_TOTAL: usize = 4 << 10;
+const MAX_TOTAL: usize = 2 << 10;
 
 /// The most that so many bytes inflate to.
 const MAX_INFLATED: usize = 1_032 * 2 * MAX_TOTAL;
