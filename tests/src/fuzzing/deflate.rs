@@ -7,7 +7,7 @@ use wspulse_core::extension::deflate::{DeflateConfig, DeflateParams};
 use wspulse_core::{Cause, Config, Connection, Delivery, Event, Instant, Role, Seed};
 
 use super::{Cuts, Reader};
-use crate::alloc::{Budget, INFLATE_STATE};
+use crate::alloc::{Budget, INFLATE_STATE, Usage};
 use crate::kit::{drain, feed};
 use crate::wire::frame;
 
@@ -120,7 +120,16 @@ fn connection(role: Role, config: &Arc<Config>, agreed: DeflateParams) -> Connec
 }
 
 /// Hands over a stream in pieces, then its end. What is held is checked after each piece.
-pub(super) fn receive(mut wire: &[u8], mut cuts: Cuts<'_>, receiver: &Receiver) -> Received {
+pub(super) fn receive(wire: &[u8], cuts: Cuts<'_>, receiver: &Receiver) -> Received {
+    receive_counting(wire, cuts, receiver).0
+}
+
+/// As [`receive`]; returns too what the connection allocated.
+pub(super) fn receive_counting(
+    mut wire: &[u8],
+    mut cuts: Cuts<'_>,
+    receiver: &Receiver,
+) -> (Received, Usage) {
     let config = Config::builder()
         .delivery(receiver.delivery)
         .max_message_size(receiver.limit);
@@ -148,7 +157,7 @@ pub(super) fn receive(mut wire: &[u8], mut cuts: Cuts<'_>, receiver: &Receiver) 
     }
     connection.handle_eof(Instant::ZERO);
     take_events(&mut connection, &mut budget, &mut parts, &mut received);
-    received
+    (received, budget.usage())
 }
 
 fn take_events(

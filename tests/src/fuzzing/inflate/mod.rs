@@ -8,10 +8,10 @@ use wspulse_core::extension::deflate::{DeflateConfig, DeflateParams};
 use wspulse_core::{Cause, Delivery, LimitExceeded, ProtocolError, Role};
 
 use self::zlib::{Sender, TAIL, Verdict, Zlib};
-use super::deflate::{MAX_BYTEWISE, Receiver, receive};
+use super::deflate::{MAX_BYTEWISE, Receiver, receive_counting};
 use super::known::{Excused, Finding};
 use super::{Cuts, Reader};
-use crate::alloc::INFLATE_STATE;
+use crate::alloc::{INFLATE_STATE, max_growths};
 use crate::wire::frame;
 
 /// Hands an engine messages, compressed by zlib, damaged or made of any bytes, in one piece and in
@@ -61,7 +61,8 @@ pub fn inflate_excusing(data: &[u8], excused: Excused) {
     receiver.beside = INFLATE_STATE + 4 * expected.longest.min(limit as usize) as u64;
     let bytewise = (wire.len() <= MAX_BYTEWISE).then_some(Cuts::new(&[]));
     for cuts in [Cuts::new(&[u8::MAX]), cuts].into_iter().chain(bytewise) {
-        let received = receive(&wire, cuts, &receiver);
+        let (received, usage) = receive_counting(&wire, cuts, &receiver);
+        assert!(usage.growths <= expected.growths, "{usage:?}");
         if let Some(unfinished) = &expected.unfinished
             && excused.has(Finding::Z1)
             && received.messages.get(expected.messages.len()) == Some(unfinished)
@@ -159,6 +160,8 @@ struct Expected {
     messages: Vec<Vec<u8>>,
     cause: Cause,
     longest: usize,
+    /// How often buffers may grow.
+    growths: u64,
     /// What the message that ends the stream comes to with the tail, where it ends inside a block.
     unfinished: Option<Vec<u8>>,
 }
@@ -180,6 +183,7 @@ fn expect(
         messages: Vec::new(),
         cause: Cause::Eof,
         longest: 0,
+        growths: 0,
         unfinished: None,
     };
     for message in messages {
@@ -219,6 +223,14 @@ fn expect(
             }
         }
         break;
+    }
+    expected.growths = max_growths(expected.longest as u64);
+    for message in &expected.messages {
+        expected.growths += max_growths(message.len() as u64);
+    }
+    if excused.has(Finding::C2) {
+        // A message that is not compressed grows once for each fragment.
+        expected.growths += messages.iter().map(|message| u64::from(message.frames)).sum::<u64>();
     }
     expected
 }
