@@ -19,7 +19,7 @@ pub struct Counting;
 pub struct Counters {
     /// Allocations and reallocations.
     pub allocations: u64,
-    /// Reallocations that made a block longer.
+    /// Reallocations to more than [`CONTROL`] bytes.
     pub growths: u64,
     /// Bytes held now.
     pub held: i64,
@@ -55,7 +55,7 @@ pub struct Usage {
     pub held: i64,
     /// The most of them at once.
     pub peak: i64,
-    /// Reallocations that made a block longer.
+    /// Reallocations to more than [`CONTROL`] bytes.
     pub growths: u64,
 }
 
@@ -104,6 +104,10 @@ pub const fn max_growths(bytes: u64) -> u64 {
     let doublings = bytes.div_ceil(64).next_power_of_two().trailing_zeros();
     2 + doublings as u64
 }
+
+/// How long the buffers of control frames become: sixteen pongs of up to 125 bytes. Reallocations up
+/// to it are not counted as growth, so that growth is the messages' own.
+pub const CONTROL: usize = 2 << 10;
 
 /// What a connection may hold whatever arrives: the parts that exist only while they are needed.
 pub const BASE: u64 = 4 << 10;
@@ -257,7 +261,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        let growths = u64::from(size > layout.size());
+        let growths = u64::from(size > layout.size() && size > CONTROL);
         count(1, growths, size as i64 - layout.size() as i64);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.realloc(pointer, layout, size) }

@@ -9,6 +9,14 @@
 pub enum Finding {
     /// A compressed message without a byte of payload is invalid, where an empty one was meant.
     I1,
+    /// Compressed messages that wait to be sent hold room for half of their uncompressed length.
+    C1,
+    /// A buffer grows once for each fragment, and does not double.
+    C2,
+    /// Where a read that found nothing is never reported, death is never found.
+    C12,
+    /// The lists of a handshake hold many times what arrived.
+    C15,
     /// A first delay above the cap is not capped, and a Retry-After can be for ever.
     C20,
     /// A server's window for the client that is larger than the client's hint is refused.
@@ -38,5 +46,11 @@ impl Excused {
     #[must_use]
     pub const fn has(self, finding: Finding) -> bool {
         self.0 & 1 << finding as u32 != 0
+    }
+
+    /// Returns `excuse` where `finding` is excused, otherwise nothing.
+    #[must_use]
+    pub const fn allow(self, finding: Finding, excuse: u64) -> u64 {
+        if self.has(finding) { excuse } else { 0 }
     }
 }

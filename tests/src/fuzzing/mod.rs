@@ -13,6 +13,7 @@ mod inflate;
 pub mod known;
 pub mod naive;
 mod negotiate;
+mod pair;
 mod parts;
 mod refusal;
 pub mod script;
@@ -26,6 +27,7 @@ pub use head::head;
 pub use inflate::{inflate, inflate_excusing};
 pub use negotiate::{negotiate, negotiate_excusing};
 pub use refusal::{refusal, refusal_excusing};
+pub use pair::{pair, pair_excusing};
 pub use server::server;
 
 /// Reads a fuzz input from its front; behind its end everything is zero or empty.
