@@ -6,6 +6,7 @@
 
 mod backoff;
 mod deflate;
+mod endpoint;
 mod frame_decoder;
 mod head;
 mod http;
@@ -17,18 +18,16 @@ mod pair;
 mod parts;
 mod refusal;
 pub mod script;
-mod server;
-mod wire;
 
 pub use backoff::{backoff, backoff_excusing};
 pub use deflate::deflate;
+pub use endpoint::{client, client_excusing, server, server_excusing};
 pub use frame_decoder::frame_decoder;
 pub use head::head;
 pub use inflate::{inflate, inflate_excusing};
 pub use negotiate::{negotiate, negotiate_excusing};
 pub use refusal::{refusal, refusal_excusing};
 pub use pair::{pair, pair_excusing};
-pub use server::server;
 
 /// Reads a fuzz input from its front; behind its end everything is zero or empty.
 #[derive(Debug)]

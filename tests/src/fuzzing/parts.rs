@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wspulse_core::frame::mask;
 use wspulse_core::heartbeat::{Evidence, HeartbeatConfig, Mode};
-use wspulse_core::{ApplicationHeartbeat, Config, Delivery};
+use wspulse_core::{ApplicationHeartbeat, Config, Delivery, Role};
 
 use super::script;
 
@@ -85,29 +85,37 @@ pub(super) fn heartbeat(which: u8) -> HeartbeatConfig {
     }
 }
 
-/// A frame as a client sends it.
-pub(super) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = header(first, payload.len() as u64);
+/// A frame as this role sends it.
+pub(super) fn frame_from(role: Role, first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = header(role, first, payload.len() as u64);
     let body = frame.len();
     frame.extend_from_slice(payload);
-    mask::apply(&mut frame[body..], MASK);
+    if role == Role::Client {
+        mask::apply(&mut frame[body..], MASK);
+    }
     frame
 }
 
-pub(super) fn header(first: u8, length: u64) -> Vec<u8> {
+pub(super) fn header(role: Role, first: u8, length: u64) -> Vec<u8> {
+    let mask = match role {
+        Role::Client => 0x80,
+        Role::Server => 0,
+    };
     let mut header = vec![first];
     match length {
-        0..=125 => header.push(0x80 | length as u8),
+        0..=125 => header.push(mask | length as u8),
         126..=0xFFFF => {
-            header.push(0x80 | 126);
+            header.push(mask | 126);
             header.extend((length as u16).to_be_bytes());
         }
         _ => {
-            header.push(0x80 | 127);
+            header.push(mask | 127);
             header.extend(length.to_be_bytes());
         }
     }
-    header.extend(MASK);
+    if role == Role::Client {
+        header.extend(MASK);
+    }
     header
 }
 
@@ -139,4 +147,23 @@ pub(super) const REQUESTS: [&[u8]; 4] = [
     b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 8\r\n\r\n",
     b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi",
+];
+
+/// Answers to the request of a client that offers the subprotocol "chat"; `{accept}` stands for the
+/// proof that the server read the request.
+pub(super) const RESPONSES: [&str; 8] = [
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+     Sec-WebSocket-Accept: {accept}\r\n\r\n",
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\
+     Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: chat\r\n\r\n",
+    "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+     Connection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n",
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+     Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+     Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: superchat\r\n\r\n",
+    "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nbusy",
+    "HTTP/1.1 302 Found\r\nLocation: wss://example.org/\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n",
 ];

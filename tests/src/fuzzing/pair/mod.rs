@@ -275,11 +275,9 @@ impl Pair<'_> {
         let now = self.now;
         for round in 0..MAX_ROUNDS {
             let mut is_moved = false;
-            let most = if at_once {
-                usize::MAX
-            } else {
-                self.reads.size()
-            };
+            // Much is cut coarsely: small pieces of it teach nothing new.
+            let coarse = (self.pipes[1 - which].held() / 256).max(1);
+            let most = piece(at_once, &mut self.reads, coarse);
             is_moved |= self.ends[which].read(now, &mut self.pipes[1 - which], most);
             is_moved |= self.ends[which].time_out(now);
             if !self.ends[which].is_holding {
@@ -287,11 +285,8 @@ impl Pair<'_> {
                     is_moved = true;
                 }
             }
-            let most = if at_once {
-                usize::MAX
-            } else {
-                self.writes.size() * 16
-            };
+            let coarse = (self.ends[which].connection.buffered_amount() / 128).max(1);
+            let most = piece(at_once, &mut self.writes, coarse);
             is_moved |= self.ends[which].write(now, &mut self.pipes[which], most);
             let [up, down] = &mut self.pipes;
             let (to, from) = if which == CLIENT {
@@ -438,6 +433,15 @@ impl Pair<'_> {
             assert!(one.accepted.is_empty(), "a message is lost");
             assert!(!other.is_inside_message(), "half a message");
         }
+    }
+}
+
+/// How much one call moves at most.
+fn piece(at_once: bool, cuts: &mut Cuts<'_>, coarse: usize) -> usize {
+    if at_once {
+        usize::MAX
+    } else {
+        cuts.size() * coarse
     }
 }
 

@@ -1,14 +1,15 @@
-//! What a server puts on the wire, read by a peer that trusts nothing.
+//! What an end puts on the wire, read by a peer that trusts nothing.
 
 use std::collections::VecDeque;
 
-use wspulse_core::CloseFrame;
+use wspulse_core::{CloseFrame, Role};
 
-use super::naive;
+use crate::fuzzing::naive;
 
-/// Reads the output of a server as it is committed and checks every byte of it.
-#[derive(Debug, Default)]
+/// Reads the output of an end as it is committed and checks every byte of it.
+#[derive(Debug)]
 pub(super) struct Wire {
+    role: Role,
     /// All of it.
     pub(super) bytes: Vec<u8>,
     /// Where the next head or frame begins.
@@ -32,10 +33,20 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(expects_head: bool) -> Self {
+    pub(super) const fn new(role: Role, expects_head: bool) -> Self {
         Self {
+            role,
+            bytes: Vec::new(),
+            next: 0,
             expects_head,
-            ..Self::default()
+            is_refused: false,
+            message: None,
+            queued: VecDeque::new(),
+            heartbeat_texts: &[],
+            data_bytes: (0, 0),
+            last_ping: None,
+            pongs: Vec::new(),
+            is_closed: false,
         }
     }
 
@@ -58,7 +69,8 @@ impl Wire {
         if self.is_refused {
             return assert_eq!(self.next, self.bytes.len(), "bytes behind a refusal");
         }
-        let stream = naive::read(&self.bytes[self.next..], false, 0);
+        let is_masked = self.role == Role::Client;
+        let stream = naive::read(&self.bytes[self.next..], is_masked, 0);
         assert_eq!(stream.fault, None, "an illegal frame");
         self.data_bytes.1 = 0;
         for frame in stream.frames {
@@ -69,7 +81,8 @@ impl Wire {
                     126..=0xFFFF => 4,
                     _ => 10,
                 };
-                self.next += header + frame.payload.len();
+                let mask = if is_masked { 4 } else { 0 };
+                self.next += header + mask + frame.payload.len();
                 self.read_frame(frame);
             } else if frame.opcode < 8 {
                 self.data_bytes.1 = frame.payload.len();
@@ -86,6 +99,9 @@ impl Wire {
         let head = str::from_utf8(&self.bytes[..end]).expect("ASCII");
         self.expects_head = false;
         self.next = end;
+        if self.role == Role::Client {
+            return assert!(head.starts_with("GET "), "{head}");
+        }
         if !head.starts_with("HTTP/1.1 101 ") {
             let length = head
                 .lines()
