@@ -187,7 +187,7 @@ impl End {
         };
         assert!(wants_write && first > 0);
         let transmit = self.connection.poll_transmit().expect("as before");
-        let bytes: Vec<u8> = transmit.chunks().flatten().copied().collect();
+        let bytes = transmit.chunks().collect::<Vec<_>>().concat();
         assert_eq!(bytes.len(), length);
         assert!(bytes.starts_with(&self.lent), "what was lent has changed");
         let count = to.write(now, &bytes[..most.min(bytes.len())]);

@@ -107,7 +107,8 @@ struct Pair<'a> {
     writes: Cuts<'a>,
     /// How many messages were made: each differs from the one before.
     made: usize,
-    queued: usize,
+    /// How much more the messages of the script may have together.
+    left: usize,
     /// Both ends were driven whenever something was due.
     is_prompt: bool,
 }
@@ -118,6 +119,12 @@ impl Pair<'_> {
         let [seed, other] = [1, 2].map(Seed::predictable_for_tests);
         let [client, server] = settings;
         let at = Instant::ZERO;
+        let is_compressed = settings.iter().all(|end| end.config.deflate().is_some());
+        let left = if is_compressed {
+            MAX_COMPRESSED
+        } else {
+            MAX_QUEUED
+        };
         let config = Arc::clone(&client.config);
         let make = || Connection::client(config, &request, seed, at);
         let client = End::new(make, client.shape, excused);
@@ -135,7 +142,7 @@ impl Pair<'_> {
             reads: Cuts::new(&[]),
             writes: Cuts::new(&[]),
             made: 0,
-            queued: 0,
+            left,
             is_prompt: true,
         }
     }
@@ -150,24 +157,17 @@ impl Pair<'_> {
         match byte & 15 {
             kind @ 0..=2 => {
                 let length = usize::from(reader.short()) << (byte >> 4 & 3);
-                if self.queued < MAX_QUEUED {
-                    self.queued += length;
-                    let payload = self.payload(kind, length);
-                    self.ends[peer].expect(length);
-                    self.ends[which].send(kind == 0, payload);
-                }
+                let payload = self.payload(kind, length);
+                self.ends[peer].expect(payload.len());
+                self.ends[which].send(kind == 0, payload);
             }
             3 => {
                 let (kind, length) = (reader.byte(), usize::from(reader.short()));
-                if self.queued < MAX_QUEUED {
-                    self.queued += length;
-                    let is_text = self.ends[which].sends_text().unwrap_or(kind & 1 == 0);
-                    let payload =
-                        self.payload(if is_text { 0 } else { 1 + (kind >> 1 & 1) }, length);
-                    self.ends[which].send_part(is_text, payload, kind & 4 != 0);
-                    let longest = self.ends[which].longest;
-                    self.ends[peer].expect(longest as usize);
-                }
+                let is_text = self.ends[which].sends_text().unwrap_or(kind & 1 == 0);
+                let payload = self.payload(if is_text { 0 } else { 1 + (kind >> 1 & 1) }, length);
+                self.ends[which].send_part(is_text, payload, kind & 4 != 0);
+                let longest = self.ends[which].longest;
+                self.ends[peer].expect(longest as usize);
             }
             4 => self.ends[which].ping(usize::from(reader.byte()) % 126),
             5 => {
@@ -215,6 +215,8 @@ impl Pair<'_> {
     /// Text, repeating bytes or noise of this length, with a number at its front.
     fn payload(&mut self, kind: u8, length: usize) -> Vec<u8> {
         self.made += 1;
+        let length = length.min(self.left);
+        self.left -= length;
         let short = u16::try_from(length).unwrap_or(u16::MAX);
         let mut payload = match kind {
             0 => {
@@ -276,7 +278,7 @@ impl Pair<'_> {
         for round in 0..MAX_ROUNDS {
             let mut is_moved = false;
             // Much is cut coarsely: small pieces of it teach nothing new.
-            let coarse = (self.pipes[1 - which].held() / 256).max(1);
+            let coarse = (self.pipes[1 - which].held() / 128).max(1);
             let most = piece(at_once, &mut self.reads, coarse);
             is_moved |= self.ends[which].read(now, &mut self.pipes[1 - which], most);
             is_moved |= self.ends[which].time_out(now);
@@ -285,7 +287,7 @@ impl Pair<'_> {
                     is_moved = true;
                 }
             }
-            let coarse = (self.ends[which].connection.buffered_amount() / 128).max(1);
+            let coarse = (self.ends[which].connection.buffered_amount() / 64).max(1);
             let most = piece(at_once, &mut self.writes, coarse);
             is_moved |= self.ends[which].write(now, &mut self.pipes[which], most);
             let [up, down] = &mut self.pipes;
@@ -456,7 +458,9 @@ fn is_given_up(closed: &Closed) -> bool {
 
 const MAX_STEPS: usize = 100;
 
-/// What all messages of a script have together.
+/// What all messages of a script have together; less where they are compressed, which takes longer
+/// than all else.
 const MAX_QUEUED: usize = 256 << 10;
+const MAX_COMPRESSED: usize = 32 << 10;
 
 const MAX_ROUNDS: usize = 2_000_000;
