@@ -13,8 +13,6 @@ pub enum Finding {
     C1,
     /// A buffer grows once for each fragment, and does not double.
     C2,
-    /// Where a read that found nothing is never reported, death is never found.
-    C12,
     /// The lists of a handshake hold many times what arrived.
     C15,
     /// A first delay above the cap is not capped, and a Retry-After can be for ever.
@@ -23,6 +21,9 @@ pub enum Finding {
     C23,
     /// Legal requests that are refused: see `refusal`.
     C27,
+    /// While an event waits nothing is read: pings are not answered, death is not found, and a
+    /// failed write does not end the connection.
+    A6,
     /// A compressed message that is cut inside a block is taken, with bytes made of the tail, where
     /// the tail happens to end that block in the middle of its last byte.
     Z1,

@@ -6,6 +6,8 @@
 
 mod backoff;
 mod deflate;
+#[cfg(feature = "drive")]
+mod drive;
 mod endpoint;
 mod frame_decoder;
 mod head;
@@ -21,6 +23,8 @@ pub mod script;
 
 pub use backoff::{backoff, backoff_excusing};
 pub use deflate::deflate;
+#[cfg(feature = "drive")]
+pub use drive::{drive, drive_excusing};
 pub use endpoint::{client, client_excusing, server, server_excusing};
 pub use frame_decoder::frame_decoder;
 pub use head::head;

@@ -21,7 +21,7 @@ use super::parts::{
 use super::script::{self, Script, Step};
 use crate::alloc::Budget;
 use crate::kit::{drain, feed};
-use wire::Wire;
+pub(super) use wire::Wire;
 
 /// Runs a script over a server twice, with the input whole and cut, and checks after each call what
 /// must hold whatever was called before.

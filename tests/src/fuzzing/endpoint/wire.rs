@@ -8,10 +8,10 @@ use crate::fuzzing::naive;
 
 /// Reads the output of an end as it is committed and checks every byte of it.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(in crate::fuzzing) struct Wire {
     role: Role,
     /// All of it.
-    pub(super) bytes: Vec<u8>,
+    pub(in crate::fuzzing) bytes: Vec<u8>,
     /// Where the next head or frame begins.
     next: usize,
     expects_head: bool,
@@ -22,18 +22,18 @@ pub(super) struct Wire {
     /// Messages that the application queued and that have not come out yet.
     queued: VecDeque<(bool, Vec<u8>)>,
     /// Text messages that a heartbeat may put between them.
-    pub(super) heartbeat_texts: &'static [&'static str],
+    pub(in crate::fuzzing) heartbeat_texts: &'static [&'static str],
     /// Payload bytes of data frames: of those that are whole, and of the last one.
     data_bytes: (usize, usize),
     /// The payload of the last ping.
-    pub(super) last_ping: Option<Vec<u8>>,
+    pub(in crate::fuzzing) last_ping: Option<Vec<u8>>,
     /// The payloads of all pongs.
-    pub(super) pongs: Vec<Vec<u8>>,
+    pub(in crate::fuzzing) pongs: Vec<Vec<u8>>,
     is_closed: bool,
 }
 
 impl Wire {
-    pub(super) const fn new(role: Role, expects_head: bool) -> Self {
+    pub(in crate::fuzzing) const fn new(role: Role, expects_head: bool) -> Self {
         Self {
             role,
             bytes: Vec::new(),
@@ -51,17 +51,23 @@ impl Wire {
     }
 
     /// The application queued a message.
-    pub(super) fn queue(&mut self, is_text: bool, payload: Vec<u8>) {
+    pub(in crate::fuzzing) fn queue(&mut self, is_text: bool, payload: Vec<u8>) {
         self.queued.push_back((is_text, payload));
     }
 
     /// Returns the payload bytes of data frames so far.
-    pub(super) const fn data_bytes(&self) -> usize {
+    pub(in crate::fuzzing) const fn data_bytes(&self) -> usize {
         self.data_bytes.0 + self.data_bytes.1
     }
 
+    /// Tells whether all that was queued came.
+    #[cfg(feature = "drive")]
+    pub(in crate::fuzzing) fn has_all(&self) -> bool {
+        self.queued.is_empty()
+    }
+
     /// More bytes were committed.
-    pub(super) fn extend(&mut self, bytes: &[u8]) {
+    pub(in crate::fuzzing) fn extend(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
         if self.expects_head {
             self.read_head();
