@@ -22,8 +22,19 @@ fn backoff_corpus() {
 }
 
 #[test]
+fn client_corpus() {
+    replay("client", fuzzing::client);
+}
+
+#[test]
 fn deflate_corpus() {
     replay("deflate", fuzzing::deflate);
+}
+
+#[cfg(feature = "drive")]
+#[test]
+fn drive_corpus() {
+    replay("drive", fuzzing::drive);
 }
 
 #[test]
@@ -47,6 +58,11 @@ fn negotiate_corpus() {
 }
 
 #[test]
+fn pair_corpus() {
+    replay("pair", fuzzing::pair);
+}
+
+#[test]
 fn refusal_corpus() {
     replay("refusal", fuzzing::refusal);
 }
@@ -62,8 +78,19 @@ fn backoff_random() {
 }
 
 #[test]
+fn client_random() {
+    mutate("client", fuzzing::client, 10_000);
+}
+
+#[test]
 fn deflate_random() {
     mutate("deflate", fuzzing::deflate, 10_000);
+}
+
+#[cfg(feature = "drive")]
+#[test]
+fn drive_random() {
+    mutate("drive", fuzzing::drive, 5_000);
 }
 
 #[test]
@@ -84,6 +111,11 @@ fn inflate_random() {
 #[test]
 fn negotiate_random() {
     mutate("negotiate", fuzzing::negotiate, 20_000);
+}
+
+#[test]
+fn pair_random() {
+    mutate("pair", fuzzing::pair, 3_000);
 }
 
 #[test]

@@ -30,8 +30,8 @@ pub use frame_decoder::frame_decoder;
 pub use head::head;
 pub use inflate::{inflate, inflate_excusing};
 pub use negotiate::{negotiate, negotiate_excusing};
-pub use refusal::{refusal, refusal_excusing};
 pub use pair::{pair, pair_excusing};
+pub use refusal::{refusal, refusal_excusing};
 
 /// Reads a fuzz input from its front; behind its end everything is zero or empty.
 #[derive(Debug)]

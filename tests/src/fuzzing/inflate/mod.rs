@@ -230,7 +230,10 @@ fn expect(
     }
     if excused.has(Finding::C2) {
         // A message that is not compressed grows once for each fragment.
-        expected.growths += messages.iter().map(|message| u64::from(message.frames)).sum::<u64>();
+        expected.growths += messages
+            .iter()
+            .map(|message| u64::from(message.frames))
+            .sum::<u64>();
     }
     expected
 }
