@@ -118,6 +118,10 @@ pub const INFLATE_STATE: u64 = 48 << 10;
 /// The compressing half.
 pub const DEFLATE_STATE: u64 = 272 << 10;
 
+/// The buffers of output, once messages were queued: 64 KiB that are committed and as much that is
+/// framed already, each in a buffer that grew by doubling.
+pub const WRITE_BUFFERS: u64 = 256 << 10;
+
 /// The heap of one connection, against the bound: twice the bytes that arrived, [`BASE`], and the
 /// exceptions that the caller names.
 ///

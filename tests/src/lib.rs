@@ -9,7 +9,7 @@
 //! - [`model`]: the heartbeat, eager and naive.
 //! - [`kit`]: short ways to say what tests say often.
 //! - [`differential`]: the same bytes into other implementations.
-//! - [`alloc`]: an allocator that counts.
+//! - [`alloc`], [`meter`]: an allocator that counts, and the heap of a connection held to its budget.
 //! - [`fuzzing`]: the oracles of the fuzz targets.
 //! - [`netns`]: two hosts and a cable that can be cut, out of network namespaces.
 //! - `net` (feature, on by default): a raw peer over real sockets, and the adapters under test.
@@ -20,6 +20,7 @@ pub mod differential;
 pub mod fuzzing;
 pub mod host;
 pub mod kit;
+pub mod meter;
 pub mod model;
 #[cfg(feature = "net")]
 pub mod net;

@@ -6,6 +6,11 @@ use std::time::Duration;
 use wspulse_core::frame::{FrameDecoder, FrameEvent, FrameRules, Opcode};
 use wspulse_core::heartbeat::{Evidence, Heartbeat, HeartbeatConfig, HeartbeatEvent, Mode};
 use wspulse_core::{CloseCode, Config, Connection, Delivery, Event, Instant, Role, Seed};
+use wspulse_tests::alloc::Counting;
+use wspulse_tests::meter::Meter;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 struct Random(u64);
 impl Random {
@@ -246,6 +251,8 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 /// A server and a hostile script: one Closed, last; nothing behind our Close; frames whole and never
 /// interleaved; deadlines later than handle_timeout; an open or closing connection has a deadline.
+/// Whatever is called, the end is told once, no frame is illegal and the heap stays within its
+/// budget.
 #[test]
 fn any_end_is_one_end() {
     for seed in 0..60_000 {
@@ -270,6 +277,8 @@ fn any_end_is_one_end() {
             Seed::predictable_for_tests(seed),
             ms(0),
         );
+        let mut meter = Meter::new();
+        meter.expect(300_000);
         let mut decoder = FrameDecoder::new(FrameRules::from_peer_of(Role::Client));
         let mut said_close = false;
         let mut in_message = false;
@@ -279,7 +288,7 @@ fn any_end_is_one_end() {
         for _ in 0..120 {
             now += random.pick(&[0, 0, 1, 10, 500, 1_500, 9_000]);
             let t = ms(now);
-            match random.below(16) {
+            meter.call(&mut connection, |connection| match random.below(16) {
                 0 => drop(connection.send(vec![1; random.pick(&[0, 1, 5_000, 70_000, 300_000])])),
                 1 => drop(connection.send_part(
                     vec![1; random.pick(&[0, 1, 5_000, 70_000])],
@@ -326,9 +335,10 @@ fn any_end_is_one_end() {
                 ),
                 12 => connection.handle_resumed(t),
                 _ => {}
-            }
+            });
             if random.below(2) == 0 {
                 let wanted = connection.wants_write();
+                meter.call(&mut connection, |it| it.poll_transmit().is_some());
                 let lent: Option<Vec<u8>> = connection
                     .poll_transmit()
                     .map(|transmit| transmit.chunks().flatten().copied().collect());
@@ -343,7 +353,7 @@ fn any_end_is_one_end() {
                         lent.len(),
                         lent.len() + 9,
                     ]);
-                    connection.handle_transmitted(t, n);
+                    meter.call(&mut connection, |it| it.handle_transmitted(t, n));
                     let mut rest = &lent[..n.min(lent.len())];
                     while let Some(event) = decoder.decode(&mut rest).unwrap() {
                         let FrameEvent::Header(header) = event else {
@@ -366,9 +376,9 @@ fn any_end_is_one_end() {
                 }
             }
             if random.below(2) == 0 {
-                while let Some(event) = connection.poll_event() {
+                while let Some(event) = meter.call(&mut connection, Connection::poll_event) {
                     assert!(!seen_closed, "seed {seed}: {event:?} behind Closed");
-                    if let Event::Closed(closed) = event {
+                    if let Event::Closed(closed) = &event {
                         seen_closed = true;
                         if !was_aborted {
                             assert_eq!(
@@ -378,6 +388,7 @@ fn any_end_is_one_end() {
                         }
                         assert!(closed.sent.is_none() || said_close, "seed {seed}");
                     }
+                    meter.call(&mut connection, |_| drop(event));
                 }
             }
             if !seen_closed && connection.state() == wspulse_core::State::Closed {

@@ -9,6 +9,11 @@ use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{
     ApplicationHeartbeat, Cause, CloseCode, Config, Connection, Event, Instant, Message, Role, Seed,
 };
+use wspulse_tests::alloc::Counting;
+use wspulse_tests::meter::Meter;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 const REQUEST: &[u8] =
     b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -104,7 +109,15 @@ fn message(random: &mut Random) -> Message {
     }
 }
 
-/// Any calls at either end: the other end never sees a protocol error, and gets what was queued, in
+/// One that shares nothing: it is the connection's alone.
+fn copy(message: &Message) -> Message {
+    match message {
+        Message::Text(text) => String::from(&**text).into(),
+        Message::Binary(data) => data.to_vec().into(),
+    }
+}
+
+/// Any calls at either end: neither holds more than it may, the other end never sees a protocol error, and gets what was queued, in
 /// order; buffered_amount ends at zero.
 #[test]
 fn any_interleaving_keeps_order_and_rfc_5_4() {
@@ -151,6 +164,7 @@ fn run(seed: u64) {
     } else {
         Role::Client
     };
+    let mut meters = [Meter::new(), Meter::new()];
     let mut ends = [
         Connection::from_upgrade(role, config(0), Seed::predictable_for_tests(seed), ms(0)),
         Connection::from_upgrade(
@@ -173,7 +187,8 @@ fn run(seed: u64) {
         match random.below(10) {
             0 | 1 => {
                 let m = message(&mut random);
-                if ends[e].send(m.clone()).is_ok() {
+                meters[e].expect(m.len());
+                if meters[e].call(&mut ends[e], |end| end.send(copy(&m)).is_ok()) {
                     expected[e].push_back(m);
                 }
             }
@@ -181,7 +196,8 @@ fn run(seed: u64) {
                 let m = message(&mut random);
                 let last = random.below(3) == 0;
                 let before = partial[e].clone();
-                if ends[e].send_part(m.clone(), last).is_ok() {
+                meters[e].expect(m.len());
+                if meters[e].call(&mut ends[e], |end| end.send_part(copy(&m), last).is_ok()) {
                     let mut whole = before.unwrap_or((m.is_text(), Vec::new()));
                     whole.1.extend_from_slice(m.as_bytes());
                     if last {
@@ -197,11 +213,14 @@ fn run(seed: u64) {
                 }
             }
             3 => {
-                let _ = ends[e].ping(&[7; 125][..random.below(126) as usize]);
+                let payload = &[7; 125][..random.below(126) as usize];
+                let _ = meters[e].call(&mut ends[e], |end| end.ping(payload));
             }
             4 => {
-                ends[e].handle_timeout(t);
-                ends[e].handle_would_block(t);
+                meters[e].call(&mut ends[e], |end| {
+                    end.handle_timeout(t);
+                    end.handle_would_block(t);
+                });
             }
             5 if step > 300 && random.below(5) == 0 => {
                 ends[e].close(t, CloseCode::NORMAL, "bye").unwrap();
@@ -211,6 +230,7 @@ fn run(seed: u64) {
         }
         pump(
             &mut ends,
+            &mut meters,
             &mut pipes,
             &mut expected,
             &mut over,
@@ -228,7 +248,9 @@ fn run(seed: u64) {
             } else {
                 Message::from(&b"e"[..])
             };
-            if ends[end].send_part(part, true).is_ok() {
+            if meters[end].call(&mut ends[end], |end| {
+                end.send_part(copy(&part), true).is_ok()
+            }) {
                 bytes.push(b'e');
                 expected[end].push_back(if text {
                     Message::from(String::from_utf8(bytes).unwrap())
@@ -247,6 +269,7 @@ fn run(seed: u64) {
         for e in 0..2 {
             pump(
                 &mut ends,
+                &mut meters,
                 &mut pipes,
                 &mut expected,
                 &mut over,
@@ -278,6 +301,7 @@ fn run(seed: u64) {
 #[allow(clippy::too_many_arguments)]
 fn pump(
     ends: &mut [Connection; 2],
+    meters: &mut [Meter; 2],
     pipes: &mut [VecDeque<u8>; 2],
     expected: &mut [VecDeque<Message>; 2],
     over: &mut [u32; 2],
@@ -288,6 +312,7 @@ fn pump(
     _asks: bool,
 ) {
     // Write some: what is lent twice is the same.
+    meters[e].call(&mut ends[e], |end| end.poll_transmit().is_some());
     if let Some(transmit) = ends[e].poll_transmit() {
         let lent: Vec<u8> = transmit.chunks().flatten().copied().collect();
         let n = match random.below(4) {
@@ -304,7 +329,7 @@ fn pump(
             .collect();
         assert_eq!(lent, again, "seed {seed}");
         pipes[e].extend(&lent[..n]);
-        ends[e].handle_transmitted(t, n);
+        meters[e].call(&mut ends[e], |end| end.handle_transmitted(t, n));
     }
     // Read some of the other's.
     let from = 1 - e;
@@ -313,7 +338,7 @@ fn pump(
     let mut rounds = 0;
     loop {
         let wants = ends[e].wants_read();
-        let taken = ends[e].handle_input(t, &input);
+        let taken = meters[e].input(&mut ends[e], t, &input);
         if wants && !input.is_empty() {
             assert!(taken > 0, "seed {seed}: nothing taken");
         }
@@ -322,7 +347,7 @@ fn pump(
         rounds += 1;
         assert!(rounds < 200_000);
         let mut any = false;
-        while let Some(event) = ends[e].poll_event() {
+        while let Some(event) = meters[e].call(&mut ends[e], Connection::poll_event) {
             any = true;
             assert_eq!(over[e], 0, "seed {seed}: {event:?} behind Closed");
             match event {
@@ -332,13 +357,15 @@ fn pump(
                         !matches!(closed.cause, Cause::Protocol(_) | Cause::Limit(_)),
                         "seed {seed}: {closed}"
                     );
+                    meters[e].call(&mut ends[e], |_| drop(closed));
                 }
                 Event::Text(_) | Event::Binary(_) => {
                     let m = Message::try_from(event).unwrap();
                     let want = expected[from].pop_front();
                     assert_eq!(Some(&m), want.as_ref(), "seed {seed}");
+                    meters[e].call(&mut ends[e], |_| drop(m));
                 }
-                _ => {}
+                other => meters[e].call(&mut ends[e], |_| drop(other)),
             }
         }
         if !any && (input.is_empty() || !ends[e].wants_read()) {

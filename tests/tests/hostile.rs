@@ -8,8 +8,13 @@ use wspulse_core::{
     Cause, CloseCode, Closed, Config, Connection, Event, LimitExceeded, Message, Role, SendError,
     State,
 };
+use wspulse_tests::alloc::Counting;
 use wspulse_tests::kit::{at, drain, drain_frames, events, feed, open, ping, with_heartbeat};
+use wspulse_tests::meter::Meter;
 use wspulse_tests::wire::{Frame, frame, header, opcode};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 const MASK: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
 
@@ -35,8 +40,25 @@ fn message(event: &Event) -> String {
     }
 }
 
+/// However the input is cut, and whatever it is, a connection holds no more than it may.
+#[track_caller]
+fn stays_within_its_budget(role: Role, config: &Arc<Config>, pieces: &[&[u8]]) {
+    let mut meter = Meter::new();
+    let mut connection = open(role, config);
+    for piece in pieces {
+        let mut rest = *piece;
+        while !rest.is_empty() {
+            let taken = meter.input(&mut connection, at(5), rest);
+            rest = &rest[taken..];
+            let event = meter.call(&mut connection, |it| it.poll_event().is_some());
+            assert!(taken > 0 || event, "neither took input nor had an event");
+        }
+    }
+}
+
 /// What came of it: the frames sent, and the events up to and with the end of the stream.
 fn outcome(role: Role, config: &Arc<Config>, pieces: &[&[u8]]) -> (Vec<Frame>, Vec<String>) {
+    stays_within_its_budget(role, config, pieces);
     let mut connection = open(role, config);
     let mut list = Vec::new();
     for piece in pieces {

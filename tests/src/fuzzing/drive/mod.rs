@@ -16,7 +16,7 @@ use super::endpoint::Wire;
 use super::known::{Excused, Finding};
 use super::naive;
 use super::parts::{binary, frame_from, text};
-use crate::alloc::Budget;
+use crate::alloc::{Budget, WRITE_BUFFERS};
 use stream::Stream;
 
 /// Runs a script over a [`Drive`]: the peer's bytes, an application that takes events or does not,
@@ -216,8 +216,9 @@ impl Run {
         self.budget.arrived(self.stream.delivered.len() - before);
         let cost = self.drive.connection().queue_cost() as u64;
         self.queue_cost = self.queue_cost.max(cost);
-        // Beside the queue, bytes that were read at once and not taken.
-        let exceptions = 2 * self.queue_cost + 2 * self.longest;
+        // Bytes that were read and not taken are among those that arrived.
+        let buffers = if self.longest > 0 { WRITE_BUFFERS } else { 0 };
+        let exceptions = 2 * self.queue_cost + 2 * self.longest + buffers;
         self.budget.set_exceptions(exceptions);
         result
     }

@@ -3,7 +3,7 @@
 use wspulse_core::{CloseCode, Instant, Role, State};
 
 use super::{Run, script};
-use crate::alloc::max_growths;
+use crate::alloc::{WRITE_BUFFERS, max_growths};
 use crate::fuzzing::known::Finding;
 use crate::fuzzing::naive;
 use crate::fuzzing::parts::asks_text_ping;
@@ -82,7 +82,8 @@ impl Run<'_> {
     pub(super) fn check_heap(&mut self) {
         self.queue_cost = self.queue_cost.max(self.connection.queue_cost() as u64);
         let is_opening = self.state() != State::Open || self.connection.has_event();
-        let mut exceptions = 2 * self.queue_cost + 2 * self.longest;
+        let buffers = if self.longest > 0 { WRITE_BUFFERS } else { 0 };
+        let mut exceptions = 2 * self.queue_cost + 2 * self.longest + buffers;
         if is_opening && self.is(script::HANDSHAKE) {
             let lists = 32 * self.budget.bytes_arrived();
             exceptions += self.excused.allow(Finding::C15, lists);

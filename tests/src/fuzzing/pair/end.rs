@@ -6,7 +6,7 @@ use wspulse_core::handshake::Accept;
 use wspulse_core::{CloseCode, Closed, Connection, Event, Instant, Message, SendError, State};
 
 use super::pipe::{Pipe, Read};
-use crate::alloc::{Budget, DEFLATE_STATE, INFLATE_STATE, max_growths};
+use crate::alloc::{Budget, DEFLATE_STATE, INFLATE_STATE, WRITE_BUFFERS, max_growths};
 use crate::fuzzing::known::{Excused, Finding};
 
 /// A message as it was accepted by `send`.
@@ -101,7 +101,8 @@ impl End {
     fn check_heap(&mut self) {
         let cost = self.connection.queue_cost() as u64;
         self.queue_cost = self.queue_cost.max(cost);
-        let mut exceptions = 2 * self.queue_cost + 2 * self.longest;
+        let buffers = if self.longest > 0 { WRITE_BUFFERS } else { 0 };
+        let mut exceptions = 2 * self.queue_cost + 2 * self.longest + buffers;
         if self.connection.deflate().is_some() {
             // The message that is inflated is among the longest of its sender's, and the buffer
             // doubles.
@@ -398,7 +399,6 @@ impl End {
         if matches!(was, State::Connecting | State::Open) {
             self.closed_at = Some(now);
             self.is_aborted |= was == State::Connecting;
-            self.unfinished = None;
         }
     }
 
