@@ -8,7 +8,12 @@ use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{
     CloseCode, Config, ConfigBuilder, Connection, Event, Instant, Role, Seed, State,
 };
+use wspulse_tests::alloc::Counting;
 use wspulse_tests::fuzzing;
+
+// The budgets of the targets are counted by it.
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 const NOW: Instant = Instant::ZERO;
 

@@ -228,13 +228,6 @@ fn expect(
     for message in &expected.messages {
         expected.growths += max_growths(message.len() as u64);
     }
-    if excused.has(Finding::C2) {
-        // A message that is not compressed grows once for each fragment.
-        expected.growths += messages
-            .iter()
-            .map(|message| u64::from(message.frames))
-            .sum::<u64>();
-    }
     expected
 }
 
