@@ -40,7 +40,7 @@ impl Excused {
     /// All but `finding`.
     #[must_use]
     pub const fn all_but(finding: Finding) -> Self {
-        Self(u32::MAX & !(1 << finding as u32))
+        Self(!(1 << finding as u32))
     }
 
     /// Tells whether `finding` is excused.

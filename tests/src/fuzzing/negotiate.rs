@@ -217,7 +217,7 @@ fn plain(extension: &Extension<'_>) -> http::Extension {
 fn is_spelt_again(extension: &Extension<'_>) {
     let text = extension.to_string();
     let again = Extension::parse_list([text.as_bytes()]).expect("legal");
-    assert_eq!(again, [extension.clone()]);
+    assert_eq!(again, std::slice::from_ref(extension));
 }
 
 /// Both ends of one handshake come to the same, which the offer and the answer allow.
