@@ -195,27 +195,35 @@ fn round_trip(mut reader: Reader<'_>, mut cuts: Cuts<'_>, manner: u8, agreed: De
     // Flushes and compressed bytes decide how long a run takes, for the compressor is instrumented
     // too. Some windows of the smallest kind reach all that more would.
     let mut room = MAX_COMPRESSED;
-    for _ in 0..MAX_MESSAGES {
+    for index in 0..MAX_MESSAGES {
         if reader.is_empty() || room == 0 {
             break;
         }
         let message = reader.counted();
-        let mut rest = message;
-        for _ in 0..MAX_PARTS {
-            if let Some(part) = cuts.split(&mut rest) {
-                client.send_part(part.to_vec(), false).expect("room");
-                exchange(&mut client, &mut server, &[]);
+        // Every other message in parts, and every other one from the server: a compressor is 270 KB
+        // to clear.
+        let from_server = index % 2 == 1;
+        if !from_server {
+            let mut rest = message;
+            for _ in 0..MAX_PARTS {
+                if let Some(part) = cuts.split(&mut rest) {
+                    client.send_part(part.to_vec(), false).expect("room");
+                    exchange(&mut client, &mut server, &[]);
+                }
             }
+            client.send_part(rest.to_vec(), true).expect("room");
+            exchange(&mut client, &mut server, &[message]);
         }
-        client.send_part(rest.to_vec(), true).expect("room");
-        exchange(&mut client, &mut server, &[message]);
         let times = 1 << (2 * (manner & 3));
         let long = message.repeat(times.min(room.div_ceil(message.len().max(1))));
         room = room.saturating_sub(long.len());
-        server.send(long.clone()).expect("room");
-        exchange(&mut server, &mut client, &[&long]);
-        client.send(long.clone()).expect("room");
-        exchange(&mut client, &mut server, &[&long]);
+        let (from, to) = if from_server {
+            (&mut server, &mut client)
+        } else {
+            (&mut client, &mut server)
+        };
+        from.send(long.clone()).expect("room");
+        exchange(from, to, &[&long]);
     }
 }
 
@@ -229,10 +237,10 @@ fn exchange(from: &mut Connection, to: &mut Connection, expected: &[&[u8]]) {
 }
 
 /// More frames teach nothing that these do not.
-const MAX_WIRE: usize = 512;
+const MAX_WIRE: usize = 256;
 
 /// Longer streams are cut as the input says, which may be byte by byte too.
-pub(super) const MAX_BYTEWISE: usize = 128;
+pub(super) const MAX_BYTEWISE: usize = 64;
 
 /// Deflate makes no more of a byte (258 bytes of two bits each).
 const MAX_RATIO: u64 = 1_032;
@@ -240,4 +248,4 @@ const MAX_RATIO: u64 = 1_032;
 /// What one run compresses each way.
 const MAX_MESSAGES: usize = 3;
 const MAX_PARTS: usize = 3;
-const MAX_COMPRESSED: usize = 2 << 10;
+const MAX_COMPRESSED: usize = 1 << 10;
