@@ -15,7 +15,7 @@ use super::known::{Excused, Finding};
 /// reader of RFC 6455 §4.
 ///
 /// What the naive reader accepts is accepted, and what it refuses is refused, but for the reasons in
-/// [`Reason`], each with its sentence of an RFC. The input is a byte (bit 0: a response; bit 1: the
+/// `rules::Reason`, each with its sentence of an RFC. The input is a byte (bit 0: a response; bit 1: the
 /// head follows as it is; otherwise bits 2 to 7 leave out lines of a legal head), and pieces: a byte
 /// below 128 names a line, another one is the length of a line that follows, plus 128.
 pub fn refusal(data: &[u8]) {
