@@ -11,6 +11,7 @@
 //! - [`alloc`]: an allocator that counts.
 //! - [`fuzzing`]: the oracles of the fuzz targets.
 //! - [`netns`]: two hosts and a cable that can be cut, out of network namespaces.
+//! - [`world`]: a truth about the peer, the path and our pauses, searched exhaustively.
 //! - `net` (feature, on by default): a raw peer over real sockets, and the adapters under test.
 
 pub mod alloc;
@@ -28,6 +29,7 @@ pub mod pipe;
 pub mod rng;
 pub mod sim;
 pub mod wire;
+pub mod world;
 
 /// The project's README, whose programs are compiled and run.
 #[cfg(doctest)]
