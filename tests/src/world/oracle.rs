@@ -10,8 +10,9 @@ use std::fmt;
 use std::time::Duration;
 
 use wspulse_core::Instant;
-use wspulse_core::heartbeat::{Evidence, HeartbeatConfig, Mode};
+use wspulse_core::heartbeat::Mode;
 
+pub use super::policy::Policy;
 use super::search::Tick;
 
 /// How long one tick is.
@@ -101,126 +102,6 @@ impl fmt::Display for Violation {
     }
 }
 
-/// A heartbeat's policy in ticks, without jitter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Policy {
-    /// When pings are sent.
-    pub mode: Mode,
-    /// What counts as life.
-    pub evidence: Evidence,
-    /// I.
-    pub interval: Tick,
-    /// T.
-    pub timeout: Tick,
-    /// When suspicion begins; by itself where `None`.
-    pub suspect_after: Option<Tick>,
-    /// How long a blocked transport may take nothing.
-    pub write_stall: Tick,
-}
-
-impl Policy {
-    /// Pings in idle mode; suspicion after half the timeout, a stall after one and a half.
-    #[must_use]
-    pub const fn idle(interval: Tick, timeout: Tick) -> Self {
-        Self {
-            mode: Mode::Idle,
-            evidence: Evidence::AnyByte,
-            interval,
-            timeout,
-            suspect_after: Some(timeout / 2),
-            write_stall: timeout + timeout / 2,
-        }
-    }
-
-    /// Pings every interval.
-    #[must_use]
-    pub const fn periodic(interval: Tick, timeout: Tick) -> Self {
-        Self {
-            mode: Mode::Periodic,
-            ..Self::idle(interval, timeout)
-        }
-    }
-
-    /// Sends no pings.
-    #[must_use]
-    pub const fn passive(timeout: Tick) -> Self {
-        Self {
-            mode: Mode::Passive,
-            ..Self::idle(timeout, timeout)
-        }
-    }
-
-    /// Sends no pings and expects nothing.
-    #[must_use]
-    pub const fn off(timeout: Tick) -> Self {
-        Self {
-            mode: Mode::Off,
-            ..Self::idle(timeout, timeout)
-        }
-    }
-
-    /// Sets what counts as life.
-    #[must_use]
-    pub const fn evidence(self, evidence: Evidence) -> Self {
-        Self { evidence, ..self }
-    }
-
-    /// Sets when suspicion begins.
-    #[must_use]
-    pub const fn suspect_after(self, ticks: Tick) -> Self {
-        Self {
-            suspect_after: Some(ticks),
-            ..self
-        }
-    }
-
-    /// Sets how long a blocked transport may take nothing.
-    #[must_use]
-    pub const fn write_stall(self, ticks: Tick) -> Self {
-        Self {
-            write_stall: ticks,
-            ..self
-        }
-    }
-
-    /// The same policy for the code under test.
-    #[must_use]
-    pub fn config(&self) -> HeartbeatConfig {
-        let config = HeartbeatConfig::ping(span(self.interval), span(self.timeout))
-            .mode(self.mode)
-            .evidence(self.evidence)
-            .write_stall_timeout(span(self.write_stall))
-            .jitter_percent(0);
-        match self.suspect_after {
-            Some(ticks) => config.suspect_after(span(ticks)),
-            None => config,
-        }
-    }
-
-    /// Whether pings are sent.
-    #[must_use]
-    pub const fn pings(&self) -> bool {
-        matches!(self.mode, Mode::Idle | Mode::Periodic)
-    }
-
-    /// Rule 8: how long a silent peer goes unnoticed at most, without grace and bytes under way.
-    const fn bound(&self) -> Option<Tick> {
-        match self.mode {
-            Mode::Idle | Mode::Periodic => Some(self.interval + self.timeout),
-            Mode::Passive => Some(self.timeout),
-            _ => None,
-        }
-    }
-
-    /// Rule 7: how long suspicion comes before death at least.
-    const fn warning(&self) -> Duration {
-        match self.suspect_after {
-            Some(ticks) => span(self.timeout - ticks),
-            None => Duration::from_millis(self.timeout as u64 * 250),
-        }
-    }
-}
-
 /// Whether the peer lives, as the evidence of the policy counts it, and whether reads are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Facts {
@@ -286,9 +167,20 @@ pub struct Watch {
     ping_late: bool,
     /// The last ping taken whose pong was not read, and when it was taken.
     unanswered: Option<(u16, Instant)>,
-    /// Since then: a lateness, a resume or a change, so that no sample is expected.
+    /// Since then: a lateness or a resume, so that no sample may come; or a change, so that none
+    /// is expected.
     is_spoiled: bool,
+    is_changed: bool,
     warned_unread: bool,
+    /// In this tick a timeout was handled at which a ping was due.
+    owes_ping: bool,
+    /// In this tick a pause was seen while no ping was out.
+    owes_fresh_ping: bool,
+    /// Since when no ping is out.
+    quiet_since: Duration,
+    /// Output was left since a pong covered every byte taken; and bytes went out after the ping.
+    was_full: bool,
+    after_ping: bool,
 }
 
 impl Watch {
@@ -316,7 +208,13 @@ impl Watch {
             ping_late: false,
             unanswered: None,
             is_spoiled: false,
+            is_changed: false,
             warned_unread: false,
+            owes_ping: false,
+            owes_fresh_ping: false,
+            quiet_since: Duration::ZERO,
+            was_full: false,
+            after_ping: false,
         }
     }
 
@@ -335,6 +233,8 @@ impl Watch {
     /// The host is awake in this tick. Call it once a tick, before everything else.
     pub fn wake(&mut self) {
         self.awake += 1;
+        self.owes_ping = false;
+        self.owes_fresh_ping = false;
     }
 
     /// A call that carries `now` is about to be made; `armed` is the deadline before it. Returns
@@ -367,20 +267,20 @@ impl Watch {
         }
         let before = std::mem::replace(&mut self.policy, policy);
         self.graced = true;
-        self.is_spoiled = true;
+        self.is_changed = true;
         self.ping_late = true;
         self.bound = match (self.bound, policy.bound()) {
             (Some(a), Some(b)) => Some(a.max(b)),
             _ => policy.bound(),
         };
-        if before.bound().is_none() {
-            // Nothing was expected until now.
-            self.awake = 0;
-        }
         self.timeout = self.timeout.max(policy.timeout);
         self.stall = self.stall.max(policy.write_stall);
-        if before.pings() != policy.pings() {
+        if before.pings() != policy.pings() || before.bound().is_none() {
+            // Another way of watching begins; the rules do not say what it takes over.
+            self.awake = 0;
             self.ping = Ping::None;
+            self.owes_fresh_ping = false;
+            self.quiet_since = self.clock(self.seen);
         }
         if policy.mode == Mode::Off {
             self.told_at = None;
@@ -393,13 +293,14 @@ impl Watch {
         self.awake = 0;
         self.graced = false;
         self.held = false;
-        self.blocked = facts.has_output || facts.has_backlog;
+        self.blocked = self.was_full || facts.has_output || facts.has_backlog;
         self.bound = self.policy.bound();
         self.timeout = self.policy.timeout;
         self.stall = self.policy.write_stall;
         self.told_at = None;
         if self.ping == Ping::Out {
             self.ping = Ping::None;
+            self.quiet_since = self.evidence_at;
         }
     }
 
@@ -414,9 +315,10 @@ impl Watch {
         self.warned_unread = false;
     }
 
-    /// The transport took bytes.
+    /// The transport took bytes, of which none are a ping's.
     pub fn sent(&mut self, now: Instant) {
         self.sent_at = self.clock(now);
+        self.after_ping = true;
     }
 
     /// A ping was handed out.
@@ -433,10 +335,14 @@ impl Watch {
         if self.ping != Ping::None && !self.ping_graced {
             return violation("a second ping while one is outstanding");
         }
-        if !due && !self.ping_graced && !self.ping_late {
+        // What was due before the bytes of this moment were read is still sent.
+        let was_due = due || self.evidence_at == now;
+        if !was_due && !self.ping_graced && !self.ping_late {
             return violation("a ping before it is due");
         }
         self.ping = Ping::Queued;
+        self.owes_ping = false;
+        self.owes_fresh_ping = false;
         self.ping_graced = false;
         self.ping_late = false;
         Ok(())
@@ -448,7 +354,9 @@ impl Watch {
         self.ping_sent_at = self.clock(now);
         self.sent_at = self.ping_sent_at;
         self.unanswered = Some((number, now));
+        self.after_ping = false;
         self.is_spoiled = false;
+        self.is_changed = false;
     }
 
     /// The pong of ping `number` was read and gave `sample`. Returns whether it answers the
@@ -471,12 +379,20 @@ impl Watch {
             };
         };
         self.unanswered = None;
+        self.was_full &= self.after_ping || self.ping == Ping::Queued;
         match sample {
             Some(_) if self.is_spoiled => violation("a sample that spans a pause"),
             Some(sample) if sample != now.saturating_duration_since(left) => {
                 violation("a sample that is not the round trip")
             }
-            None if !self.is_spoiled => violation("no sample from a matching pong"),
+            // It may count as late once the next ping was made.
+            None if !self.is_spoiled
+                && !self.is_changed
+                && self.ping != Ping::Queued
+                && self.clock(now) < self.ping_due() =>
+            {
+                violation("no sample from a matching pong")
+            }
             _ => Ok(true),
         }
     }
@@ -539,7 +455,9 @@ impl Watch {
     ///
     /// # Errors
     /// [`Oracle::DueAgain`] if it is due.
-    pub fn timed_out(&self, now: Instant, deadline: Option<Instant>) -> Result<(), Violation> {
+    pub fn timed_out(&mut self, now: Instant, deadline: Option<Instant>) -> Result<(), Violation> {
+        let is_due = self.policy.pings() && self.clock(now) >= self.ping_due();
+        self.owes_ping = is_due && self.ping == Ping::None;
         if deadline.is_some_and(|deadline| deadline <= now) {
             return Err(Violation::new(
                 Oracle::DueAgain,
@@ -604,13 +522,23 @@ impl Watch {
     /// # Errors
     /// [`Oracle::NotFound`] for a peer that should have been, and [`Oracle::Ping`] for a ping.
     pub fn tick_over(&mut self, now: Instant, facts: Facts) -> Result<(), Violation> {
+        self.was_full |= facts.has_output;
         self.blocked |= facts.has_output || facts.has_backlog;
-        if self.policy.pings()
+        // Received bytes move no deadline, so a ping that they made due may wait for the one that
+        // is armed: an interval at most, by rule 2.
+        let latest = self
+            .ping_due()
+            .max(self.quiet_since + span(self.policy.interval));
+        let is_overdue = self.policy.pings()
             && self.ping == Ping::None
-            && self.clock(now) >= self.ping_due()
-            && now == self.seen
-        {
+            && self.clock(now) >= latest
+            && now == self.seen;
+        if self.owes_ping || is_overdue {
             let class = "no ping though one direction was quiet for the interval";
+            return Err(Violation::new(Oracle::Ping, class));
+        }
+        if self.owes_fresh_ping {
+            let class = "no ping after a pause that was seen";
             return Err(Violation::new(Oracle::Ping, class));
         }
         if facts.peer_lives || self.warned_unread {
@@ -651,5 +579,6 @@ impl Watch {
     fn allow_grace(&mut self) {
         self.graced = true;
         self.ping_graced = true;
+        self.owes_fresh_ping |= self.policy.pings() && self.ping == Ping::None;
     }
 }

@@ -88,6 +88,8 @@ pub struct Limits {
     pub states: usize,
     /// The search stops before a level of more states: they are what takes memory.
     pub level: usize,
+    /// The search stops after the level of the first counter-example.
+    pub stops_at_failure: bool,
 }
 
 impl Limits {
@@ -98,6 +100,7 @@ impl Limits {
             depth,
             states: 4_000_000,
             level: 1_000_000,
+            stops_at_failure: false,
         }
     }
 }
@@ -186,6 +189,9 @@ pub fn search<W: World>(world: &W, limits: Limits) -> Report {
     let (mut states, mut transitions, mut depth) = (1, 0, 0);
     let mut is_complete = false;
     'levels: loop {
+        if limits.stops_at_failure && !failures.is_empty() {
+            break;
+        }
         if depth == limits.depth || level.is_empty() {
             is_complete = true;
             break;

@@ -37,6 +37,8 @@ pub struct Setting {
     pub full: &'static [u8],
     /// Bytes that the application writes at a time.
     pub write_len: u32,
+    /// Bytes of a ping.
+    pub ping_len: u32,
     /// To which policies (by the world's numbers) the policy may change.
     pub changes: &'static [u8],
     /// Which call may come first in a drive.
@@ -353,7 +355,8 @@ impl Truth {
                 }
             }
         }
-        if left(budget.fulls, spent.fulls) && now >= self.full_until {
+        // A living peer's transport takes something in between.
+        if left(budget.fulls, spent.fulls) && now > self.full_until {
             vary(actions, setting.full, |action, &full| {
                 action.full = full;
                 true
@@ -610,7 +613,8 @@ impl Setting {
         chatter: None,
         buffer: None,
         full: &[],
-        write_len: 1,
+        write_len: 10,
+        ping_len: 10,
         changes: &[],
         first: &[First::Read],
         resumes: false,
