@@ -387,6 +387,20 @@ fn writing() -> Vec<Case> {
         ),
         case("a stalled write and a pause", Policy::idle(4, 4), 18, stall),
         case(
+            "idle, a small buffer and a long pause",
+            Policy::idle(2, 4),
+            18,
+            Setting {
+                naps: &[9],
+                budget: Budget {
+                    naps: 1,
+                    writes: 1,
+                    ..NONE
+                },
+                ..many.clone()
+            },
+        ),
+        case(
             "idle, a small buffer and pauses that the host tells of",
             Policy::idle(2, 4),
             14,
