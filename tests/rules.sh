@@ -4,6 +4,9 @@
 #
 #   tests/rules.sh            all rules
 #   tests/rules.sh 5 12 p42   these (pNN: the reconnect rules of core/src/backoff.rs)
+#   tests/rules.sh world      rules 1 to 9 and 15, out of the heartbeat: the search of
+#                             `--test world` must find a counter-example that it does not know
+#   tests/rules.sh world 6    this one
 #
 # Works on a copy of the working tree in <target>/rules, never on the tree itself, and takes some
 # minutes; no part of `cargo test`. Each change is an exact replacement that must fit exactly once:
@@ -15,6 +18,11 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 main() {
+  world=
+  if [[ ${1:-} == world ]]; then
+    world=yes
+    shift
+  fi
   selected=" $* "
   root=$(cargo metadata --format-version 1 --no-deps --locked | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/rules
   copy=$root/workspace log=$root/log
@@ -27,6 +35,10 @@ main() {
   git ls-files -z --cached --others --exclude-standard | python3 -c "$SYNC" "$copy"
   cd "$copy"
 
+  if [[ $world ]]; then
+    search
+    return
+  fi
   all=
   for tests in p4 rule_; do
     build "$tests" || broken "unchanged: does not compile"
@@ -47,6 +59,53 @@ main() {
     sort -u "$root/fell" | comm -23 <(sed '/^$/d' <<<"$all" | sort) - | sed 's/^/never fell: /'
   fi
   ((survivors == 0))
+}
+
+# The heartbeat alone, against the search. The search is worth optimising for.
+search() {
+  export CARGO_PROFILE_TEST_OPT_LEVEL=2
+  local limit=900
+  build world || broken "unchanged: does not compile"
+  run the_shipped >"$log" || broken "unchanged: the search knows what it finds"
+  survivors=0 changes=0
+  printf '%-4s  %-66s  %s\n' rule 'taken out' 'new counter-examples'
+  rules
+  sites
+  ((changes > 0)) || broken "no such rule:$selected"
+  echo "$changes changes, $survivors survived, $((SECONDS / 60)) min $((SECONDS % 60)) s"
+  ((survivors == 0))
+}
+
+# Rule 6 where the heartbeat counts lateness today.
+sites() {
+  out 6 'would_block does not count lateness' heartbeat \
+    '        self.last_would_block = now;
+        self.face_lateness(now);' \
+    '        self.last_would_block = now;'
+  out 6 'transmitted does not count lateness' heartbeat \
+    '            None => return,
+        }
+        self.face_lateness(now);' \
+    '            None => return,
+        }'
+  out 6 'timeout does not count lateness' heartbeat \
+    '            return;
+        }
+        self.face_lateness(now);
+        if self.is_late(now)' \
+    '            return;
+        }
+        if self.is_late(now)'
+}
+
+# What no search at jitter 0 with one connection and short spans can see; `--test rules` does.
+beyond_search() {
+  case $1 in
+    *nonce* | *jitter* | 'pings are not numbered') true ;;
+    'the longest '* | *' is accepted' | *' is taken') true ;;
+    'any lateness is a pause') true ;;
+    *) false ;;
+  esac
 }
 
 rules() {
@@ -430,21 +489,34 @@ reconnect() {
 out() {
   local rule=$1 what=$2 file=core/src/$3 tests fell
   [[ $selected == "  " || $selected == *" $rule "* ]] || return 0
+  if [[ $world ]]; then
+    [[ $3 == heartbeat* ]] && ((rule <= 10 || rule == 15)) || return 0
+    ! beyond_search "$what" || return 0
+  fi
   changes=$((changes + 1))
   # A folder stands for the one file in it that has the pattern.
   [[ ! -d $file ]] || file=$(python3 -c "$FIND" "$file" "$4") || broken "rule $rule, '$what': no longer applies; say here how to take it out"
   cp "$file" "$root/original"
   : >"$log"
   python3 -c "$REPLACE" "$file" "$4" "$5" || broken "rule $rule, '$what': no longer applies; say here how to take it out"
-  if [[ $rule == p* ]]; then
+  if [[ $world ]]; then
+    tests=world
+  elif [[ $rule == p* ]]; then
     tests=$rule
   else
     tests=rule_$(printf %02d "$rule")
   fi
   build "$tests" || broken "rule $rule, '$what': does not compile"
   local status=0
-  run "${tests}_" >"$log" || status=$?
-  fell=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$log")
+  if [[ $world ]]; then
+    run the_shipped >"$log" || status=$?
+    # A failure that is gone is no counter-example.
+    fell=$(grep -aE '^\? in ".*": .* at t=' "$log" | sed 's/^? in //; s/ at t=.*//' | head -3 | paste -sd';' || true)
+    [[ $fell ]] || status=0
+  else
+    run "${tests}_" >"$log" || status=$?
+    fell=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$log")
+  fi
   cp "$root/original" "$file"
   if ((status == 0)); then
     survivors=$((survivors + 1))
@@ -454,6 +526,10 @@ out() {
   elif [[ -z $fell ]]; then
     broken "rule $rule, '$what': the tests did not run"
   fi
+  if [[ $world ]]; then
+    printf '%-4s  %-66s  %s\n' "$rule" "$what" "$fell"
+    return
+  fi
   tr ' ' '\n' <<<"$fell" >>"$root/fell"
   printf '%-4s  %-66s  %s\n' "$rule" "$what" "$(sed 's/.*:://' <<<"$fell" | paste -sd' ')"
 }
@@ -461,6 +537,7 @@ out() {
 # Builds the tests of a rule; `run` runs what was built last.
 build() {
   case $1 in
+    world) TARGET=(-p wspulse-tests --no-default-features --test world) ;;
     p*) TARGET=(-p wspulse-core --lib) ;;
     *) TARGET=(-p wspulse-tests --test rules) ;;
   esac
@@ -469,7 +546,7 @@ build() {
 
 # A filter, and options of the harness. What does not end is as good as a failure.
 run() {
-  timeout 120 cargo test --locked "${TARGET[@]}" -- "$@" 2>&1
+  timeout "${limit:-120}" cargo test --locked "${TARGET[@]}" -- "$@" 2>&1
 }
 
 broken() {

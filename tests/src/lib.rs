@@ -12,6 +12,7 @@
 //! - [`alloc`], [`meter`]: an allocator that counts, and the heap of a connection held to its budget.
 //! - [`fuzzing`]: the oracles of the fuzz targets.
 //! - [`netns`]: two hosts and a cable that can be cut, out of network namespaces.
+//! - [`world`]: a truth about the peer, the path and our pauses, searched exhaustively.
 //! - `net` (feature, on by default): a raw peer over real sockets, and the adapters under test.
 
 pub mod alloc;
@@ -31,3 +32,4 @@ pub mod pipe;
 pub mod rng;
 pub mod sim;
 pub mod wire;
+pub mod world;

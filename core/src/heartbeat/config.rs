@@ -20,7 +20,7 @@ use crate::error::ConfigError;
 /// assert_eq!(active.detection_bound(), Some(Duration::from_secs(15)));
 /// assert_eq!(passive.detection_bound(), Some(Duration::from_secs(30)));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HeartbeatConfig {
     pub(super) mode: Mode,
     pub(super) evidence: Evidence,
@@ -33,7 +33,7 @@ pub struct HeartbeatConfig {
 }
 
 /// When pings are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mode {
     /// After an interval in which nothing came in, or nothing went out: both directions of the
@@ -48,7 +48,7 @@ pub enum Mode {
 }
 
 /// What counts as a sign of life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Evidence {
     /// Any byte, even in the middle of a frame. The default: a peer that sends a long message

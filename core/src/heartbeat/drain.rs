@@ -11,7 +11,7 @@ use crate::time::Instant;
 /// takes is what drains: that is the rate. What it holds is what it took since it was known to be
 /// empty, less what has drained since at the slowest rate seen: buffers that grow look like fast
 /// ones for a while.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Drain {
     /// Since when it takes all it is offered; `None` while it is blocked.
     open_since: Option<Instant>,

@@ -74,7 +74,7 @@ pub type PingPayload = [u8; 8];
 /// Decides when to ping and when the peer is dead.
 ///
 /// Everything is O(1). The heap is touched only while a transport is blocked, or was lately.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Heartbeat {
     config: Arc<HeartbeatConfig>,
     /// The largest time seen; time does not run backwards here.
@@ -110,7 +110,7 @@ pub struct Heartbeat {
     is_spoiled: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     /// No ping is outstanding.
     Quiet,

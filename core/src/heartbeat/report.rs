@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::Rtt;
 
 /// Why the peer is given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DeadReason {
     /// A ping stayed without a sign of life for the timeout.
@@ -28,7 +28,7 @@ impl fmt::Display for DeadReason {
 }
 
 /// What a heartbeat has to report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HeartbeatEvent {
     /// No sign of life for `suspect_after`.
@@ -40,7 +40,7 @@ pub enum HeartbeatEvent {
 }
 
 /// What a pong was worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PongMatch {
     /// It answers the latest ping, for the first time; here is the sample.
     Matched(Duration),
@@ -54,7 +54,7 @@ pub enum PongMatch {
 }
 
 /// What a deadline is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HeartbeatTimeout {
     /// A ping is, or may be, due.
@@ -68,7 +68,7 @@ pub enum HeartbeatTimeout {
 }
 
 /// A heartbeat's numbers at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct HeartbeatSnapshot {
     /// How long ago the last byte came.

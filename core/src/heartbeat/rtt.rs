@@ -6,7 +6,7 @@ use core::time::Duration;
 use crate::time::widen;
 
 /// Round-trip times of answered pings, to the microsecond; never below one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rtt {
     /// Not zero, so that no sample at all takes no room.
     last: NonZeroU32,
