@@ -116,7 +116,7 @@ impl fmt::Display for ConfigError {
 impl core::error::Error for ConfigError {}
 
 /// What the peer did against RFC 6455, one variant a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProtocolError {
     /// A frame whose header breaks a rule of §5.2 to §5.5.
@@ -175,7 +175,7 @@ impl fmt::Display for ProtocolError {
 impl core::error::Error for ProtocolError {}
 
 /// Which limit the peer went beyond.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LimitExceeded {
     /// A frame longer than `max_frame_size`, judged from its header.
@@ -219,7 +219,7 @@ impl fmt::Display for LimitExceeded {
 impl core::error::Error for LimitExceeded {}
 
 /// Why a connection is over.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
     /// The closing handshake was done (RFC 6455 §7.1.4).
@@ -271,7 +271,7 @@ impl fmt::Display for Cause {
 }
 
 /// Who began the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Initiator {
     /// This side: a command, a deadline, or a verdict about the peer.
     Local,
@@ -280,7 +280,7 @@ pub enum Initiator {
 }
 
 /// How a connection ended, with numbers. The payload of the last [`Event`](crate::Event).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 #[non_exhaustive]
 pub struct Closed {
     /// Why.

@@ -15,7 +15,7 @@ use crate::message::Message;
 /// Forty bytes at most: what is rare is boxed.
 ///
 /// [`Connection::poll_event`]: crate::Connection::poll_event
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 #[non_exhaustive]
 pub enum Event {
     /// Server: the client asks for a connection; answer with [`accept`](crate::Connection::accept)

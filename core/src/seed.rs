@@ -67,6 +67,11 @@ impl SeedRng {
         self.0.fill_bytes(&mut nonce);
         nonce
     }
+
+    #[cfg(feature = "explore")]
+    pub(crate) fn fork(&self) -> Self {
+        Self(ChaCha20Rng::deserialize_state(&self.0.serialize_state()))
+    }
 }
 
 impl fmt::Debug for SeedRng {

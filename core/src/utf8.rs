@@ -35,7 +35,7 @@ use crate::frame::mask;
 /// assert!(half_a_surrogate.is_err()); // known at its second byte
 /// # Ok::<(), wspulse_core::utf8::InvalidUtf8>(())
 /// ```
-#[derive(Default)]
+#[derive(Clone, Default, Hash)]
 pub struct TextBuffer(Text);
 
 impl TextBuffer {

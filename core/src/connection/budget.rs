@@ -46,7 +46,7 @@ pub(super) fn plain_below(config: &Config) -> u16 {
 ///
 /// Answers are bounded anyway; the bucket bounds the work. Below zero the application is told,
 /// one more burst below the connection is failed.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct ControlBucket {
     tokens: i32,
     /// When the bucket was last refilled, in milliseconds that wrap every 49 days.

@@ -3,6 +3,8 @@
 mod budget;
 mod compressed;
 mod events;
+#[cfg(feature = "explore")]
+mod explore;
 mod outgoing;
 mod pool;
 mod receive;

@@ -31,7 +31,7 @@ const MAX_SHARED: usize = 16;
 const MAX_PONGS: usize = 16;
 
 /// Everything on its way out. Exists only while there is something.
-#[derive(Default)]
+#[derive(Clone, Default, Hash)]
 pub(super) struct Outgoing {
     /// A head of the opening handshake, before everything else.
     pub(super) head: Vec<u8>,
@@ -77,6 +77,7 @@ pub(super) struct Outgoing {
 }
 
 /// A committed payload that is not copied into the buffer.
+#[derive(Clone, Hash)]
 pub(super) struct Shared {
     /// It follows this many bytes of the buffer.
     pub(super) at: usize,
@@ -85,7 +86,7 @@ pub(super) struct Shared {
 
 /// Payloads of pongs we owe, each behind a byte with its length. Kept in one buffer, so that
 /// answering pings allocates nothing while they keep coming.
-#[derive(Default)]
+#[derive(Clone, Default, Hash)]
 pub(super) struct Pongs {
     bytes: Vec<u8>,
     pub(super) count: usize,
@@ -120,6 +121,7 @@ impl Pongs {
 }
 
 /// A message, or a part of one, that waits to be framed.
+#[derive(Clone, Hash)]
 pub(super) struct Part {
     payload: Bytes,
     framed: usize,

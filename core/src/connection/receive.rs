@@ -19,7 +19,7 @@ use crate::time::Instant;
 use crate::utf8::InvalidUtf8;
 
 /// What has arrived in part. Exists only while there is something.
-#[derive(Default)]
+#[derive(Clone, Default, Hash)]
 pub(super) struct Incoming {
     pub(super) message: Option<Assembler>,
     /// The payload of a control frame that came in pieces.

@@ -44,7 +44,7 @@ pub enum TimeoutReason {
 
 /// A connection's numbers at one moment, from
 /// [`Connection::snapshot`](crate::Connection::snapshot). O(1), and allocates nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// Where the connection stands.

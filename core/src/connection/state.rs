@@ -46,6 +46,7 @@ pub(super) struct Opening {
     pub(super) random: SeedRng,
 }
 
+#[derive(Clone, Hash)]
 pub(super) enum OpeningSide {
     Client(ClientHandshake),
     /// `asked` while a request waits for an answer.
@@ -58,6 +59,7 @@ pub(super) enum OpeningSide {
 }
 
 /// The end under way.
+#[derive(Clone, Hash)]
 pub(super) struct Ending {
     kind: EndingKind,
     cause: Cause,
@@ -69,7 +71,7 @@ pub(super) struct Ending {
     silence: Duration,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum EndingKind {
     Graceful,
     Failing,
@@ -78,6 +80,7 @@ enum EndingKind {
 }
 
 /// How far our Close frame has come. `NO_STATUS` stands for one without a code.
+#[derive(Clone, Hash)]
 pub(super) enum CloseStage {
     None,
     Waiting { code: CloseCode, reason: ByteString },

@@ -14,6 +14,7 @@ use crate::time::Instant;
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Timers that few connections want: exists only if the configuration sets one.
+#[derive(Clone, Hash)]
 pub(super) struct OptionalTimers {
     armed: Instant,
     /// The last message in either direction.

@@ -27,7 +27,7 @@ use super::{FrameError, FrameHeader, FrameRules, Opcode, mask};
 /// assert!(decoder.is_between_frames());
 /// # Ok::<(), FrameError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct FrameDecoder {
     remaining: u64,
     /// Rotated to the next byte of payload; of no meaning where frames are not masked.
@@ -42,7 +42,7 @@ pub struct FrameDecoder {
     phase: Phase,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     Header,
     /// The next part is due: if nothing remains, the empty one of an empty frame.

@@ -182,6 +182,7 @@ impl fmt::Debug for ClientRequest {
 /// }
 /// # Ok::<(), wspulse_core::handshake::RequestError>(())
 /// ```
+#[derive(Clone, Hash)]
 pub struct ClientHandshake {
     request_head: Bytes,
     /// Nothing if it could not be computed; then no answer is the right one.
@@ -194,7 +195,7 @@ pub struct ClientHandshake {
     result: Option<Result<Response, HandshakeError>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 enum State {
     Head(HeadReader),
     /// The server refused; the beginning of the body is on its way.
@@ -423,7 +424,7 @@ impl fmt::Debug for ClientHandshake {
 }
 
 /// A server's consent: status 101 and all that RFC 6455 §4.1 asks of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Response {
     subprotocol: Option<ByteString>,
     deflate: Option<DeflateParams>,

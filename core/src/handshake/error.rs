@@ -12,7 +12,7 @@ use crate::extension::ExtensionError;
 /// It holds none of the peer's bytes, with the exception of [`Refused`](Self::Refused), whose
 /// excerpt is bounded and written escaped. A server answers it with
 /// [`to_response`](Self::to_response).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HandshakeError {
     /// The first bytes are not those of an HTTP message: TLS, another protocol, leading junk.

@@ -13,7 +13,7 @@ pub(super) use crate::extension::{is_token, is_token_byte};
 use super::{HandshakeError, HandshakeLimits};
 
 /// Which head is awaited: the two differ in their first line only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Request,
     Response,
@@ -24,7 +24,7 @@ pub(super) enum Kind {
 /// Every byte is looked at once, in the order of arrival, so that where the stream was cut
 /// cannot change the outcome and a head in a thousand pieces costs what a whole one costs.
 /// The rules that [`httparse`] is lenient about are enforced here.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct HeadReader {
     kind: Kind,
     limits: HandshakeLimits,
@@ -37,7 +37,7 @@ pub(super) struct HeadReader {
 }
 
 /// Where the next byte belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Place {
     /// In the first word of the first line, after so many bytes of it.
     Opening(usize),
@@ -235,19 +235,19 @@ fn expect_whole(head: &RawHead, parsed: httparse::Result<usize>) -> Result<(), H
 }
 
 /// The headers of a head: one shared buffer, and where in it each name and value lies.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Headers {
     head: Bytes,
     fields: Vec<Field>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Field {
     name: Span,
     value: Span,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Span {
     start: u32,
     end: u32,

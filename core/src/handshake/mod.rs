@@ -86,7 +86,7 @@ use head::{is_field_byte, is_token};
 /// let limits = HandshakeLimits { max_head_size: 4096, ..HandshakeLimits::default() };
 /// assert_eq!(limits.max_header_count, 100);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HandshakeLimits {
     /// The largest head in bytes, first line and empty line included; for a client, of all
     /// heads of one answer together. 16 KiB by default: room for the cookies a browser keeps
@@ -106,7 +106,7 @@ impl Default for HandshakeLimits {
 }
 
 /// The proof that the server read the key (RFC 6455 §4.2.2 item 5.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct AcceptKey([u8; ACCEPT_KEY_SIZE]);
 
 impl AcceptKey {

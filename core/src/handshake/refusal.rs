@@ -9,7 +9,7 @@ use super::head::Headers;
 ///
 /// It is what a client decides with: to wait (`Retry-After`), to go elsewhere (`Location`),
 /// to log in (`WWW-Authenticate`) or to give up. Nothing is followed on its own.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Refusal {
     status: u16,
     headers: Headers,
@@ -76,7 +76,7 @@ impl fmt::Debug for Refusal {
 ///
 /// The body is a courtesy to whoever reads the log. Whatever is wrong with it ends the
 /// collecting, and never costs the status.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct RefusalReader {
     refusal: Refusal,
     framing: Framing,
@@ -84,7 +84,7 @@ pub(super) struct RefusalReader {
 }
 
 /// How the end of the body is known (RFC 9112 §6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Framing {
     Length(u64),
     Chunked(Chunk),
@@ -93,7 +93,7 @@ enum Framing {
 }
 
 /// Where in a chunk the next byte belongs (RFC 9112 §7.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Chunk {
     Size(Option<u64>),
     Extension(u64),

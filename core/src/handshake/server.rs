@@ -44,6 +44,7 @@ use crate::extension::deflate::{self, DeflateConfig, DeflateParams};
 /// assert!(answer.starts_with(b"HTTP/1.1 101 Switching Protocols\r\n"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[derive(Clone, Hash)]
 pub struct ServerHandshake {
     state: State,
     result: Option<Result<Request, HandshakeError>>,
@@ -51,7 +52,7 @@ pub struct ServerHandshake {
     agreed: Option<DeflateParams>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 enum State {
     Head(HeadReader),
     /// A valid request waits for the application's answer.
@@ -342,7 +343,7 @@ fn check_subprotocols(headers: &Headers) -> Result<Vec<ByteString>, HandshakeErr
 }
 
 /// A valid request to open a WebSocket connection (RFC 6455 §4.2.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Request {
     target: ByteString,
     host: ByteString,

@@ -13,7 +13,7 @@ use crate::utf8::{self, InvalidUtf8, TextBuffer};
 ///
 /// Text is validated as it arrives and fails at the first impossible byte; it is never looked at
 /// twice.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Assembler {
     buffer: Buffer,
     /// Payload bytes that arrived, delivered in parts or not.
@@ -21,7 +21,7 @@ pub(crate) struct Assembler {
     fragments: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 enum Buffer {
     Text(TextBuffer),
     Binary(Vec<u8>),

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Bytes of a text that arrives cut anywhere.
-#[derive(Default)]
+#[derive(Clone, Default, Hash)]
 pub(super) struct Text {
     bytes: Vec<u8>,
     /// So many bytes are whole characters; those behind begin one, or are wrong.

@@ -12,7 +12,7 @@
 /// assert!(text.push_with(|tail| tail.extend([0xAC])));
 /// assert_eq!(text.finish(), Some("5 €".to_owned()));
 /// ```
-#[derive(Default)]
+#[derive(Clone, Default, Hash)]
 pub struct Text {
     bytes: Vec<u8>,
     /// So many bytes are UTF-8; nobody but [`push_with`](Self::push_with) says so.

@@ -100,7 +100,7 @@ pub const NAME: &str = "permessage-deflate";
 /// which the table of hashes is 128 KiB. With context takeover they stay as long as the connection
 /// does. Without, they are freed: the one with the end of each message, the other when no more is
 /// sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DeflateConfig {
     pub(super) level: u8,
     pub(super) threshold: usize,

@@ -14,7 +14,7 @@ use crate::extension::{Extension, Parameter};
 ///
 /// [`Display`](fmt::Display) writes that answer. The default is one without parameters: context
 /// takeover and 15 window bits both ways.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct DeflateParams {
     server_no_context_takeover: bool,
     client_no_context_takeover: bool,
@@ -88,7 +88,7 @@ impl fmt::Display for DeflateParams {
 }
 
 /// One offer that can be understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Offer {
     server_no_context_takeover: bool,
     client_no_context_takeover: bool,
