@@ -15,7 +15,7 @@ pub mod opcode {
 use opcode::{BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT};
 
 /// A whole frame; the payload is unmasked here.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Frame {
     /// Whether the message ends here.
     pub fin: bool,
@@ -136,7 +136,7 @@ fn apply(payload: &mut [u8], mask: [u8; 4]) {
 }
 
 /// Reads what one role sends and refuses whatever that role must not send.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Wire {
     sender: Role,
     keeps_data: bool,
@@ -188,6 +188,12 @@ impl Wire {
     #[must_use]
     pub fn is_between_frames(&self) -> bool {
         self.current.is_none() && self.held.is_empty() && !self.in_head
+    }
+
+    /// Tells whether a message in several frames is under way.
+    #[must_use]
+    pub const fn is_inside_message(&self) -> bool {
+        self.message.is_some()
     }
 
     /// Reads on, and returns the frames that are whole now.

@@ -15,6 +15,7 @@
 
 pub mod cases;
 pub mod compare;
+pub mod connection;
 pub mod heartbeat;
 pub mod oracle;
 mod policy;

@@ -56,6 +56,10 @@ pub enum Oracle {
     /// I. A round-trip sample is the time from the ping's last byte to its pong, once, and none
     /// spans a pause (rules 3, 4).
     Sample,
+    /// J. The closing handshake and every other end go as rule 11 says.
+    Ending,
+    /// K. What leaves, and what the application learns, is as RFC 6455 and rules 14 and 17 say.
+    Traffic,
     /// Two implementations of the rules were told the same and answered differently.
     Disagreement,
 }
@@ -74,6 +78,8 @@ impl Oracle {
             Self::Stuck => 'G',
             Self::Ping => 'H',
             Self::Sample => 'I',
+            Self::Ending => 'J',
+            Self::Traffic => 'K',
             Self::Disagreement => '=',
         }
     }

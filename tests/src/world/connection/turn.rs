@@ -1,0 +1,761 @@
+//! One tick: what arrives, then a drive, with every call watched.
+
+use bytes::Bytes;
+use wspulse_core::handshake::{Accept, HandshakeLimits, ServerHandshake};
+use wspulse_core::heartbeat::{DeadReason, Mode};
+use wspulse_core::{Cause, CloseCode, Closed, Connection, Event, Instant, Role, State as Phase};
+
+use super::clocks::{Around, Terms};
+use super::peer::Say;
+use super::{Action, Call, Drive, Env, First, Host, Network, Setup, State, Take, TextHeartbeat};
+use crate::world::oracle::{Death, Facts, Oracle, Violation, Watch, at, span};
+use crate::world::search::{Tick, Trace};
+
+/// For how many ticks a host is awake at least before it goes away without its network: what was
+/// under way comes again within them.
+const ROUND_TRIP_AWAKE: u8 = 2;
+
+/// The marks of clocks without steps.
+pub const NO_STEP: [&str; 5] = [
+    "no step: the opening handshake",
+    "no step: the closing handshake",
+    "no step: a message",
+    "no step: idleness",
+    "no step: a stalled write",
+];
+
+/// More rounds than a drive can need.
+const ROUNDS: usize = 32;
+
+impl State {
+    /// Whether a host that sleeps is woken at `now`.
+    pub(super) fn wakes(&self, now: Tick, env: Env) -> bool {
+        let connection = &self.connection.0;
+        let is_due = connection.poll_timeout().is_some_and(|due| due <= at(now));
+        let arrives = env != Env::Nothing || self.peer.is_flying() || self.peer.is_readable();
+        let is_readable = connection.wants_read() && arrives && !self.end_told;
+        let is_writable = connection.wants_write() && (!self.is_full || env == Env::Drains);
+        let is_told = connection.has_event() && !self.is_holding;
+        self.away || is_due || is_readable || is_writable || is_told
+    }
+
+    /// Whether the application can make this call.
+    pub(super) fn can(&self, call: Call) -> bool {
+        let is_open = self.clocks.state() == Phase::Open;
+        match call {
+            Call::Send | Call::SendLong | Call::SendPart => is_open && !self.is_inside_parts,
+            Call::SendLast => is_open && self.is_inside_parts,
+            Call::Close => matches!(self.clocks.state(), Phase::Open | Phase::Connecting),
+            Call::Set(policy) => policy != self.policy,
+            Call::Resumed => self.away,
+        }
+    }
+
+    pub(super) fn tick(
+        &mut self,
+        setup: &Setup,
+        now: Tick,
+        action: Action,
+        trace: &mut Trace,
+    ) -> Result<(), Violation> {
+        let has_network = action.host != Host::Away(Network::Freezes);
+        self.peer.tick(now, has_network);
+        match action.env {
+            Env::Nothing => {}
+            Env::Say(say) => {
+                trace.note(|| format!("peer: {say:?}"));
+                self.left.says = self.left.says.saturating_sub(1);
+                let head = setup.head(say);
+                self.peer.say(say, &head);
+                if say == Say::TextPing {
+                    self.text_owed_after = Some(self.peer.heard().text_pongs);
+                }
+            }
+            Env::Drains => {
+                trace.note(|| "transport has room".into());
+                self.is_full = false;
+            }
+        }
+        match action.host {
+            Host::Away(network) => {
+                trace.note(|| match network {
+                    Network::Stays => "away".into(),
+                    Network::Freezes => "away without network".into(),
+                });
+                self.left.away = self.left.away.saturating_sub(1);
+                if !self.away {
+                    self.left.pauses = self.left.pauses.saturating_sub(1);
+                }
+                self.away = true;
+                self.awake = 0;
+                Ok(())
+            }
+            Host::Drives(drive) => {
+                let calls = matches!(drive.first, First::Call(_));
+                let is_woken = calls || self.is_woken(now, drive);
+                self.spend(drive);
+                if self.clocks.state() == Phase::Open {
+                    self.watch.wake();
+                }
+                if is_woken {
+                    let mut driver = Driver {
+                        setup,
+                        now,
+                        trace,
+                        is_blocked: false,
+                    };
+                    driver.drive(self, drive)?;
+                }
+                self.away = false;
+                let facts = self.facts();
+                self.awake = self.awake.saturating_add(1).min(ROUND_TRIP_AWAKE);
+                if self.clocks.state() != Phase::Open {
+                    return Ok(());
+                }
+                match self.watch.tick_over(at(now), facts) {
+                    // The search over a heartbeat judges when pings are due, to the tick.
+                    Err(violation) if violation.oracle == Oracle::Ping => Ok(()),
+                    judged => judged,
+                }
+            }
+        }
+    }
+
+    fn is_woken(&self, now: Tick, drive: Drive) -> bool {
+        let connection = &self.connection.0;
+        let is_due = connection.poll_timeout().is_some_and(|due| due <= at(now));
+        let is_readable = connection.wants_read() && self.peer.is_readable() && !self.end_told;
+        let is_writable = connection.wants_write() && !self.is_full;
+        let is_told = connection.has_event() && !drive.holds;
+        self.away || is_due || is_readable || is_writable || is_told
+    }
+
+    fn spend(&mut self, drive: Drive) {
+        let spend = |left: &mut u8, is: bool| *left = left.saturating_sub(u8::from(is));
+        spend(&mut self.left.calls, matches!(drive.first, First::Call(_)));
+        spend(&mut self.left.shorts, drive.take != Take::All);
+        spend(&mut self.left.misses, !drive.reports);
+        spend(&mut self.left.holds, drive.holds && !self.is_holding);
+        self.is_holding = drive.holds;
+    }
+
+    /// Whether the peer would answer a ping that it got.
+    fn peer_lives(&self) -> bool {
+        self.peer.is_alive() && self.peer.can(Say::Ping)
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            peer_lives: self.peer_lives(),
+            has_output: self.connection.0.wants_write(),
+            has_backlog: self.is_full,
+        }
+    }
+
+    fn around(&self) -> Around {
+        Around {
+            has_unread: self.peer.is_readable() && !self.end_told,
+            has_event: self.had_event,
+            is_blocked: self.is_full,
+        }
+    }
+}
+
+/// A drive in progress.
+struct Driver<'a> {
+    setup: &'a Setup,
+    now: Tick,
+    trace: &'a mut Trace,
+    /// A write was reported as short: no other is tried in this drive.
+    is_blocked: bool,
+}
+
+impl Driver<'_> {
+    fn drive(&mut self, state: &mut State, drive: Drive) -> Result<(), Violation> {
+        match drive.first {
+            First::Read => {}
+            First::Write => self.write(state, drive.take)?,
+            First::Timeout => self.timeout(state)?,
+            First::Call(call) => self.call(state, call)?,
+        }
+        let mut take = match drive.first {
+            First::Write => Take::All,
+            _ => drive.take,
+        };
+        for round in 0.. {
+            if round == ROUNDS {
+                return Err(Violation::new(Oracle::DueAgain, "a drive without end"));
+            }
+            let before = self.progress(state);
+            self.read(state, drive)?;
+            if state.is_due(self.now) {
+                self.timeout(state)?;
+            }
+            self.write(state, take)?;
+            take = Take::All;
+            self.events(state, drive.holds)?;
+            if self.progress(state) == before {
+                break;
+            }
+        }
+        self.driven(state, drive)
+    }
+
+    fn progress(&self, state: &State) -> (usize, usize, Phase, [bool; 4]) {
+        let connection = &state.connection.0;
+        (
+            state.peer.unread().len(),
+            connection.buffered_amount(),
+            connection.state(),
+            [
+                connection.wants_write(),
+                connection.wants_read(),
+                connection.has_event(),
+                state.end_told,
+            ],
+        )
+    }
+
+    fn read(&mut self, state: &mut State, drive: Drive) -> Result<(), Violation> {
+        while state.connection.0.wants_read() {
+            if !state.peer.unread().is_empty() {
+                self.input(state)?;
+                self.events(state, drive.holds)?;
+            } else if state.peer.is_at_end() && !state.end_told {
+                self.begin(state, First::Read);
+                self.trace.note(|| "end of stream".into());
+                state.end_told = true;
+                state.clocks.end_read();
+                state.connection.0.handle_eof(at(self.now));
+                self.after(state)?;
+                return Ok(());
+            } else if drive.reports {
+                self.begin(state, First::Read);
+                state.watch.look();
+                state.connection.0.handle_would_block(at(self.now));
+                return self.after(state);
+            } else {
+                self.trace.note(|| "nothing to read, not reported".into());
+                state.watch.no_look();
+                state.has_missed = true;
+                return Ok(());
+            }
+        }
+        if state.clocks.state() == Phase::Open {
+            state.watch.no_look();
+            state.has_missed = true;
+        }
+        Ok(())
+    }
+
+    fn input(&mut self, state: &mut State) -> Result<(), Violation> {
+        self.begin(state, First::Read);
+        let now = at(self.now);
+        let was_open = state.clocks.state() == Phase::Open;
+        let taken = state.connection.0.handle_input(now, state.peer.unread());
+        self.trace.note(|| format!("read {taken}"));
+        let kinds = state.peer.read(taken);
+        if taken > 0 && was_open {
+            state.has_missed = false;
+            state.watch.look();
+            let facts = state.facts();
+            state.watch.life(now, facts);
+        }
+        if kinds.message {
+            state.clocks.used(now);
+        }
+        if kinds.close {
+            state.clocks.close_read();
+        }
+        if state.peer.unread().is_empty() {
+            let is_under_way = was_open && state.peer.is_inside_message();
+            state.clocks.message(now, is_under_way);
+        }
+        self.after(state)
+    }
+
+    fn timeout(&mut self, state: &mut State) -> Result<(), Violation> {
+        self.begin(state, First::Timeout);
+        self.trace.note(|| "timeout".into());
+        let connection = &mut state.connection.0;
+        connection.handle_timeout(at(self.now));
+        let deadline = connection.poll_timeout();
+        state.watch.timed_out(at(self.now), deadline)?;
+        self.after(state)
+    }
+
+    fn write(&mut self, state: &mut State, take: Take) -> Result<(), Violation> {
+        let mut take = take;
+        while !self.is_blocked {
+            let Some(transmit) = state.connection.0.poll_transmit() else {
+                return self.after(state);
+            };
+            let chunks: Vec<usize> = transmit.chunks().map(<[u8]>::len).collect();
+            let bytes: Vec<u8> = transmit.chunks().flatten().copied().collect();
+            let taken = match take {
+                _ if state.is_full => 0,
+                Take::All => bytes.len(),
+                Take::Nothing => 0,
+                Take::One => 1,
+                Take::Chunk => chunks[0],
+            };
+            // Making a frame can bring out a ping.
+            self.note_pings(state)?;
+            self.begin(state, First::Write);
+            let is_blocked = taken < bytes.len();
+            self.trace
+                .note(|| format!("{taken} of {chunks:?} bytes taken"));
+            self.is_blocked = is_blocked;
+            state.is_full = is_blocked;
+            self.took(state, &bytes[..taken], is_blocked)?;
+            state.connection.0.handle_transmitted(at(self.now), taken);
+            self.after(state)?;
+            take = Take::All;
+        }
+        Ok(())
+    }
+
+    /// The transport took these bytes, which the peer has from now on.
+    fn took(&mut self, state: &mut State, bytes: &[u8], is_blocked: bool) -> Result<(), Violation> {
+        let now = at(self.now);
+        state.clocks.wrote(now, bytes.len(), is_blocked);
+        let before = state.peer.heard();
+        let was_inside = state.peer.hears_half_a_message();
+        state
+            .peer
+            .hear(self.now, bytes)
+            .map_err(|_| Violation::new(Oracle::Traffic, "output that RFC 6455 forbids"))?;
+        let heard = state.peer.heard();
+        if !bytes.is_empty() {
+            state.watch.sent(now);
+            if state.messages_sent > before.messages {
+                state.clocks.used(now);
+            }
+        }
+        let pings = heard.pings + heard.text_pings;
+        if pings > before.pings + before.text_pings {
+            self.trace.note(|| "ping sent".into());
+            state.watch.ping_sent(now, pings);
+        }
+        let asks = self.setup.text_heartbeat == Some(TextHeartbeat::Asks);
+        if asks && heard.pings > before.pings && !was_inside {
+            let class = "a ping frame where the application's heartbeat asks";
+            return Err(Violation::new(Oracle::Traffic, class));
+        }
+        if heard.close.is_some() && before.close.is_none() {
+            self.trace.note(|| format!("Close {:?} sent", heard.close));
+            state.clocks.close_taken(now);
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, state: &mut State, call: Call) -> Result<(), Violation> {
+        let now = at(self.now);
+        self.trace.note(|| format!("{call:?}"));
+        let is_timed = matches!(call, Call::Close | Call::Set(_) | Call::Resumed);
+        if is_timed {
+            self.begin(state, First::Call(call));
+        }
+        let connection = &mut state.connection.0;
+        match call {
+            Call::Send => {
+                let _ = connection.send(Bytes::from_static(b"short"));
+                state.messages_sent += 1;
+            }
+            Call::SendLong => {
+                let _ = connection.send(Bytes::from_static(&[7; 4_200]));
+                state.messages_sent += 1;
+            }
+            Call::SendPart => {
+                let _ = connection.send_part(Bytes::from_static(b"first"), false);
+                state.is_inside_parts = true;
+            }
+            Call::SendLast => {
+                let _ = connection.send_part(Bytes::from_static(b"last"), true);
+                state.is_inside_parts = false;
+                state.messages_sent += 1;
+            }
+            Call::Close => connection
+                .close(now, CloseCode::NORMAL, "")
+                .expect("a legal Close"),
+            Call::Set(number) => {
+                let policy = self.setup.policies[usize::from(number)];
+                state.policy = number;
+                state.watch.changed(policy);
+                connection
+                    .set_heartbeat(now, policy.config())
+                    .expect("a legal policy");
+            }
+            Call::Resumed => {
+                state.watch.resumed();
+                connection.handle_resumed(now);
+            }
+        }
+        self.after(state)
+    }
+
+    fn events(&mut self, state: &mut State, holds: bool) -> Result<(), Violation> {
+        if holds {
+            if state.connection.0.has_event() {
+                self.trace.note(|| "an event waits".into());
+            }
+            return Ok(());
+        }
+        while let Some(event) = state.connection.0.poll_event() {
+            match event {
+                Event::Request(_) => {
+                    self.trace.note(|| "accepts".into());
+                    self.begin(state, First::Read);
+                    let accept = Accept::new();
+                    let accepted = state.connection.0.accept(at(self.now), &accept);
+                    // A request that waited for too long was answered already.
+                    if accepted.is_err() && state.clocks.state() == Phase::Connecting {
+                        let class = "a request that waits cannot be accepted";
+                        return Err(Violation::new(Oracle::Traffic, class));
+                    }
+                    self.after(state)?;
+                }
+                Event::Text(text) => self.text(&text)?,
+                Event::Closed(closed) => {
+                    self.trace.note(|| format!("Closed: {}", closed.cause));
+                    self.trace.mark(mark_of(&closed.cause));
+                    state.is_over = true;
+                }
+                Event::Suspect => self.trace.note(|| "Suspect".into()),
+                Event::Recovered => self.trace.note(|| "Recovered".into()),
+                Event::Binary(_) => self.trace.note(|| "Binary".into()),
+                event => self
+                    .trace
+                    .note(|| format!("{event:?}").chars().take(40).collect()),
+            }
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), Violation> {
+        self.trace.note(|| format!("Text {text:?}"));
+        let hidden = match self.setup.text_heartbeat {
+            Some(TextHeartbeat::Asks) => "pong",
+            Some(TextHeartbeat::Answers) => "ping",
+            None => return Ok(()),
+        };
+        if text == hidden {
+            let class = "the application learns of its heartbeat's messages";
+            return Err(Violation::new(Oracle::Traffic, class));
+        }
+        Ok(())
+    }
+
+    /// A call with this time is about to be made.
+    fn begin(&mut self, state: &mut State, first: First) {
+        let connection = &state.connection.0;
+        state.had_event = state.clocks.state() == Phase::Open && !connection.wants_read();
+        let armed = connection.poll_timeout();
+        let late = state.watch.call(at(self.now), armed);
+        if !late.is_zero() {
+            state.first = first;
+            self.trace.note(|| format!("late by {late:?}"));
+        }
+        state.clocks.late(late);
+    }
+
+    /// A call was made.
+    fn after(&mut self, state: &mut State) -> Result<(), Violation> {
+        let now = at(self.now);
+        let phase = state.connection.0.state();
+        let was = state.clocks.state();
+        if was == Phase::Open && phase == Phase::Open {
+            self.note_pings(state)?;
+            let is_suspect = state.connection.0.snapshot(now).heartbeat.suspect;
+            if is_suspect != state.watch.is_suspect() {
+                if is_suspect {
+                    self.trace.mark("suspicion");
+                    state.watch.suspect(now);
+                } else {
+                    self.trace.mark("recovery");
+                    state.watch.recovered()?;
+                }
+            }
+        }
+        if phase != was {
+            self.moved(state, was, phase)?;
+        }
+        Ok(())
+    }
+
+    fn note_pings(&mut self, state: &mut State) -> Result<(), Violation> {
+        if state.clocks.state() != Phase::Open {
+            return Ok(());
+        }
+        let made = state.connection.0.snapshot(at(self.now)).heartbeat.pings;
+        if made > state.pings_made {
+            state.pings_made = made;
+            self.trace.mark("ping");
+            if self.setup.jitter.is_none() {
+                state.watch.ping(at(self.now))?;
+            } else {
+                self.spread(state)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rule 13: the first ping in the second half of its interval, later ones up to a tenth early.
+    fn spread(&mut self, state: &mut State) -> Result<(), Violation> {
+        let interval = self.setup.policies[0].interval;
+        let gap = self.now - state.last_ping.unwrap_or(0);
+        let is_first = state.last_ping.is_none();
+        let least = if is_first {
+            interval / 2
+        } else {
+            interval - interval / 10
+        };
+        state.last_ping = Some(self.now);
+        if gap < least || gap > interval {
+            let class = "a ping outside the span from which it is drawn";
+            return Err(Violation::new(Oracle::Ping, class));
+        }
+        self.trace
+            .mark(match (is_first, 4 * (gap - least) / (interval - least)) {
+                (true, 0) => "first ping in the first quarter",
+                (true, 1) => "first ping in the second quarter",
+                (true, 2) => "first ping in the third quarter",
+                (true, _) => "first ping in the last quarter",
+                (false, 4..) => "later ping on time",
+                (false, _) => "later ping early",
+            });
+        Ok(())
+    }
+
+    fn moved(&mut self, state: &mut State, was: Phase, phase: Phase) -> Result<(), Violation> {
+        let now = at(self.now);
+        self.trace.note(|| format!("{phase}"));
+        let closed = cause_of(&state.connection.0, now);
+        if phase == Phase::Open {
+            let policy = self.setup.policies[usize::from(state.policy)];
+            state.watch = Watch::new(policy);
+            state.watch.call(now, None);
+            let facts = state.facts();
+            state.watch.life(now, facts);
+            state.watch.sent(now);
+            state.pings_made = 0;
+            self.trace.mark("open");
+        }
+        if let (Phase::Open, Some(closed)) = (was, &closed) {
+            if let Cause::Protocol(_) | Cause::Limit(_) = closed.cause {
+                state.has_failed = true;
+            }
+            if closed.cause == Cause::MaxAge
+                && self.setup.lengths.age.is_some_and(|ticks| now < at(ticks))
+            {
+                self.trace.mark("maximum age early");
+            }
+            if let Cause::Dead(reason) = closed.cause {
+                self.died(state, reason)?;
+            }
+        }
+        let terms = self.terms(state);
+        let around = state.around();
+        state
+            .clocks
+            .moved(now, phase, closed.as_ref(), around, terms)
+    }
+
+    fn died(&mut self, state: &State, reason: DeadReason) -> Result<(), Violation> {
+        let (death, lives) = match reason {
+            DeadReason::WriteStalled => (Death::WriteStalled, false),
+            _ => (Death::Silence, state.peer_lives()),
+        };
+        self.trace.mark(match death {
+            Death::WriteStalled => "write stall",
+            Death::Silence => "death",
+        });
+        if lives && death == Death::Silence {
+            return Err(Violation::new(
+                Oracle::LivePeerDied,
+                match state.first {
+                    First::Read => "a live peer died of silence",
+                    First::Write => "a live peer died of silence, a write first after our pause",
+                    First::Timeout => {
+                        "a live peer died of silence, the timeout first after our pause"
+                    }
+                    First::Call(Call::Set(_)) => {
+                        "a live peer died of silence, set_heartbeat first after our pause"
+                    }
+                    First::Call(_) => {
+                        "a live peer died of silence, another call first after our pause"
+                    }
+                },
+            ));
+        }
+        let facts = Facts {
+            peer_lives: lives,
+            ..state.facts()
+        };
+        state.watch.died(at(self.now), death, facts)
+    }
+
+    fn terms(&self, state: &State) -> Terms {
+        Terms {
+            role: self.setup.role,
+            lengths: self.setup.lengths,
+            write_stall: span(state.watch.policy().write_stall),
+            set_first: matches!(state.first, First::Call(Call::Set(_))),
+            has_failed: state.has_failed,
+        }
+    }
+
+    /// The drive is over.
+    fn driven(&mut self, state: &mut State, drive: Drive) -> Result<(), Violation> {
+        let now = at(self.now);
+        let connection = &state.connection.0;
+        if connection.wants_shutdown() && !state.shutdown_told {
+            self.trace.note(|| "half-closes".into());
+            state.shutdown_told = true;
+            state.peer.hear_end(self.now);
+        }
+        let phase = state.clocks.state();
+        let deadline = connection.poll_timeout();
+        if deadline.is_some_and(|due| due <= now) {
+            return Err(Violation::new(Oracle::DueAgain, "due again after a drive"));
+        }
+        if state.is_over || phase == Phase::Closed {
+            return Ok(());
+        }
+        self.note_steps(state, deadline);
+        if deadline.is_none() && phase != Phase::Open {
+            return Err(Violation::new(Oracle::Stuck, "a handshake and no deadline"));
+        }
+        if phase == Phase::Open {
+            let is_off = state.watch.policy().mode == Mode::Off;
+            if is_off && connection.snapshot(now).heartbeat.suspect {
+                let class = "suspicion stays though nobody watches any more";
+                return Err(Violation::new(Oracle::NoWarning, class));
+            }
+            let facts = state.facts();
+            if !self.has_other_clocks() {
+                state.watch.driven(now, deadline, facts)?;
+            }
+            let heard = state.peer.heard();
+            let setup_answers = self.setup.text_heartbeat == Some(TextHeartbeat::Answers);
+            if setup_answers
+                && state.text_owed_after == Some(heard.text_pongs)
+                && state.peer.unread().is_empty()
+                && !state.is_full
+                && !state.is_inside_parts
+            {
+                let class = "the peer's text heartbeat is not answered";
+                return Err(Violation::new(Oracle::Traffic, class));
+            }
+        }
+        state.had_event = phase == Phase::Open && !state.connection.0.wants_read();
+        if drive.reports && !drive.holds {
+            let shutdown = state.shutdown_told;
+            let terms = self.terms(state);
+            state.clocks.driven(now, state.around(), terms, shutdown)?;
+        }
+        Ok(())
+    }
+
+    /// Rule 6: no clock that can end the connection is armed further ahead than half its length.
+    ///
+    /// A mark and no violation: the search would go no further anywhere.
+    fn note_steps(&mut self, state: &State, deadline: Option<Instant>) {
+        let lengths = self.setup.lengths;
+        let now = at(self.now);
+        let is_off = state.watch.policy().mode == Mode::Off;
+        let is_message = state.clocks.has_message();
+        let clocks = match state.clocks.state() {
+            Phase::Connecting => vec![(NO_STEP[0], Some(lengths.opening))],
+            Phase::Closing if !state.has_failed => vec![(NO_STEP[1], Some(lengths.closing))],
+            Phase::Open if is_off => vec![
+                (NO_STEP[2], lengths.message.filter(|_| is_message)),
+                (NO_STEP[3], lengths.idle),
+                (
+                    NO_STEP[4],
+                    state.is_full.then_some(state.watch.policy().write_stall),
+                ),
+            ],
+            _ => Vec::new(),
+        };
+        for (name, length) in clocks {
+            if let (Some(length), Some(deadline)) = (length, deadline)
+                && deadline.saturating_duration_since(now) > span(length) / 2
+            {
+                self.trace.mark(name);
+            }
+        }
+    }
+
+    /// Whether a deadline may be that of another clock than the heartbeat's.
+    fn has_other_clocks(&self) -> bool {
+        let lengths = self.setup.lengths;
+        lengths.message.is_some()
+            || lengths.idle.is_some()
+            || lengths.age.is_some()
+            || self.setup.jitter.is_some()
+    }
+}
+
+impl State {
+    fn is_due(&self, now: Tick) -> bool {
+        let deadline = self.connection.0.poll_timeout();
+        deadline.is_some_and(|due| due <= at(now))
+    }
+}
+
+/// How a connection would end if the peer's stream ended now and the transport took everything.
+fn cause_of(connection: &Connection, now: Instant) -> Option<Closed> {
+    if matches!(connection.state(), Phase::Connecting | Phase::Open) {
+        return None;
+    }
+    let mut copy = connection.fork().expect("nothing is compressed");
+    copy.handle_eof(now);
+    while let Some(transmit) = copy.poll_transmit() {
+        let len = transmit.len();
+        copy.handle_transmitted(now, len);
+    }
+    while let Some(event) = copy.poll_event() {
+        if let Event::Closed(closed) = event {
+            return Some(*closed);
+        }
+    }
+    None
+}
+
+fn mark_of(cause: &Cause) -> &'static str {
+    match cause {
+        Cause::Normal => "closed",
+        Cause::Dead(_) => "dead",
+        Cause::HandshakeTimeout => "handshake timeout",
+        Cause::CloseTimeout => "close timeout",
+        Cause::IdleTimeout => "idle timeout",
+        Cause::MaxAge => "maximum age",
+        Cause::Eof => "end of stream",
+        Cause::Limit(_) => "message timeout",
+        Cause::Protocol(_) => "protocol error",
+        _ => "another end",
+    }
+}
+
+impl Setup {
+    /// The opening handshake of the peer.
+    fn head(&self, say: Say) -> Vec<u8> {
+        match self.role {
+            _ if !matches!(say, Say::Head | Say::HalfHead) => Vec::new(),
+            Role::Server => REQUEST.to_vec(),
+            Role::Client => {
+                let mut client = self.connection();
+                let request = client.poll_transmit().expect("a request");
+                let mut server = ServerHandshake::new(HandshakeLimits::default());
+                server.handle_input(request.first());
+                let accepted = server.accept(&Accept::new());
+                accepted.expect("a request waits")
+            }
+        }
+    }
+}
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
