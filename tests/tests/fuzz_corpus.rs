@@ -73,6 +73,11 @@ fn server_corpus() {
 }
 
 #[test]
+fn world_corpus() {
+    replay("world", fuzzing::world);
+}
+
+#[test]
 fn backoff_random() {
     mutate("backoff", fuzzing::backoff, 20_000);
 }
@@ -126,6 +131,11 @@ fn refusal_random() {
 #[test]
 fn server_random() {
     mutate("server", fuzzing::server, 10_000);
+}
+
+#[test]
+fn world_random() {
+    mutate("world", fuzzing::world, 10_000);
 }
 
 fn replay(name: &str, target: Target) {

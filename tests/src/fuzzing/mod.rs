@@ -20,6 +20,7 @@ mod pair;
 mod parts;
 mod refusal;
 pub mod script;
+mod world;
 
 pub use backoff::{backoff, backoff_excusing};
 pub use deflate::deflate;
@@ -32,6 +33,7 @@ pub use inflate::{inflate, inflate_excusing};
 pub use negotiate::{negotiate, negotiate_excusing};
 pub use pair::{pair, pair_excusing};
 pub use refusal::{refusal, refusal_excusing};
+pub use world::world;
 
 /// Reads a fuzz input from its front; behind its end everything is zero or empty.
 #[derive(Debug)]

@@ -16,6 +16,7 @@ pub mod turn;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use wspulse_core::handshake::ClientRequest;
 use wspulse_core::{Config, Connection, Role, Seed};
@@ -217,8 +218,13 @@ pub struct State {
     awake: u8,
     is_full: bool,
     is_holding: bool,
-    /// Since the last byte: some read was not reported, or could not be made.
+    /// All lateness at the last byte read. Since then: a read was not reported or not made, and
+    /// the transport was full.
+    late_at_life: Duration,
     has_missed: bool,
+    was_full: bool,
+    /// The last short write ended with a chunk.
+    ended_with_chunk: bool,
     /// An event waited before the last call, or after the last drive.
     had_event: bool,
     last_ping: Option<Tick>,
@@ -261,6 +267,24 @@ impl Setup {
             budget: Budget::default(),
             depth: 16,
         }
+    }
+
+    /// The same world, in which everything that happens may happen once more.
+    #[must_use]
+    pub fn wider(mut self) -> Self {
+        let more = |count: &mut u8, by: u8| {
+            if *count > 0 {
+                *count = count.saturating_add(by);
+            }
+        };
+        more(&mut self.budget.pauses, 1);
+        more(&mut self.budget.away, 3);
+        more(&mut self.budget.says, 1);
+        more(&mut self.budget.calls, 1);
+        more(&mut self.budget.shorts, 1);
+        more(&mut self.budget.misses, 1);
+        more(&mut self.budget.holds, 1);
+        self
     }
 
     fn config(&self) -> Arc<Config> {
@@ -326,7 +350,10 @@ impl World for Setup {
             awake: 2,
             is_full: false,
             is_holding: false,
+            late_at_life: Duration::ZERO,
             has_missed: false,
+            was_full: false,
+            ended_with_chunk: false,
             had_event: false,
             last_ping: None,
             end_told: false,

@@ -119,6 +119,12 @@ impl Clocks {
         self.late += late;
     }
 
+    /// All lateness so far.
+    #[must_use]
+    pub const fn lateness(&self) -> Duration {
+        self.late
+    }
+
     /// The state before the next call.
     #[must_use]
     pub const fn state(&self) -> State {

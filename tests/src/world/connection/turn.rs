@@ -139,9 +139,16 @@ impl State {
         self.is_holding = drive.holds;
     }
 
-    /// Whether the peer would answer a ping that it got.
+    /// Whether the peer would answer a ping that it got, and is sent some.
     fn peer_lives(&self) -> bool {
-        self.peer.is_alive() && self.peer.can(Say::Ping)
+        self.peer.is_alive() && self.peer.can(Say::Ping) && self.watch.policy().pings()
+    }
+
+    /// Whether anything happened since the last byte that a rule speaks of: a call was late, a
+    /// read was not reported, the transport was full.
+    #[must_use]
+    pub(super) fn is_disturbed(&self) -> bool {
+        self.clocks.lateness() > self.late_at_life || self.has_missed || self.was_full
     }
 
     fn facts(&self) -> Facts {
@@ -257,6 +264,8 @@ impl Driver<'_> {
         let kinds = state.peer.read(taken);
         if taken > 0 && was_open {
             state.has_missed = false;
+            state.was_full = state.is_full;
+            state.late_at_life = state.clocks.lateness();
             state.watch.look();
             let facts = state.facts();
             state.watch.life(now, facts);
@@ -307,6 +316,10 @@ impl Driver<'_> {
                 .note(|| format!("{taken} of {chunks:?} bytes taken"));
             self.is_blocked = is_blocked;
             state.is_full = is_blocked;
+            state.was_full |= is_blocked;
+            if is_blocked {
+                state.ended_with_chunk = taken == chunks[0];
+            }
             self.took(state, &bytes[..taken], is_blocked)?;
             state.connection.0.handle_transmitted(at(self.now), taken);
             self.after(state)?;
@@ -574,6 +587,7 @@ impl Driver<'_> {
             return Err(Violation::new(
                 Oracle::LivePeerDied,
                 match state.first {
+                    _ if !state.is_disturbed() => "a live peer died of silence on a prompt host",
                     First::Read => "a live peer died of silence",
                     First::Write => "a live peer died of silence, a write first after our pause",
                     First::Timeout => {
