@@ -174,7 +174,7 @@ out() {
   elif ((status == 124)); then
     found='(does not end)'
   else
-    found=$(sed -n '/^not in the list:$/{n;p;q}; /^never met/{p;q}; /^passes now/{p;n;p;q}; /panicked at/{n;h}; ${x;p}' "$log" | head -1)
+    found=$(awk "$FIRST" "$log")
   fi
   printf '%-4s  %-58s  %s\n' "$rule" "$what" "$found"
 }
@@ -184,6 +184,15 @@ broken() {
   echo "world_connection: $1" >&2
   exit 2
 }
+
+# The first failure that the test names.
+FIRST='
+/^(not in the list|passes now)/ { getline; print; named = 1; exit }
+/^never met/ { print; named = 1; exit }
+/panicked at/ { next_line = NR + 1 }
+NR == next_line { message = $0 }
+END { if (!named) print message }
+'
 
 REPLACE='
 import pathlib, sys

@@ -68,6 +68,7 @@ fn look(is_chosen: impl Fn(&str) -> bool) -> (Vec<Found>, Vec<(&'static str, Rep
                 depth: 3 * setup.depth,
                 states: 10_000_000,
                 level: 700_000,
+                ..limits
             };
         }
         let report = search(&setup, limits);

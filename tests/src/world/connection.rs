@@ -9,10 +9,11 @@
 //! parts. A masking key changes nothing but masked bytes, so it is no part of a state.
 
 pub mod clocks;
+pub mod judging;
 pub mod known;
 pub mod peer;
 pub mod setups;
-pub mod turn;
+mod turn;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use wspulse_core::{Config, Connection, Role, Seed};
 
 use self::clocks::{Clocks, Lengths};
 use self::peer::{Peer, Say};
+use self::turn::ROUND_TRIP_AWAKE;
 use super::oracle::{Policy, Violation, Watch, at, span};
 use super::search::{Step, Tick, Trace, World};
 
@@ -126,6 +128,8 @@ pub enum Take {
     One,
     /// The first chunk.
     Chunk,
+    /// All but the last byte.
+    ButLast,
 }
 
 /// What happens in one tick: around the host, then on it.
@@ -218,11 +222,12 @@ pub struct State {
     awake: u8,
     is_full: bool,
     is_holding: bool,
-    /// All lateness at the last byte read. Since then: a read was not reported or not made, and
-    /// the transport was full.
+    /// All lateness at the last byte read. Since then: a read was not reported or not made, the
+    /// transport was full, the policy changed.
     late_at_life: Duration,
     has_missed: bool,
     was_full: bool,
+    was_changed: bool,
     /// The last short write ended with a chunk.
     ended_with_chunk: bool,
     /// An event waited before the last call, or after the last drive.
@@ -347,12 +352,13 @@ impl World for Setup {
             connection: Forked(connection),
             left: self.budget,
             away: false,
-            awake: 2,
+            awake: ROUND_TRIP_AWAKE,
             is_full: false,
             is_holding: false,
             late_at_life: Duration::ZERO,
             has_missed: false,
             was_full: false,
+            was_changed: false,
             ended_with_chunk: false,
             had_event: false,
             last_ping: None,
@@ -449,7 +455,7 @@ impl Setup {
                 firsts.push(First::Read);
             }
             for first in firsts {
-                for take in [Take::Nothing, Take::One, Take::Chunk] {
+                for take in [Take::Nothing, Take::One, Take::Chunk, Take::ButLast] {
                     drive(Drive {
                         first,
                         take,
@@ -460,7 +466,8 @@ impl Setup {
         }
         if left.away > 0 && (state.away || left.pauses > 0) {
             for network in [Network::Stays, Network::Freezes] {
-                let freezes = state.peer.is_flying() && (state.away || state.awake >= 2);
+                let freezes =
+                    state.peer.is_flying() && (state.away || state.awake >= ROUND_TRIP_AWAKE);
                 if network == Network::Stays || freezes {
                     actions.push(Action {
                         env,

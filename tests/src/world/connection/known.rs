@@ -8,7 +8,7 @@
 use wspulse_core::{Instant, Role};
 
 use super::State;
-use super::turn::NO_STEP;
+use super::judging::NO_STEP;
 use crate::kit::{drain_frames, open, ping, with_heartbeat};
 use crate::world::oracle::Oracle::{LivePeerDied as A, NoWarning as C, NotFound as B, Stuck as G};
 use crate::world::oracle::{Oracle, Violation};
@@ -69,6 +69,12 @@ pub const KNOWN: &[Known] = &[
         A,
         "a live peer died of silence, set_heartbeat first after our pause",
         "C3: set_heartbeat arms a deadline anew and forgets the lateness",
+    ),
+    known(
+        "changing",
+        A,
+        "a live peer died of silence when the policy changed",
+        "C4: a shorter timeout condemns for the time before it",
     ),
     known(
         "changing",

@@ -109,7 +109,7 @@ fn stalling() -> Setup {
             shorts: 1,
             ..Budget::default()
         },
-        depth: 13,
+        depth: 12,
         ..Setup::open("stalling", Role::Server, Policy::idle(4, 4))
     }
 }
@@ -126,7 +126,7 @@ fn stalling_changing() -> Setup {
             shorts: 1,
             ..Budget::default()
         },
-        depth: 14,
+        depth: 11,
         ..Setup::open("stalling, changing", Role::Server, Policy::off(4))
     }
 }
