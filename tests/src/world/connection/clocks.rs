@@ -319,7 +319,7 @@ impl Clocks {
         length: Duration,
         around: Around,
     ) -> Result<(), Violation> {
-        let [too_early, in_our_pause, unread, _] = names;
+        let [too_early, in_our_pause, unread, ..] = names;
         let Some(run) = since.map(|since| self.run(since, now)) else {
             return Err(early(too_early));
         };
@@ -348,29 +348,33 @@ impl Clocks {
         wants_shutdown: bool,
     ) -> Result<(), Violation> {
         let lengths = terms.lengths;
-        let state = self.run(self.state_began, now).awake;
+        let state = self.run(self.state_began, now);
         match self.state {
-            State::Connecting if state > half_more(lengths.opening) => Err(late(OPENING[3])),
+            State::Connecting if state.awake > half_more(lengths.opening) => {
+                Err(beyond(OPENING, state))
+            }
             State::Open => {
-                let is_beyond =
-                    |since: Option<Stamp>, length: Option<Duration>| match (since, length) {
-                        (Some(since), Some(length)) => self.run(since, now).awake > length,
-                        _ => false,
-                    };
-                if is_beyond(self.message, lengths.message.map(half_more)) {
-                    return Err(late(MESSAGE[3]));
+                let beyond_of = |since: Option<Stamp>, length: Option<Duration>| {
+                    let run = self.run(since?, now);
+                    (run.awake > length?).then_some(run)
+                };
+                if let Some(run) = beyond_of(self.message, lengths.message.map(half_more)) {
+                    return Err(beyond(MESSAGE, run));
                 }
-                if is_beyond(Some(self.used), lengths.idle.map(half_more)) && !around.has_event {
-                    return Err(late(IDLE[3]));
+                if let Some(run) = beyond_of(Some(self.used), lengths.idle.map(half_more))
+                    && !around.has_event
+                {
+                    return Err(beyond(IDLE, run));
                 }
-                if is_beyond(self.opened, lengths.age.map(|ticks| span(ticks + 1))) {
+                let age = lengths.age.map(|ticks| span(ticks + 1));
+                if beyond_of(self.opened, age).is_some() {
                     return Err(late("a connection beyond its maximum age"));
                 }
                 Ok(())
             }
             State::Closing => {
-                if state > half_more(lengths.closing) {
-                    return Err(late(CLOSING[3]));
+                if state.awake > half_more(lengths.closing) {
+                    return Err(beyond(CLOSING, state));
                 }
                 let is_done = self.close_taken.is_some() && self.close_read;
                 if terms.role == Role::Server && is_done && !terms.has_failed {
@@ -413,36 +417,50 @@ fn half_more(ticks: Tick) -> Duration {
     span(ticks) + span(ticks) / 2
 }
 
-/// Of one clock: too early, in our own pause, with bytes unread, and not at all.
-type Names = [&'static str; 4];
+/// Of one clock: too early, in our own pause, with bytes unread, not at all, and not at all after
+/// a pause.
+type Names = [&'static str; 5];
 
 const OPENING: Names = [
     "the opening handshake timed out too early",
     "the opening handshake timed out in the time of our own pause",
     "the opening handshake timed out while bytes of the peer were unread",
     "the opening handshake goes on beyond its timeout",
+    "the opening handshake goes on beyond its timeout, after a pause",
 ];
 const CLOSING: Names = [
     "the closing handshake timed out too early",
     "the closing handshake timed out in the time of our own pause",
     "the closing handshake timed out while bytes of the peer were unread",
     "the closing handshake goes on beyond its timeout",
+    "the closing handshake goes on beyond its timeout, after a pause",
 ];
 const MESSAGE: Names = [
     "a message timed out too early",
     "a message timed out in the time of our own pause",
     "a message timed out while bytes of the peer were unread",
     "a message goes on beyond its timeout",
+    "a message goes on beyond its timeout, after a pause",
 ];
 const IDLE: Names = [
     "an idle timeout too early",
     "an idle timeout in the time of our own pause",
     "an idle timeout while bytes of the peer were unread",
     "a connection idle beyond its timeout",
+    "a connection idle beyond its timeout, after a pause",
 ];
 
 const fn early(class: &'static str) -> Violation {
     Violation::new(Oracle::LivePeerDied, class)
+}
+
+const fn beyond(names: Names, run: Run) -> Violation {
+    let [_, _, _, promptly, after_a_pause] = names;
+    late(if run.late.is_zero() {
+        promptly
+    } else {
+        after_a_pause
+    })
 }
 
 const fn late(class: &'static str) -> Violation {

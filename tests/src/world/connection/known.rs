@@ -261,7 +261,7 @@ pub fn is_excused(violation: Violation, state: &State) -> bool {
     }
 }
 
-const C8: &str = "the opening handshake goes on beyond its timeout";
+const C8: &str = "the opening handshake goes on beyond its timeout, after a pause";
 const C10: &str = "suspicion stays though nobody watches any more";
 
 /// Rule 17: a message of 1 MB on a fresh connection, where no rate was observed, is one frame.
