@@ -53,6 +53,8 @@ pub struct Around {
     pub has_event: bool,
     /// The transport is full.
     pub is_blocked: bool,
+    /// A read was not made, or not reported, since the last byte.
+    pub has_missed: bool,
 }
 
 /// What was agreed on beforehand.
@@ -336,11 +338,11 @@ impl Clocks {
         Ok(())
     }
 
-    /// A whole drive at `now` is over, in which reads were made and reported.
+    /// A tick is over in which the host was not away, and reported its reads if it made any.
     ///
     /// # Errors
     /// A clock that has run out and did not end anything, or an end that goes on too long.
-    pub fn driven(
+    pub fn tick_over(
         &self,
         now: Instant,
         around: Around,
@@ -359,9 +361,21 @@ impl Clocks {
                     (run.awake > length?).then_some(run)
                 };
                 if let Some(run) = beyond_of(self.message, lengths.message.map(half_more)) {
-                    return Err(beyond(MESSAGE, run));
+                    return Err(if around.has_missed {
+                        late("a message goes on beyond its timeout, a read was not reported")
+                    } else {
+                        beyond(MESSAGE, run)
+                    });
                 }
-                if let Some(run) = beyond_of(Some(self.used), lengths.idle.map(half_more))
+                let idle = lengths.idle.map(|ticks| {
+                    let is_prompt = self.run(self.used, now).late.is_zero();
+                    if is_prompt && !around.has_missed {
+                        span(ticks)
+                    } else {
+                        half_more(ticks)
+                    }
+                });
+                if let Some(run) = beyond_of(Some(self.used), idle)
                     && !around.has_event
                 {
                     return Err(beyond(IDLE, run));

@@ -203,12 +203,17 @@ impl Driver<'_> {
             }
         }
         state.had_event = phase == Phase::Open && !state.connection.0.wants_read();
-        if drive.reports && !drive.holds {
-            let shutdown = state.shutdown_told;
-            let terms = self.terms(state);
-            state.clocks.driven(now, state.around(), terms, shutdown)?;
-        }
         Ok(())
+    }
+
+    /// The tick is over, driven or not.
+    pub(super) fn tick_over(&self, state: &State) -> Result<(), Violation> {
+        let terms = self.terms(state);
+        let shutdown = state.shutdown_told;
+        let around = state.around();
+        state
+            .clocks
+            .tick_over(at(self.now), around, terms, shutdown)
     }
 
     /// Rule 6: no clock that can end the connection is armed further ahead than half its length.

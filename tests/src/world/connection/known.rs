@@ -151,6 +151,12 @@ pub const KNOWN: &[Known] = &[
         "C8: each late drive starts the opening deadline anew",
     ),
     known(
+        "message",
+        B,
+        "a message goes on beyond its timeout, a read was not reported",
+        "a judgement without a look is tried again after a whole timeout, not half",
+    ),
+    known(
         "dying",
         B,
         "a silent peer was not found, with grace and bytes under way counted",

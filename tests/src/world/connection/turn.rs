@@ -81,14 +81,17 @@ impl State {
                 if self.clocks.state() == Phase::Open {
                     self.watch.wake();
                 }
+                let mut driver = Driver {
+                    setup,
+                    now,
+                    trace,
+                    is_blocked: false,
+                };
                 if is_woken {
-                    let mut driver = Driver {
-                        setup,
-                        now,
-                        trace,
-                        is_blocked: false,
-                    };
                     driver.drive(self, drive)?;
+                }
+                if drive.reports && !drive.holds && !self.is_over {
+                    driver.tick_over(self)?;
                 }
                 self.away = false;
                 let facts = self.facts();
@@ -148,6 +151,7 @@ impl State {
             has_unread: self.peer.is_readable() && !self.end_told,
             has_event: self.had_event,
             is_blocked: self.is_full,
+            has_missed: self.has_missed,
         }
     }
 }
