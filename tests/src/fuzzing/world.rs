@@ -9,7 +9,9 @@
 //! Excused are the failures in [`KNOWN`](crate::world::connection::known::KNOWN), where they come
 //! about as listed: lateness that is counted against the peer or the transport, clocks of the
 //! connection that run through our pauses or look at no read (C3, C6, C8, C9, T2, T7), a short
-//! write that ends with a chunk (C7), suspicion that `off()` keeps (C10), forgotten reports (C12).
+//! write that ends with a chunk (C7), suspicion that `off()` keeps (C10), forgotten reports (C12),
+//! changes that condemn for the time before them (C4), and pings beside a heartbeat of text
+//! messages, whose answers have no numbers (C11).
 //! A run ends with its first failure, excused or not.
 
 use wspulse_core::Role;
@@ -101,6 +103,9 @@ fn setup(reader: &mut Reader<'_>) -> Setup {
         (true, false) => Some(TextHeartbeat::Answers),
         _ => None,
     };
+    if setup.text_heartbeat != Some(TextHeartbeat::Answers) {
+        setup.says.retain(|say| *say != Say::TextPing);
+    }
     setup.policies = policies;
     let clocks = [reader.byte(), reader.byte()];
     let ticks = |half: u8| u32::from(half % 8) + 2;

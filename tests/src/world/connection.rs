@@ -223,10 +223,11 @@ pub struct State {
     is_full: bool,
     is_holding: bool,
     /// All lateness at the last byte read. Since then: a read was not reported or not made, the
-    /// transport was full, the policy changed.
+    /// policy changed. And how many more reads it takes until a full transport is forgotten: what
+    /// it holds lengthens the clock of the next pings as well (rule 5).
     late_at_life: Duration,
     has_missed: bool,
-    was_full: bool,
+    was_full: u8,
     was_changed: bool,
     /// The last short write ended with a chunk.
     ended_with_chunk: bool,
@@ -237,6 +238,8 @@ pub struct State {
     shutdown_told: bool,
     has_failed: bool,
     is_inside_parts: bool,
+    /// A part of a message waits for the transport.
+    is_sending_part: bool,
     policy: u8,
     pings_made: u32,
     messages_sent: u16,
@@ -357,7 +360,7 @@ impl World for Setup {
             is_holding: false,
             late_at_life: Duration::ZERO,
             has_missed: false,
-            was_full: false,
+            was_full: 0,
             was_changed: false,
             ended_with_chunk: false,
             had_event: false,
@@ -366,6 +369,7 @@ impl World for Setup {
             shutdown_told: false,
             has_failed: false,
             is_inside_parts: false,
+            is_sending_part: false,
             policy: 0,
             pings_made: 0,
             messages_sent: 0,

@@ -85,7 +85,7 @@ pub struct Clocks {
     progress: Option<Stamp>,
     /// The last attempt since then that took nothing.
     attempt: Option<Stamp>,
-    /// The transport was full when the connection stopped being open.
+    /// The transport was full when the connection stopped being open, or since.
     was_blocked: bool,
     close_taken: Option<Instant>,
     close_read: bool,
@@ -152,6 +152,7 @@ impl Clocks {
     /// A write attempt was reported: it took `taken` bytes, and left some if `is_blocked`.
     pub fn wrote(&mut self, now: Instant, taken: usize, is_blocked: bool) {
         let stamp = self.stamp(now);
+        self.was_blocked |= is_blocked;
         if !is_blocked {
             self.progress = None;
             self.attempt = None;

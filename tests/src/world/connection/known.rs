@@ -258,9 +258,10 @@ pub fn is_excused(violation: Violation, state: &State) -> bool {
         // C7 is about the end of a chunk alone.
         Oracle::Stuck => state.ended_with_chunk,
         // Suspicion, and how long a peer is looked for, are right on a prompt host that reports
-        // its reads and whose transport takes what it is given; but C10.
+        // its reads, keeps its policy (C4) and whose transport takes what it is given; but C10.
         Oracle::NoWarning | Oracle::NotFound => {
-            state.is_disturbed() || violation.class == C10 || violation.class == C8
+            let is_by_itself = violation.class == C10 || violation.class == C8;
+            state.is_disturbed() || state.was_changed || is_by_itself
         }
         // Here the class says it.
         _ => true,

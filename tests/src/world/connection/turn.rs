@@ -135,7 +135,7 @@ impl State {
     /// read was not reported, the transport was full.
     #[must_use]
     pub(super) fn is_disturbed(&self) -> bool {
-        self.clocks.lateness() > self.late_at_life || self.has_missed || self.was_full
+        self.clocks.lateness() > self.late_at_life || self.has_missed || self.was_full > 0
     }
 
     pub(super) fn facts(&self) -> Facts {
@@ -252,7 +252,9 @@ impl Driver<'_> {
         let kinds = state.peer.read(taken);
         if taken > 0 && was_open {
             state.has_missed = false;
-            state.was_full = state.is_full;
+            if !state.is_full {
+                state.was_full = state.was_full.saturating_sub(1);
+            }
             state.was_changed = false;
             state.late_at_life = state.clocks.lateness();
             state.watch.look();
@@ -306,8 +308,8 @@ impl Driver<'_> {
                 .note(|| format!("{taken} of {chunks:?} bytes taken"));
             self.is_blocked = is_blocked;
             state.is_full = is_blocked;
-            state.was_full |= is_blocked;
             if is_blocked {
+                state.was_full = FORGETS_FULL;
                 state.ended_with_chunk = taken == chunks[0];
             }
             self.took(state, &bytes[..taken], is_blocked)?;
@@ -331,9 +333,10 @@ impl Driver<'_> {
         let heard = state.peer.heard();
         if !bytes.is_empty() {
             state.watch.sent(now);
-            if state.messages_sent > before.messages {
+            if state.messages_sent > before.messages || state.is_sending_part {
                 state.clocks.used(now);
             }
+            state.is_sending_part &= is_blocked;
         }
         let pings = heard.pings + heard.text_pings;
         if pings > before.pings + before.text_pings {
@@ -372,10 +375,12 @@ impl Driver<'_> {
             Call::SendPart => {
                 let _ = connection.send_part(Bytes::from_static(b"first"), false);
                 state.is_inside_parts = true;
+                state.is_sending_part = true;
             }
             Call::SendLast => {
                 let _ = connection.send_part(Bytes::from_static(b"last"), true);
                 state.is_inside_parts = false;
+                state.is_sending_part = true;
                 state.messages_sent += 1;
             }
             Call::Close => connection
@@ -492,6 +497,9 @@ impl Setup {
 /// For how many ticks a host is awake at least before it goes away without its network: what was
 /// under way comes again within them.
 pub(super) const ROUND_TRIP_AWAKE: u8 = 2;
+
+/// After so many reads a full transport is forgotten.
+const FORGETS_FULL: u8 = 3;
 
 /// More rounds than a drive can need.
 const ROUNDS: usize = 32;
