@@ -64,12 +64,9 @@ fn look(is_chosen: impl Fn(&str) -> bool) -> (Vec<Found>, Vec<(&'static str, Rep
         let mut limits = Limits::depth(setup.depth);
         if is_long {
             setup = setup.wider();
-            limits = Limits {
-                depth: 3 * setup.depth,
-                states: 10_000_000,
-                level: 700_000,
-                ..limits
-            };
+            limits = Limits::depth(3 * setup.depth);
+            limits.states = 10_000_000;
+            limits.level = 700_000;
         }
         let report = search(&setup, limits);
         println!("{}: {report}", setup.name);

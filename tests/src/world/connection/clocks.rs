@@ -371,7 +371,8 @@ impl Clocks {
                 let idle = lengths.idle.map(|ticks| {
                     let is_prompt = self.run(self.used, now).late.is_zero();
                     if is_prompt && !around.has_missed {
-                        span(ticks)
+                        // A prompt host was woken in the tick in which it ran out.
+                        span(ticks) - Duration::from_nanos(1)
                     } else {
                         half_more(ticks)
                     }

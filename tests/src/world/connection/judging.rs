@@ -5,7 +5,7 @@ use wspulse_core::{Cause, Closed, Connection, Event, Instant, State as Phase};
 
 use super::clocks::Terms;
 use super::turn::Driver;
-use super::{Call, Drive, First, State, TextHeartbeat};
+use super::{Call, First, State, TextHeartbeat};
 use crate::world::oracle::{Death, Facts, Oracle, Violation, Watch, at, span};
 
 impl Driver<'_> {
@@ -166,7 +166,7 @@ impl Driver<'_> {
     }
 
     /// The drive is over.
-    pub(super) fn driven(&mut self, state: &mut State, drive: Drive) -> Result<(), Violation> {
+    pub(super) fn driven(&mut self, state: &mut State) -> Result<(), Violation> {
         let now = at(self.now);
         let connection = &state.connection.0;
         if connection.wants_shutdown() && !state.shutdown_told {

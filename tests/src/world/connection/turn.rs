@@ -193,7 +193,7 @@ impl Driver<'_> {
                 break;
             }
         }
-        self.driven(state, drive)
+        self.driven(state)
     }
 
     fn progress(&self, state: &State) -> (usize, usize, Phase, [bool; 4]) {
