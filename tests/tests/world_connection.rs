@@ -40,8 +40,10 @@ fn what_fails_is_what_is_known() {
         .map(|known| format!("{}: {}: {}", known.world, known.violation, known.because))
         .collect();
     assert!(new.is_empty(), "not in the list:\n{}", new.join("\n"));
+    // A long search may run out of room before it comes to all of them.
+    let is_long = std::env::var_os("WSPULSE_LONG").is_some();
     assert!(
-        passes.is_empty(),
+        is_long || passes.is_empty(),
         "passes now, take it off the list:\n{}",
         passes.join("\n")
     );
