@@ -1,8 +1,9 @@
-//! The heap of a connection under test, held to its budget at each call.
+//! The heap of a connection or a heartbeat under test, held to its budget at each call.
 
+use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Connection, Event, Instant, State};
 
-use crate::alloc::{Budget, DEFLATE_STATE, INFLATE_STATE, WRITE_BUFFERS};
+use crate::alloc::{Budget, DEFLATE_STATE, INFLATE_STATE, WRITE_BUFFERS, measure};
 
 /// Counts what the calls on one connection allocate, and checks after each of them that no more is
 /// held than twice what arrived, the base, and the exceptions.
@@ -141,6 +142,26 @@ impl Meter {
         }
     }
 
+    /// Takes an event by `next_event`; `input` begins behind what was taken. Drop the event in
+    /// [`call`](Self::call).
+    ///
+    /// # Panics
+    ///
+    /// Where the connection holds more than it may.
+    #[track_caller]
+    pub fn next_event(
+        &mut self,
+        connection: &mut Connection,
+        now: Instant,
+        input: &mut &[u8],
+    ) -> Option<Event> {
+        let before = input.len();
+        let event = self.budget.count(|| connection.next_event(now, input));
+        self.budget.arrived(before - input.len());
+        self.check(connection);
+        event
+    }
+
     // ---- the same in steps
 
     /// Counts what a call allocates that is checked later, or was not made on the connection alone.
@@ -203,3 +224,50 @@ impl Meter {
         self.budget.check_peak(0);
     }
 }
+
+/// Counts what the calls on one heartbeat allocate: its configuration, which it shares with those that
+/// have the same, and its one boxed part, which exists while it has to know how fast a blocked
+/// transport drains.
+#[derive(Debug, Default)]
+pub struct HeartbeatMeter {
+    held: i64,
+}
+
+impl HeartbeatMeter {
+    /// Starts with a heartbeat that holds nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Calls the heartbeat.
+    ///
+    /// # Panics
+    ///
+    /// Where it holds more than the two afterwards, or held more than them and a new configuration.
+    #[track_caller]
+    pub fn call<T>(&mut self, call: impl FnOnce() -> T) -> T {
+        let (result, usage) = measure(call);
+        let peak = self.held + usage.peak;
+        self.held += usage.held;
+        let most = CONFIGURATION + BOXED_PART;
+        assert!(
+            self.held <= most && peak <= most + CONFIGURATION,
+            "a heartbeat holds {} bytes, {peak} at once",
+            self.held
+        );
+        result
+    }
+
+    /// Tells whether the boxed part exists.
+    #[must_use]
+    pub const fn has_part(&self) -> bool {
+        self.held > CONFIGURATION
+    }
+}
+
+/// A configuration behind its two counts.
+const CONFIGURATION: i64 = (size_of::<HeartbeatConfig>() + 2 * size_of::<usize>()) as i64;
+
+/// The boxed part of a heartbeat: some times, counts and rates.
+const BOXED_PART: i64 = 144;
