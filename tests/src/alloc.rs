@@ -85,6 +85,18 @@ pub fn measure<T>(call: impl FnOnce() -> T) -> (T, Usage) {
     (result, usage)
 }
 
+/// Runs `call`, which allocates nothing.
+///
+/// # Panics
+///
+/// Where it allocates, or where [`Counting`] is not the allocator.
+#[track_caller]
+pub fn without_heap<T>(call: impl FnOnce() -> T) -> T {
+    let (result, usage) = measure(call);
+    assert_eq!(usage, Usage::default(), "it has heap");
+    result
+}
+
 fn is_counting() -> bool {
     thread_local! {
         static IS_COUNTING: Cell<bool> = const { Cell::new(false) };

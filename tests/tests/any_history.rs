@@ -7,7 +7,7 @@ use wspulse_core::frame::{FrameDecoder, FrameEvent, FrameRules, Opcode};
 use wspulse_core::heartbeat::{Evidence, Heartbeat, HeartbeatConfig, HeartbeatEvent, Mode};
 use wspulse_core::{CloseCode, Config, Connection, Delivery, Event, Instant, Role, Seed};
 use wspulse_tests::alloc::Counting;
-use wspulse_tests::meter::Meter;
+use wspulse_tests::meter::{HeartbeatMeter, Meter};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -52,10 +52,14 @@ fn policy(random: &mut Random) -> (HeartbeatConfig, Duration) {
     (config, bound)
 }
 
-/// Any calls with a clock that jumps; returns the heartbeat, the last time, and a ping in the wire.
+/// Any calls with a clock that jumps, of which none makes it hold more than its configuration
+/// and its boxed part; returns the heartbeat, the last time, and a ping in the wire.
 fn history(random: &mut Random) -> (Heartbeat, HeartbeatConfig, Duration, u64, Option<[u8; 8]>) {
     let (mut config, mut bound) = policy(random);
-    let mut heartbeat = Heartbeat::new(config, random.below(1 << 40), Instant::ZERO).unwrap();
+    let mut heap = HeartbeatMeter::new();
+    let seed = random.below(1 << 40);
+    let made = heap.call(|| Heartbeat::new(config, seed, Instant::ZERO));
+    let mut heartbeat = made.unwrap();
     let mut now = 0;
     let mut wire: Option<[u8; 8]> = None;
     let mut last_ping: Option<[u8; 8]> = None;
@@ -75,7 +79,7 @@ fn history(random: &mut Random) -> (Heartbeat, HeartbeatConfig, Duration, u64, O
         } else {
             ms(now)
         };
-        match random.below(12) {
+        heap.call(|| match random.below(12) {
             0 => heartbeat.handle_received(t),
             1 => {
                 heartbeat.handle_received(t);
@@ -116,9 +120,9 @@ fn history(random: &mut Random) -> (Heartbeat, HeartbeatConfig, Duration, u64, O
                     heartbeat.set_config(t, config).unwrap();
                 }
             }
-        }
+        });
         if heartbeat.poll_timeout().is_none() && heartbeat.wants_ping() { /* waits for us */ }
-        while heartbeat.poll_event().is_some() {}
+        while heap.call(|| heartbeat.poll_event()).is_some() {}
     }
     (heartbeat, config, bound, now, wire)
 }

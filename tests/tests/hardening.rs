@@ -11,6 +11,11 @@ use wspulse_core::{
     ApplicationHeartbeat, Cause, CloseCode, Closed, Config, ConfigBuilder, Connection, Delivery,
     Event, Initiator, Instant, LimitExceeded, Message, Role, Seed, SendError, State,
 };
+use wspulse_tests::alloc::Counting;
+use wspulse_tests::meter::Meter;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 fn s(secs: u64) -> Instant {
     Instant::from_secs(secs)
@@ -71,8 +76,9 @@ fn empty_messages_fill_the_outgoing_queue_too() {
     connection.send("x").unwrap();
     let lent = connection.poll_transmit().unwrap().len();
     connection.handle_transmitted(Instant::ZERO, lent - 1); // the peer does not read
+    let mut meter = Meter::new();
     for _ in 0..2_000_000 {
-        match connection.send("") {
+        match meter.call(&mut connection, |it| it.send("")) {
             Ok(()) => {}
             Err(SendError::Full(_)) => return,
             Err(other) => panic!("{other:?}"),

@@ -7,12 +7,18 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use wspulse_core::Instant;
 use wspulse_core::heartbeat::{DeadReason, Evidence, Heartbeat, HeartbeatEvent, Mode, PingPayload};
+use wspulse_tests::alloc::Counting;
 use wspulse_tests::kit::{at, ms};
+use wspulse_tests::meter::HeartbeatMeter;
 use wspulse_tests::model::{Decision, Model, Policy};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// Both, side by side.
 struct Pair {
     real: Heartbeat,
+    heap: HeartbeatMeter,
     model: Model,
     log: Vec<(Instant, Decision)>,
     pings: Vec<PingPayload>,
@@ -41,9 +47,11 @@ enum Step {
 
 impl Pair {
     fn new(policy: Policy, seed: u64) -> Self {
-        let real = Heartbeat::new(policy.config(), seed, Instant::ZERO).expect("valid");
+        let mut heap = HeartbeatMeter::new();
+        let real = heap.call(|| Heartbeat::new(policy.config(), seed, Instant::ZERO));
         Self {
-            real,
+            real: real.expect("valid"),
+            heap,
             model: Model::new(policy, seed, Instant::ZERO),
             log: Vec::new(),
             pings: Vec::new(),
@@ -61,10 +69,11 @@ impl Pair {
         model: impl FnOnce(&mut Model, Option<Instant>),
     ) {
         let woken = self.real.poll_timeout();
-        real(&mut self.real);
+        self.heap.call(|| real(&mut self.real));
+        assert!(!self.heap.has_part(), "the transport never blocks");
         model(&mut self.model, woken);
         self.now = self.now.max(now);
-        while let Some(event) = self.real.poll_event() {
+        while let Some(event) = self.heap.call(|| self.real.poll_event()) {
             self.log.push((
                 self.now,
                 match event {
@@ -75,7 +84,7 @@ impl Pair {
                 },
             ));
         }
-        if let Some(payload) = self.real.poll_ping() {
+        if let Some(payload) = self.heap.call(|| self.real.poll_ping()) {
             self.pings.push(payload);
             self.unsent = true;
             self.log.push((self.now, Decision::Ping(number(&payload))));

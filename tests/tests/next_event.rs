@@ -1,12 +1,18 @@
 //! `next_event` is `handle_input` and `poll_event` by turns, and the short way of a message in one
-//! frame is the long way: same events, same output, wherever the input is cut.
+//! frame is the long way: same events, same output, wherever the input is cut; and neither holds more
+//! than its budget.
 
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use wspulse_core::heartbeat::HeartbeatConfig;
-use wspulse_core::{Config, Connection, Delivery, Event, Instant, Role, Seed};
+use wspulse_core::{Config, Connection, Delivery, Event, Instant, Message, Role, Seed};
+use wspulse_tests::alloc::Counting;
+use wspulse_tests::meter::Meter;
 use wspulse_tests::wire::{Frame, opcode};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 #[derive(Clone, Debug)]
 struct Part {
@@ -69,6 +75,7 @@ fn open(role: Role, config: &Arc<Config>) -> Connection {
 /// Echoes messages, and says what it saw.
 #[derive(Default)]
 struct Seen {
+    meter: Meter,
     events: Vec<String>,
     output: Vec<u8>,
 }
@@ -76,20 +83,19 @@ struct Seen {
 impl Seen {
     fn event(&mut self, connection: &mut Connection, event: Event) {
         self.events.push(format!("{event:?}"));
-        if let Event::Text(_) | Event::Binary(_) = &event
-            && let Ok(message) = wspulse_core::Message::try_from(event)
-        {
-            // After a failure nothing is sent any more, in either way of driving.
-            let _ = connection.send(message);
+        match Message::try_from(event) {
+            Ok(message) => {
+                self.meter.expect(message.len());
+                // After a failure nothing is sent any more, in either way of driving.
+                self.meter.call(connection, |it| drop(it.send(message)));
+            }
+            Err(event) => self.meter.call(connection, |_| drop(event)),
         }
     }
 
     fn write(&mut self, connection: &mut Connection) {
-        while let Some(transmit) = connection.poll_transmit() {
-            let bytes: Vec<u8> = transmit.chunks().flatten().copied().collect();
-            self.output.extend_from_slice(&bytes);
-            connection.handle_transmitted(Instant::ZERO, bytes.len());
-        }
+        let output = self.meter.drain(connection, Instant::ZERO);
+        self.output.extend(output);
     }
 }
 
@@ -115,7 +121,7 @@ proptest! {
 
         let mut ahead = (open(role, &config), Seen::default());
         for mut input in wire.chunks(piece.min(wire.len())) {
-            while let Some(event) = ahead.0.next_event(Instant::ZERO, &mut input) {
+            while let Some(event) = ahead.1.meter.next_event(&mut ahead.0, Instant::ZERO, &mut input) {
                 ahead.1.event(&mut ahead.0, event);
             }
             prop_assert!(input.is_empty(), "{} bytes not taken", input.len());
@@ -129,9 +135,9 @@ proptest! {
         for input in wire.chunks(piece) {
             let mut rest = input;
             while !rest.is_empty() {
-                let taken = turns.0.handle_input(Instant::ZERO, rest);
+                let taken = turns.1.meter.input(&mut turns.0, Instant::ZERO, rest);
                 rest = &rest[taken..];
-                while let Some(event) = turns.0.poll_event() {
+                while let Some(event) = turns.1.meter.call(&mut turns.0, Connection::poll_event) {
                     turns.1.event(&mut turns.0, event);
                 }
             }

@@ -1,10 +1,16 @@
-//! Any order of calls is legal: whatever else is called, the bytes and the events are the same.
+//! Any order of calls is legal: whatever else is called, the bytes and the events are the same, and
+//! no more is held than the budget allows.
 
 use wspulse_core::handshake::{Accept, ClientRequest};
 use wspulse_core::{CloseCode, Config, Connection, Event, Instant, Message, Role, Seed, State};
+use wspulse_tests::alloc::Counting;
 use wspulse_tests::kit::{at, ms};
+use wspulse_tests::meter::Meter;
 use wspulse_tests::rng::{Rng, traces};
 use wspulse_tests::wire::{Frame, Wire, frame, opcode};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// What an owner may do besides what it has to.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +69,7 @@ struct Streams {
 
 struct Run<'a> {
     connection: Connection,
+    meter: Meter,
     habits: Habits,
     rng: &'a mut Rng,
     now: Instant,
@@ -75,51 +82,60 @@ impl Run<'_> {
         self.turns += 1;
         assert!(self.turns < 3_000_000, "a busy loop: {:?}", self.connection);
         while self.rng.chance(self.habits.extra) {
-            let connection = &mut self.connection;
-            match self.rng.below(12) {
-                0 => drop(connection.poll_timeout()),
-                1 => {
-                    // Lent and not written; lent again later.
-                    let lent = connection.poll_transmit().map(|lent| lent.first().to_vec());
-                    let again = connection.poll_transmit().map(|lent| lent.first().to_vec());
-                    assert_eq!(lent, again);
-                }
-                2 => self.event(),
-                3 => connection.handle_would_block(self.now),
-                4 => connection.handle_timeout(self.now),
-                5 => assert_eq!(connection.handle_input(self.now, &[]), 0),
-                6 => connection.handle_timeout(Instant::ZERO),
-                7 => drop(connection.snapshot(self.now)),
-                8 => drop((connection.wants_read(), connection.wants_write())),
-                9 => drop((
-                    connection.wants_shutdown(),
-                    connection.next_timeout_reason(),
-                )),
-                10 if connection.poll_transmit().is_none() => {
-                    // A report of what was never lent.
-                    let lie = self.rng.draw() as usize;
-                    connection.handle_transmitted(self.now, lie);
-                }
-                _ if connection.state() == State::Open => {
-                    // A mistake of the caller's changes nothing.
-                    connection.accept(self.now, &Accept::new()).unwrap_err();
-                    connection.ping(&[0; 126]).unwrap_err();
-                    connection
-                        .close(self.now, CloseCode::new(1005), "")
-                        .unwrap_err();
-                }
-                _ => {}
+            let which = self.rng.below(12);
+            if which == 2 {
+                self.event();
+                continue;
             }
+            let (now, lie) = (self.now, &mut *self.rng);
+            self.meter
+                .call(&mut self.connection, |connection| match which {
+                    0 => drop(connection.poll_timeout()),
+                    1 => {
+                        // Lent and not written; lent again later.
+                        let lent = connection.poll_transmit().map(|lent| lent.first().to_vec());
+                        let again = connection.poll_transmit().map(|lent| lent.first().to_vec());
+                        assert_eq!(lent, again);
+                    }
+                    3 => connection.handle_would_block(now),
+                    4 => connection.handle_timeout(now),
+                    5 => assert_eq!(connection.handle_input(now, &[]), 0),
+                    6 => connection.handle_timeout(Instant::ZERO),
+                    7 => drop(connection.snapshot(now)),
+                    8 => drop((connection.wants_read(), connection.wants_write())),
+                    9 => drop((
+                        connection.wants_shutdown(),
+                        connection.next_timeout_reason(),
+                    )),
+                    10 if connection.poll_transmit().is_none() => {
+                        // A report of what was never lent.
+                        let lie = lie.draw() as usize;
+                        connection.handle_transmitted(now, lie);
+                    }
+                    _ if connection.state() == State::Open => {
+                        // A mistake of the caller's changes nothing.
+                        connection.accept(now, &Accept::new()).unwrap_err();
+                        connection.ping(&[0; 126]).unwrap_err();
+                        connection.close(now, CloseCode::new(1005), "").unwrap_err();
+                    }
+                    _ => {}
+                });
         }
     }
 
     fn event(&mut self) {
-        if let Some(event) = self.connection.poll_event() {
+        let now = self.now;
+        if let Some(event) = self.call(Connection::poll_event) {
             self.streams.events.push(text(&event));
             if matches!(event, Event::Request(_)) {
-                self.connection.accept(self.now, &Accept::new()).unwrap();
+                self.call(|it| it.accept(now, &Accept::new()).unwrap());
             }
+            self.call(|_| drop(event));
         }
+    }
+
+    fn call<T>(&mut self, call: impl FnOnce(&mut Connection) -> T) -> T {
+        self.meter.call(&mut self.connection, call)
     }
 
     fn settle(&mut self) {
@@ -133,9 +149,10 @@ impl Run<'_> {
         }
         loop {
             self.extra();
-            let Some(transmit) = self.connection.poll_transmit() else {
+            if !self.call(|it| it.poll_transmit().is_some()) {
                 break;
-            };
+            }
+            let transmit = self.connection.poll_transmit().expect("as before");
             let len: usize = transmit.chunks().map(<[u8]>::len).sum();
             assert_eq!(len, transmit.len());
             let n = match self.habits.cut {
@@ -148,11 +165,13 @@ impl Run<'_> {
                 self.streams.bytes.extend_from_slice(part);
                 left -= part.len();
             }
-            self.connection.handle_transmitted(self.now, n);
+            let now = self.now;
+            self.call(|it| it.handle_transmitted(now, n));
         }
     }
 
     fn act(&mut self, act: &Act) {
+        let now = self.now;
         match act {
             Act::Input(bytes) => {
                 let mut rest = &bytes[..];
@@ -163,7 +182,8 @@ impl Run<'_> {
                         cut => self.rng.len(1..=cut.min(rest.len())),
                     };
                     let wanted = self.connection.wants_read();
-                    let taken = self.connection.handle_input(self.now, &rest[..n]);
+                    let (connection, now) = (&mut self.connection, self.now);
+                    let taken = self.meter.input(connection, now, &rest[..n]);
                     assert!(taken > 0 || !wanted, "wants to read, and takes nothing");
                     rest = &rest[taken..];
                     while let before = self.streams.events.len()
@@ -174,15 +194,16 @@ impl Run<'_> {
                     {}
                 }
             }
-            Act::Send(message) => drop(self.connection.send(message.clone())),
-            Act::Part(part, last) => drop(self.connection.send_part(part.clone(), *last)),
-            Act::Ping(payload) => drop(self.connection.ping(payload)),
-            Act::Close => self
-                .connection
-                .close(self.now, CloseCode::NORMAL, "bye")
-                .unwrap(),
-            Act::Timeout => self.connection.handle_timeout(self.now),
-            Act::Eof => self.connection.handle_eof(self.now),
+            // The script keeps a share of what is sent.
+            Act::Send(message) => self.call(|it| drop(it.send(message.clone()))),
+            Act::Part(part, last) => self.call(|it| drop(it.send_part(part.clone(), *last))),
+            Act::Ping(payload) => self.call(|it| drop(it.ping(payload))),
+            Act::Close => {
+                let closed = self.call(|it| it.close(now, CloseCode::NORMAL, "bye"));
+                closed.unwrap();
+            }
+            Act::Timeout => self.call(|it| it.handle_timeout(now)),
+            Act::Eof => self.call(|it| it.handle_eof(now)),
         }
         self.settle();
         self.streams.deadlines.push(self.connection.poll_timeout());
@@ -191,10 +212,12 @@ impl Run<'_> {
 
 fn play(make: impl Fn() -> Connection, script: &[Act], habits: Habits, seed: u64) -> Streams {
     let mut rng = Rng::new(seed);
-    let connection = make();
+    let (connection, mut meter) = Meter::making(make);
+    meter.expect(200_000);
     let streams = Streams::default();
     let mut run = Run {
         connection,
+        meter,
         habits,
         rng: &mut rng,
         now: at(0),
@@ -395,16 +418,24 @@ fn no_order_of_calls_panics_or_spins() {
         let mut rng = Rng::new(seed);
         let role = rng.pick(&[Role::Client, Role::Server]);
         let handshake = rng.chance(20);
-        let mut connection = connection(role, handshake, rng.draw());
+        let entropy = rng.draw();
+        let made = Meter::making(|| connection(role, handshake, entropy));
+        let (mut connection, mut meter) = made;
+        meter.expect(1_000);
         let mut closed = 0;
         for _ in 0..rng.range(1..=200) {
             // Any time: forwards, backwards, years away.
             let scale = rng.pick(&[1, 1_000_000, 1_000_000_000, 1 << 57]);
             let now = Instant::from_nanos(rng.below(60) * scale);
-            match rng.below(14) {
-                0 => drop(connection.handle_input(now, &payload(&mut rng, 60))),
-                1 => drop(connection.handle_input(now, &frame(role.peer(), opcode::PING, b"x"))),
-                2 => drop(connection.handle_input(now, &frame(role.peer(), opcode::TEXT, b"y"))),
+            let which = rng.below(14);
+            let input = match which {
+                0 => payload(&mut rng, 60),
+                1 => frame(role.peer(), opcode::PING, b"x"),
+                2 => frame(role.peer(), opcode::TEXT, b"y"),
+                _ => Vec::new(),
+            };
+            meter.input(&mut connection, now, &input);
+            meter.call(&mut connection, |connection| match which {
                 3 => connection.handle_would_block(now),
                 4 if rng.chance(5) => connection.handle_eof(now),
                 5 => connection.handle_transmitted(now, rng.below(100) as usize),
@@ -417,12 +448,12 @@ fn no_order_of_calls_panics_or_spins() {
                 12 if rng.chance(1) => connection.abort(now),
                 13 if rng.chance(20) => drop(connection.accept(now, &Accept::new())),
                 _ => {}
-            }
-            if let Some(Event::Closed(_)) = connection.poll_event() {
-                closed += 1;
-            }
+            });
+            meter.event(&mut connection, |event| {
+                closed += usize::from(matches!(event, Event::Closed(_)));
+            });
             let now = Instant::from_nanos(rng.below(60) * scale);
-            connection.handle_timeout(now);
+            meter.call(&mut connection, |it| it.handle_timeout(now));
             let next = connection.poll_timeout();
             assert!(next.is_none_or(|next| next > now), "{next:?} after {now:?}");
         }

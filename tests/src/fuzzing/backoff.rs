@@ -10,10 +10,11 @@ use wspulse_core::backoff::{
 
 use super::Reader;
 use super::known::{Excused, Finding};
+use crate::alloc::without_heap;
 
 /// Runs a history of attempts in virtual time and compares each answer with what the docs promise:
 /// delays within their bounds, attempts counted and forgotten only after `min_uptime`, nothing of
-/// one generation touching the next, and no overflow.
+/// one generation touching the next, and no overflow. It has no heap, however long its history.
 ///
 /// The input is five bytes of configuration (each names a duration or a count), a seed of eight, and
 /// steps: a byte whose lower three bits say what happens, and its arguments.
@@ -27,7 +28,7 @@ pub fn backoff_excusing(data: &[u8], excused: Excused) {
     let limits = Limits::read(&mut reader);
     let mut seed = [0; 8];
     seed.fill_with(|| reader.byte());
-    let made = Backoff::new(limits.config(), u64::from_be_bytes(seed));
+    let made = without_heap(|| Backoff::new(limits.config(), u64::from_be_bytes(seed)));
     if limits.base.is_zero() {
         return assert_eq!(made.err(), Some(BackoffConfigError::ZeroBase));
     }
@@ -162,7 +163,7 @@ impl Run {
     fn begin(&mut self) {
         let now = self.tell();
         self.credit_uptime();
-        let generation = self.backoff.begin(now);
+        let generation = without_heap(|| self.backoff.begin(now));
         assert!(
             self.generations
                 .last()
@@ -177,7 +178,7 @@ impl Run {
             return;
         };
         let now = self.tell();
-        let opened = self.backoff.handle_open(now, generation);
+        let opened = without_heap(|| self.backoff.handle_open(now, generation));
         match self.phase {
             Phase::Connecting if is_current => {
                 assert_eq!(opened, Ok(()));
@@ -195,7 +196,7 @@ impl Run {
         };
         let now = self.tell();
         let twin = self.backoff.clone().handle_closed(now, generation, outcome);
-        let decision = self.backoff.handle_closed(now, generation, outcome);
+        let decision = without_heap(|| self.backoff.handle_closed(now, generation, outcome));
         assert_eq!(decision, twin, "the same calls, another answer");
         let is_under_way = matches!(self.phase, Phase::Connecting | Phase::Open { .. });
         if !is_under_way || !is_current {
@@ -252,7 +253,7 @@ impl Run {
 
     fn network_up(&mut self) {
         let now = self.tell();
-        self.backoff.handle_network_up(now);
+        without_heap(|| self.backoff.handle_network_up(now));
         if let Phase::Waiting {
             until,
             floor,
@@ -296,7 +297,7 @@ impl Run {
 
     fn check(&self) {
         assert_eq!(self.backoff.failures(), self.failures);
-        let due = self.backoff.poll_timeout().map(Instant::as_nanos);
+        let due = without_heap(|| self.backoff.poll_timeout()).map(Instant::as_nanos);
         match self.phase {
             Phase::Waiting { until, .. } => assert_eq!(due, (until < END).then_some(until)),
             _ => assert_eq!(due, None),

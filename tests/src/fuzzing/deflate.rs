@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use wspulse_core::extension::Extension;
 use wspulse_core::extension::deflate::{DeflateConfig, DeflateParams};
-use wspulse_core::{Cause, Config, Connection, Delivery, Event, Instant, Role, Seed};
+use wspulse_core::{Cause, Config, Connection, Delivery, Event, Instant, Role, Seed, SendError};
 
 use super::{Cuts, Reader};
-use crate::alloc::{Budget, INFLATE_STATE, Usage};
-use crate::kit::{drain, feed};
+use crate::alloc::{Budget, INFLATE_STATE, Usage, max_growths};
+use crate::kit::drain;
+use crate::meter::Meter;
 use crate::wire::frame;
 
 /// Hands a client one stream in three ways, which must come to the same, in messages and in the
 /// end; then carries what is left between two engines, which must come to what it was.
 ///
-/// What the client holds stays within its budget. The input is a byte of settings (bits 0 to 2: what
+/// What the client holds stays within its budget, and so does what the two engines hold. The input is a byte of settings (bits 0 to 2: what
 /// was agreed on; bit 3: delivery in parts; bits 4 and 5: how often a message is repeated; bits 6 and
 /// 7: the level), a short message limit, the sizes of pieces behind their count, and frames: a first
 /// byte, then a payload behind its length. A first byte of 0xff ends them; what follows are
@@ -190,8 +191,8 @@ fn round_trip(mut reader: Reader<'_>, mut cuts: Cuts<'_>, manner: u8, agreed: De
         .level([1, 3, 6, 9][usize::from(manner >> 2)]);
     let config = Config::builder().deflate(Some(deflate));
     let config = Arc::new(config.build().expect("valid"));
-    let mut client = connection(Role::Client, &config, agreed);
-    let mut server = connection(Role::Server, &config, agreed);
+    let mut client = Metered::new(Role::Client, &config, agreed);
+    let mut server = Metered::new(Role::Server, &config, agreed);
     // Flushes and compressed bytes decide how long a run takes, for the compressor is instrumented
     // too. Some windows of the smallest kind reach all that more would.
     let mut room = MAX_COMPRESSED;
@@ -207,11 +208,11 @@ fn round_trip(mut reader: Reader<'_>, mut cuts: Cuts<'_>, manner: u8, agreed: De
             let mut rest = message;
             for _ in 0..MAX_PARTS {
                 if let Some(part) = cuts.split(&mut rest) {
-                    client.send_part(part.to_vec(), false).expect("room");
+                    client.send(part.len(), |client| client.send_part(part.to_vec(), false));
                     exchange(&mut client, &mut server, &[]);
                 }
             }
-            client.send_part(rest.to_vec(), true).expect("room");
+            client.send(rest.len(), |client| client.send_part(rest.to_vec(), true));
             exchange(&mut client, &mut server, &[message]);
         }
         let times = 1 << (2 * (manner & 3));
@@ -222,18 +223,46 @@ fn round_trip(mut reader: Reader<'_>, mut cuts: Cuts<'_>, manner: u8, agreed: De
         } else {
             (&mut client, &mut server)
         };
-        from.send(long.clone()).expect("room");
+        from.send(long.len(), |from| from.send(long.clone()));
         exchange(from, to, &[&long]);
     }
 }
 
-fn exchange(from: &mut Connection, to: &mut Connection, expected: &[&[u8]]) {
-    let wire = drain(from, Instant::ZERO);
-    let events = feed(to, Instant::ZERO, &wire);
-    assert_eq!(events.len(), expected.len(), "{events:?}");
-    for (event, expected) in events.iter().zip(expected) {
-        assert!(matches!(event, Event::Binary(data) if data == expected));
+/// An engine whose heap is counted.
+struct Metered {
+    connection: Connection,
+    meter: Meter,
+}
+
+impl Metered {
+    fn new(role: Role, config: &Arc<Config>, agreed: DeflateParams) -> Self {
+        let (connection, mut meter) = Meter::making(|| connection(role, config, agreed));
+        meter.check(&connection);
+        Self { connection, meter }
     }
+
+    fn send(&mut self, length: usize, send: impl FnOnce(&mut Connection) -> Result<(), SendError>) {
+        self.meter.expect(length);
+        let sent = self.meter.call(&mut self.connection, send);
+        sent.expect("room");
+    }
+}
+
+fn exchange(from: &mut Metered, to: &mut Metered, expected: &[&[u8]]) {
+    let wire = from.meter.drain(&mut from.connection, Instant::ZERO);
+    let longest = expected.iter().map(|message| message.len()).max();
+    to.meter.expect(longest.unwrap_or(0));
+    let mut left = expected.iter();
+    let growths = to.meter.growths();
+    to.meter
+        .feed(&mut to.connection, Instant::ZERO, &wire, |event| {
+            let expected = left.next().expect("no more than was sent");
+            assert!(matches!(event, Event::Binary(data) if data == expected));
+        });
+    assert_eq!(left.next(), None, "a message is left out");
+    let growths = to.meter.growths() - growths;
+    let allowed = max_growths((longest.unwrap_or(0) + wire.len()) as u64);
+    assert!(growths <= allowed, "{growths} reallocations");
 }
 
 /// More frames teach nothing that these do not.

@@ -3,9 +3,10 @@
 use wspulse_core::frame::{FrameDecoder, FrameError, FrameEvent, FrameHeader, FrameRules, mask};
 
 use super::{Cuts, Reader, naive};
+use crate::alloc::without_heap;
 
 /// Decodes one stream in three ways, and holds them against each other and against the naive
-/// reader.
+/// reader. The decoder has no heap.
 ///
 /// The input is a byte of rules (bit 0: masked, bits 4 to 6: the reserved bits allowed), the
 /// sizes of pieces behind their count, and the stream.
@@ -46,14 +47,14 @@ struct Frame {
 }
 
 fn decode_at_once(stream: &[u8], rules: FrameRules) -> Decoded {
-    let mut decoder = FrameDecoder::new(rules);
+    let mut decoder = without_heap(|| FrameDecoder::new(rules));
     let mut decoded = Decoded::default();
     feed(&mut decoder, stream, &mut decoded);
     finish(&decoder, decoded)
 }
 
 fn decode(mut stream: &[u8], rules: FrameRules, mut cuts: Cuts<'_>) -> Decoded {
-    let mut decoder = FrameDecoder::new(rules);
+    let mut decoder = without_heap(|| FrameDecoder::new(rules));
     let mut decoded = Decoded::default();
     while decoded.error.is_none()
         && let Some(piece) = cuts.split(&mut stream)
@@ -77,7 +78,7 @@ fn feed(decoder: &mut FrameDecoder, piece: &[u8], decoded: &mut Decoded) {
     let mut input = piece;
     loop {
         let before = input.len();
-        match decoder.decode(&mut input) {
+        match without_heap(|| decoder.decode(&mut input)) {
             Ok(None) => return assert!(input.is_empty(), "stopped before the end"),
             Ok(Some(FrameEvent::Header(header))) => {
                 assert!(decoded.frames.last().is_none_or(|frame| frame.is_whole));

@@ -29,6 +29,13 @@ pub enum Finding {
     Z1,
 }
 
+/// What the lists of a handshake hold beside its budget where [`Finding::C15`] is excused: an entry
+/// of 32 bytes for a list element of two.
+#[must_use]
+pub const fn lists_of_handshake(arrived: u64) -> u64 {
+    32 * arrived
+}
+
 /// The findings that a run excuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Excused(u32);

@@ -8,10 +8,15 @@ use wspulse_core::handshake::{
 
 use super::Reader;
 use super::http::{self, ListFault};
-use super::known::{Excused, Finding};
+use super::known::{Excused, Finding, lists_of_handshake};
+use super::opening::Opening;
+use crate::alloc::{BASE, Budget, measure};
 
 /// Reads the values of extension headers, answers them as a server, takes each as an answer as a
 /// client, and lets both sides of a handshake agree; holds all of it against RFC 7692 §5 and §7.1.
+///
+/// A list, and each end of the handshake, holds at most twice what arrived and 4 KiB, but for
+/// [`Finding::C15`]; an answer that is chosen or confirmed has no heap.
 ///
 /// The input is two bytes of configuration for a client, two for a server (bits 0 to 2: the own
 /// window; bits 3 to 5: the peer's; bit 6: no context takeover; bit 7: none for the peer; the second
@@ -31,7 +36,7 @@ pub fn negotiate_excusing(data: &[u8], excused: Excused) {
         text => text.split(|&byte| byte == b'\n').collect(),
     };
 
-    let parsed = Extension::parse_list(values.iter().copied());
+    let parsed = parse_list(&values, excused);
     let naive = http::extensions(&values);
     match (&parsed, &naive) {
         (Ok(ours), Ok(naive)) => {
@@ -46,7 +51,20 @@ pub fn negotiate_excusing(data: &[u8], excused: Excused) {
         | (Err(ExtensionError::TooLong), Err(ListFault::TooLong)) => {}
         _ => panic!("{parsed:?}, but naively {naive:?}"),
     }
-    agree(&client, &server);
+    agree(&client, &server, excused);
+}
+
+fn parse_list<'a>(
+    values: &[&'a [u8]],
+    excused: Excused,
+) -> Result<Vec<Extension<'a>>, ExtensionError> {
+    let arrived = values.iter().map(|value| value.len()).sum();
+    let mut budget = Budget::new();
+    budget.arrived(arrived);
+    budget.set_exceptions(excused.allow(Finding::C15, lists_of_handshake(arrived as u64)));
+    let parsed = budget.run(|| Extension::parse_list(values.iter().copied()));
+    budget.check_peak(0);
+    parsed
 }
 
 /// A configuration, and what it was made of.
@@ -79,7 +97,7 @@ impl Settings {
 
     /// RFC 7692 §5.1: a server answers an offer that it can keep to, here the first, or none.
     fn answers(&self, ours: &[Extension<'_>], offers: &[http::Extension]) {
-        let answer = self.config.accept(ours);
+        let answer = keeps_nothing(|| self.config.accept(ours));
         let Some(offer) = offers.iter().find_map(Parameters::read) else {
             return assert_eq!(answer, None, "an answer to no legal offer");
         };
@@ -113,7 +131,7 @@ impl Settings {
 
     /// RFC 7692 §5.1, §7.1: a client takes an answer that fits its offer, and no other.
     fn confirms(&self, answer: &Extension<'_>, naive: &http::Extension, excused: Excused) {
-        let ours = self.config.confirm(answer);
+        let ours = keeps_nothing(|| self.config.confirm(answer));
         let Some(said) = Parameters::read(naive) else {
             return assert_eq!(ours, None, "an answer that breaks the rules");
         };
@@ -139,6 +157,14 @@ impl Settings {
         }
         said.are(&ours.expect("an answer that fits the offer"));
     }
+}
+
+/// Runs a call whose result has no heap, and which works with little.
+fn keeps_nothing<T>(call: impl FnOnce() -> T) -> T {
+    let (result, usage) = measure(call);
+    assert_eq!(usage.held, 0, "it has heap");
+    assert!(usage.peak <= BASE as i64, "{usage:?}");
+    result
 }
 
 /// What an offer or an answer says (RFC 7692 §7.1).
@@ -221,22 +247,21 @@ fn is_spelt_again(extension: &Extension<'_>) {
 }
 
 /// Both ends of one handshake come to the same, which the offer and the answer allow.
-fn agree(client: &Settings, server: &Settings) {
+fn agree(client: &Settings, server: &Settings, excused: Excused) {
     let limits = HandshakeLimits::default();
     let request = ClientRequest::new("example.com", "/").expect("legal");
-    let mut asks = ClientHandshake::with_deflate(&request, [7; 16], limits, client.config);
-    let mut answers = ServerHandshake::new(limits).with_deflate(server.config);
-    answers.handle_input(asks.request_head());
-    answers
-        .poll_request()
-        .expect("a whole head")
-        .expect("legal");
-    let head = answers.accept(&Accept::new()).expect("a request waits");
-    asks.handle_input(&head);
-    let response = asks
-        .poll_response()
-        .expect("a whole head")
-        .expect("it fits");
+    let asks = || ClientHandshake::with_deflate(&request, [7; 16], limits, client.config);
+    let (mut asks, mut heap_of_client) = Opening::making(excused, asks);
+    let answers = || ServerHandshake::new(limits).with_deflate(server.config);
+    let (mut answers, mut heap_of_server) = Opening::making(excused, answers);
+    heap_of_server.input(asks.request_head(), |head| answers.handle_input(head));
+    let request = heap_of_server.call(|| answers.poll_request());
+    request.expect("a whole head").expect("legal");
+    let head = heap_of_server.call(|| answers.accept(&Accept::new()));
+    let head = head.expect("a request waits");
+    heap_of_client.input(&head, |head| asks.handle_input(head));
+    let response = heap_of_client.call(|| asks.poll_response());
+    let response = response.expect("a whole head").expect("it fits");
     let agreed = response
         .deflate()
         .expect("any offer of ours can be kept to");

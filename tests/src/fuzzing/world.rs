@@ -4,7 +4,8 @@
 //! actions that are possible in the world happens: what the peer says, whether the host is away
 //! and with or without its network, which call comes first, how much the transport takes, which
 //! events wait. The oracles are those of the search in [`world::connection`](crate::world::connection),
-//! over more configurations and for longer.
+//! over more configurations and for longer, and the connection's heap stays within its budget after
+//! each call.
 //!
 //! Excused are the failures in [`KNOWN`](crate::world::connection::known::KNOWN), where they come
 //! about as listed: lateness that is counted against the peer or the transport, clocks of the
@@ -30,7 +31,7 @@ const MAX_TICKS: u32 = 200;
 pub fn world(data: &[u8]) {
     let mut reader = Reader::new(data);
     let setup = setup(&mut reader);
-    let mut state = setup.start();
+    let mut state = setup.start_counting();
     let mut trace = Trace::default();
     let mut actions = Vec::new();
     let mut path: Vec<Action> = Vec::new();

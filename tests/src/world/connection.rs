@@ -20,13 +20,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wspulse_core::handshake::ClientRequest;
-use wspulse_core::{Config, Connection, Role, Seed};
+use wspulse_core::{Config, Connection, Instant, Role, Seed};
 
 use self::clocks::{Clocks, Lengths};
 use self::peer::{Peer, Say};
 use self::turn::ROUND_TRIP_AWAKE;
 use super::oracle::{Policy, Violation, Watch, at, span};
 use super::search::{Step, Tick, Trace, World};
+use crate::meter::Meter;
 
 /// A world: one configuration, and what may happen around it.
 #[derive(Clone, Debug)]
@@ -193,13 +194,31 @@ impl Drive {
     };
 }
 
-/// A connection that can be copied.
+/// A connection that can be copied, and whose heap can be counted.
 #[derive(Debug)]
-struct Forked(Connection);
+struct Forked(Connection, Option<Box<Meter>>);
 
+impl Forked {
+    /// Calls the connection, within its budget if its heap is counted.
+    fn call<T>(&mut self, call: impl FnOnce(&mut Connection) -> T) -> T {
+        match &mut self.1 {
+            Some(meter) => meter.call(&mut self.0, call),
+            None => call(&mut self.0),
+        }
+    }
+
+    fn input(&mut self, now: Instant, input: &[u8]) -> usize {
+        match &mut self.1 {
+            Some(meter) => meter.input(&mut self.0, now, input),
+            None => self.0.handle_input(now, input),
+        }
+    }
+}
+
+/// Blocks of a copy are as long as what is in them, so nobody counts on.
 impl Clone for Forked {
     fn clone(&self) -> Self {
-        Self(self.0.fork().expect("nothing is compressed"))
+        Self(self.0.fork().expect("nothing is compressed"), None)
     }
 }
 
@@ -323,8 +342,7 @@ impl Setup {
         Arc::new(config.build().expect("a legal configuration"))
     }
 
-    fn connection(&self) -> Connection {
-        let config = self.config();
+    fn connection(&self, config: Arc<Config>) -> Connection {
         let seed = Seed::predictable_for_tests(u64::from(self.jitter.unwrap_or(1)));
         match self.role {
             _ if !self.opens => Connection::from_upgrade(self.role, config, seed, at(0)),
@@ -342,41 +360,7 @@ impl World for Setup {
     type Action = Action;
 
     fn start(&self) -> State {
-        let connection = self.connection();
-        let asks = self.text_heartbeat == Some(TextHeartbeat::Asks);
-        let mut peer = Peer::of(self.role, !self.opens, asks);
-        if self.is_peer_dead {
-            peer.say(Say::Die, &[]);
-        }
-        State {
-            peer,
-            watch: Watch::new(self.policies[0]),
-            clocks: Clocks::new(connection.state()),
-            connection: Forked(connection),
-            left: self.budget,
-            away: false,
-            awake: ROUND_TRIP_AWAKE,
-            is_full: false,
-            is_holding: false,
-            late_at_life: Duration::ZERO,
-            has_missed: false,
-            was_full: 0,
-            was_changed: false,
-            ended_with_chunk: false,
-            had_event: false,
-            last_ping: None,
-            end_told: false,
-            shutdown_told: false,
-            has_failed: false,
-            is_inside_parts: false,
-            is_sending_part: false,
-            policy: 0,
-            pings_made: 0,
-            messages_sent: 0,
-            text_owed_after: None,
-            first: First::Read,
-            is_over: false,
-        }
+        self.start_with(Forked(self.connection(self.config()), None))
     }
 
     fn actions(&self, state: &State, now: Tick, actions: &mut Vec<Action>) {
@@ -409,6 +393,53 @@ impl World for Setup {
 }
 
 impl Setup {
+    /// Starts as the search does, and counts the connection's heap from then on: each call must
+    /// leave it within its budget. The binary must have the counting allocator.
+    #[must_use]
+    pub fn start_counting(&self) -> State {
+        let config = self.config();
+        let (connection, mut meter) = Meter::making(|| self.connection(config));
+        meter.check(&connection);
+        self.start_with(Forked(connection, Some(Box::new(meter))))
+    }
+
+    fn start_with(&self, connection: Forked) -> State {
+        let asks = self.text_heartbeat == Some(TextHeartbeat::Asks);
+        let mut peer = Peer::of(self.role, !self.opens, asks);
+        if self.is_peer_dead {
+            peer.say(Say::Die, &[]);
+        }
+        State {
+            peer,
+            watch: Watch::new(self.policies[0]),
+            clocks: Clocks::new(connection.0.state()),
+            connection,
+            left: self.budget,
+            away: false,
+            awake: ROUND_TRIP_AWAKE,
+            is_full: false,
+            is_holding: false,
+            late_at_life: Duration::ZERO,
+            has_missed: false,
+            was_full: 0,
+            was_changed: false,
+            ended_with_chunk: false,
+            had_event: false,
+            last_ping: None,
+            end_told: false,
+            shutdown_told: false,
+            has_failed: false,
+            is_inside_parts: false,
+            is_sending_part: false,
+            policy: 0,
+            pings_made: 0,
+            messages_sent: 0,
+            text_owed_after: None,
+            first: First::Read,
+            is_over: false,
+        }
+    }
+
     fn host_actions(&self, state: &State, now: Tick, env: Env, actions: &mut Vec<Action>) {
         let left = state.left;
         let mut drive = |drive: Drive| {

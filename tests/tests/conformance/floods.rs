@@ -3,7 +3,8 @@
 
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Cause, Connection, Event, LimitExceeded, Role, State};
-use wspulse_tests::kit::{at, drain, drain_frames, events, feed, open, with_heartbeat};
+use wspulse_tests::kit::{at, drain_frames, events, feed, open, with_heartbeat};
+use wspulse_tests::meter::Meter;
 use wspulse_tests::wire::{Frame, frame, opcode};
 
 use LimitExceeded::{ControlFlood, FragmentCount, MessageSize};
@@ -179,21 +180,24 @@ fn floods() -> Vec<Flood> {
     ]
 }
 
-/// How many units until it failed, and the events that are no messages.
+/// How many units until it failed, and the events that are no messages. No flood makes the server
+/// hold more than its budget.
 fn run(server: &mut Connection, flood: &Flood, units: usize) -> (usize, Vec<Event>) {
+    let mut meter = Meter::new();
     let mut rare = Vec::new();
-    let mut told = |list: Vec<Event>| {
-        let is_message = |event: &Event| matches!(event, Event::Text(_) | Event::Binary(_));
-        rare.extend(list.into_iter().filter(|event| !is_message(event)));
+    let mut told = |event: &Event| {
+        if !matches!(event, Event::Text(_) | Event::Binary(_)) {
+            rare.push(event.clone());
+        }
     };
-    told(feed(server, at(5), &flood.before));
+    meter.feed(server, at(5), &flood.before, &mut told);
     for unit in 0..units {
         if server.state() != State::Open {
             return (unit, rare);
         }
-        told(feed(server, at(5), &flood.unit));
+        meter.feed(server, at(5), &flood.unit, &mut told);
         if flood.answers {
-            drain(server, at(5));
+            meter.drain(server, at(5));
         }
     }
     (units, rare)

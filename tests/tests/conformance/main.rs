@@ -48,3 +48,8 @@ mod limits;
 mod sending;
 mod sequences;
 mod timers;
+
+use wspulse_tests::alloc::Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;

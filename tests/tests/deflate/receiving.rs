@@ -3,6 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 use wspulse_core::{ApplicationHeartbeat, Delivery, ProtocolError};
+use wspulse_tests::meter::Meter;
 
 fn parts() -> Arc<Config> {
     config(|builder| builder.delivery(Delivery::Parts))
@@ -270,6 +271,17 @@ fn script() -> impl Strategy<Value = Vec<(bool, Vec<u8>, bool)>> {
     proptest::collection::vec(message, 1..6)
 }
 
+/// An event that shares nothing with the connection.
+fn copy(event: &Event) -> Event {
+    match event {
+        Event::Text(text) => Event::Text(String::from(&**text).into()),
+        Event::TextPart(text) => Event::TextPart(String::from(&**text).into()),
+        Event::Binary(data) => Event::Binary(data.to_vec().into()),
+        Event::BinaryPart(data) => Event::BinaryPart(data.to_vec().into()),
+        other => other.clone(),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -285,7 +297,7 @@ proptest! {
         let sending = config(|builder| {
             builder.deflate(Some(deflate)).max_outgoing_frame(Some(frame_size))
         });
-        let mut client = open(Role::Client, &sending);
+        let (mut client, mut meter) = Meter::making(|| open(Role::Client, &sending));
         let mut expected = Vec::new();
         let mut wire = Vec::new();
         for (is_text, payload, is_compressed) in script {
@@ -298,31 +310,41 @@ proptest! {
                 Some(Ok(text)) => wspulse_core::Message::from(text.as_str()),
                 _ => payload.into(),
             };
-            if is_compressed {
-                client.send(message).unwrap();
-            } else {
-                client.send_uncompressed(message).unwrap();
-            }
-            wire.extend(drain(&mut client, NOW));
+            meter.expect(message.len());
+            let sent = meter.call(&mut client, |client| {
+                if is_compressed {
+                    client.send(message)
+                } else {
+                    client.send_uncompressed(message)
+                }
+            });
+            sent.unwrap();
+            wire.extend(meter.drain(&mut client, NOW));
         }
+        let longest = expected.iter().map(|message| match message {
+            Ok(text) => text.len(),
+            Err(data) => data.len(),
+        });
+        let longest = longest.max().unwrap_or(0);
         for delivery in [Delivery::Messages, Delivery::Parts] {
             // A fragment of each byte is within the limits of this test.
             let config = config(|builder| builder.delivery(delivery).max_fragment_count(1 << 20));
-            let mut whole = open(Role::Server, &config);
-            let arrived = messages(feed(&mut whole, NOW, &wire));
-            prop_assert!(arrived == expected);
-            let mut cut = open(Role::Server, &config);
-            let mut events = Vec::new();
-            let mut rest = &wire[..];
-            for length in cuts.iter().cycle() {
-                let (piece, after) = rest.split_at((*length).min(rest.len()));
-                events.extend(feed(&mut cut, NOW, piece));
-                rest = after;
-                if rest.is_empty() {
-                    break;
+            for cuts in [&[usize::MAX][..], &cuts] {
+                let mut meter = Meter::new();
+                meter.expect(longest);
+                let mut server = open(Role::Server, &config);
+                let mut events = Vec::new();
+                let mut rest = &wire[..];
+                for length in cuts.iter().cycle() {
+                    let (piece, after) = rest.split_at((*length).min(rest.len()));
+                    meter.feed(&mut server, NOW, piece, |event| events.push(copy(event)));
+                    rest = after;
+                    if rest.is_empty() {
+                        break;
+                    }
                 }
+                prop_assert!(messages(events) == expected);
             }
-            prop_assert!(messages(events) == expected);
         }
     }
 }

@@ -16,7 +16,7 @@ use super::endpoint::Wire;
 use super::known::{Excused, Finding};
 use super::naive;
 use super::parts::{binary, frame_from, text};
-use crate::alloc::{Budget, WRITE_BUFFERS};
+use crate::meter::Meter;
 use stream::Stream;
 
 /// Runs a script over a [`Drive`]: the peer's bytes, an application that takes events or does not,
@@ -70,9 +70,7 @@ struct Run {
     clock: Virtual,
     role: Role,
     excused: Excused,
-    budget: Budget,
-    queue_cost: u64,
-    longest: u64,
+    meter: Meter,
     heartbeat_is_on: bool,
     /// What the stream took, read by a peer that trusts nothing.
     wire: Wire,
@@ -103,21 +101,19 @@ impl Run {
         let config = Arc::new(config.build().expect("valid"));
         // The buffer of the thread is not the connection's.
         with_buffer(|_| ());
-        let mut budget = Budget::new();
         let seed = Seed::predictable_for_tests(1);
-        let drive = budget.run(|| {
+        let (drive, mut meter) = Meter::making(|| {
             let at = Instant::ZERO;
             Drive::new(Connection::from_upgrade(role, config, seed, at))
         });
+        meter.check(drive.connection());
         Self {
             drive,
             stream: Stream::new(faults, setup >> 4),
             clock: Virtual(Cell::new(0)),
             role,
             excused,
-            budget,
-            queue_cost: 0,
-            longest: 0,
+            meter,
             heartbeat_is_on: setup >> 1 & 3 != 1,
             wire: Wire::new(role, false),
             read_by_peer: 0,
@@ -212,14 +208,10 @@ impl Run {
         self.stream.delivered.reserve(READ_SIZE);
         let before = self.stream.delivered.len();
         let (drive, stream, clock) = (&mut self.drive, &mut self.stream, &self.clock);
-        let result = self.budget.count(|| call(drive, stream, clock));
-        self.budget.arrived(self.stream.delivered.len() - before);
-        let cost = self.drive.connection().queue_cost() as u64;
-        self.queue_cost = self.queue_cost.max(cost);
+        let result = self.meter.count(|| call(drive, stream, clock));
         // Bytes that were read and not taken are among those that arrived.
-        let buffers = if self.longest > 0 { WRITE_BUFFERS } else { 0 };
-        let exceptions = 2 * self.queue_cost + 2 * self.longest + buffers;
-        self.budget.set_exceptions(exceptions);
+        self.meter.arrived(self.stream.delivered.len() - before);
+        self.meter.look(self.drive.connection());
         result
     }
 
@@ -233,7 +225,7 @@ impl Run {
             return;
         }
         self.left -= payload.len();
-        self.longest = self.longest.max(payload.len() as u64);
+        self.meter.expect(payload.len());
         let was_failed = self.stream.has_failed_writing;
         let is_waiting = self.has_waiting_event();
         let sent = self.command(|connection, _| {
@@ -271,7 +263,7 @@ impl Run {
         let moved = self.stream.delivered.len() + self.stream.taken.len();
         let interruptions = self.stream.interruptions;
         let turn = self.call(|drive, stream, clock| drive.turn(stream, clock));
-        self.budget.check();
+        self.meter.check(self.drive.connection());
         self.read_as_peer();
         let has_moved = self.stream.delivered.len() + self.stream.taken.len() > moved;
         assert!(turn.read == 0 || turn.moved, "{turn:?}");

@@ -3,8 +3,8 @@
 use wspulse_core::{CloseCode, Instant, Role, State};
 
 use super::{Run, script};
-use crate::alloc::{WRITE_BUFFERS, max_growths};
-use crate::fuzzing::known::Finding;
+use crate::alloc::max_growths;
+use crate::fuzzing::known::{Finding, lists_of_handshake};
 use crate::fuzzing::naive;
 use crate::fuzzing::parts::asks_text_ping;
 
@@ -77,19 +77,16 @@ impl Run<'_> {
 
     // ---- the heap
 
-    /// What the connection may hold beside twice what arrived: its queue at the most it cost, and the
-    /// message that is written, whose payload stays until its last byte is framed.
+    /// What the connection holds is within its budget; the lists of a handshake are excused.
     pub(super) fn check_heap(&mut self) {
-        self.queue_cost = self.queue_cost.max(self.connection.queue_cost() as u64);
         let is_opening = self.state() != State::Open || self.connection.has_event();
-        let buffers = if self.longest > 0 { WRITE_BUFFERS } else { 0 };
-        let mut exceptions = 2 * self.queue_cost + 2 * self.longest + buffers;
-        if is_opening && self.is(script::HANDSHAKE) {
-            let lists = 32 * self.budget.bytes_arrived();
-            exceptions += self.excused.allow(Finding::C15, lists);
-        }
-        self.budget.set_exceptions(exceptions);
-        self.budget.check();
+        let lists = if is_opening && self.is(script::HANDSHAKE) {
+            lists_of_handshake(self.meter.bytes_arrived())
+        } else {
+            0
+        };
+        self.meter.excuse(self.excused.allow(Finding::C15, lists));
+        self.meter.check(&self.connection);
     }
 
     /// What was delivered came in a buffer that grew by doubling.

@@ -35,12 +35,12 @@ impl Run<'_> {
         let now = self.now();
         let (was, due) = (self.state(), self.connection.poll_timeout());
         let wants_read = self.connection.wants_read();
-        let growths = self.budget.usage().growths;
+        let growths = self.meter.growths();
         let offered = &self.inbox[self.taken..end];
-        let (connection, budget) = (&mut self.connection, &mut self.budget);
-        assert_eq!(budget.count(|| connection.handle_input(now, &[])), 0);
-        let count = budget.count(|| connection.handle_input(now, offered));
-        budget.arrived(count);
+        let (connection, meter) = (&mut self.connection, &mut self.meter);
+        assert_eq!(meter.count(|| connection.handle_input(now, &[])), 0);
+        let count = meter.count(|| connection.handle_input(now, offered));
+        meter.arrived(count);
         assert!(count <= offered.len());
         match was {
             State::Closed => assert_eq!(count, offered.len(), "input is swallowed"),
@@ -50,9 +50,9 @@ impl Run<'_> {
         }
         self.taken += count;
         self.check_heap();
-        self.budget.check_peak(0);
+        self.meter.check_peak();
         self.since.0 += count as u64;
-        self.since.1 += self.budget.usage().growths - growths;
+        self.since.1 += self.meter.growths() - growths;
         if (was, self.state()) == (State::Open, State::Open) {
             self.data_moves_no_deadline(due);
         }
@@ -130,7 +130,7 @@ impl Run<'_> {
             }
             other => self.note(format!("{other:?}")),
         }
-        self.budget.count(|| drop(event));
+        self.meter.count(|| drop(event));
         self.check_heap();
         true
     }
@@ -162,12 +162,12 @@ impl Run<'_> {
         // A clone shares the payload.
         let message = match event {
             _ if !self.is(script::ECHO) => return,
-            Event::Text(text) => self.budget.count(|| Message::Text(text.clone())),
-            Event::Binary(data) => self.budget.count(|| Message::Binary(data.clone())),
+            Event::Text(text) => self.meter.count(|| Message::Text(text.clone())),
+            Event::Binary(data) => self.meter.count(|| Message::Binary(data.clone())),
             _ => return,
         };
         self.send(&message, Message::clone);
-        self.budget.count(|| drop(message));
+        self.meter.count(|| drop(message));
     }
 }
 

@@ -19,8 +19,8 @@ use super::parts::{
     heartbeat, heartbeat_of, text,
 };
 use super::script::{self, Script, Step};
-use crate::alloc::Budget;
 use crate::kit::{drain, feed};
+use crate::meter::Meter;
 pub(super) use wire::Wire;
 
 /// Runs a script over a server twice, with the input whole and cut, and checks after each call what
@@ -88,10 +88,7 @@ struct Run<'a> {
     connection: Connection,
     role: Role,
     excused: Excused,
-    budget: Budget,
-    /// The most that the queue of output cost, and the longest message in it.
-    queue_cost: u64,
-    longest: u64,
+    meter: Meter,
     /// Bytes that arrived, and growth of buffers, since something was delivered.
     since: (u64, u64),
     /// The proof that a server read the client's request.
@@ -154,8 +151,8 @@ impl<'a> Run<'a> {
         } else {
             String::new()
         };
-        let mut budget = Budget::new();
-        let connection = budget.run(make);
+        let (connection, mut meter) = Meter::making(make);
+        meter.check(&connection);
         let mut wire = Wire::new(role, has_handshake);
         if asks_text_ping(setup) {
             wire.heartbeat_texts = &["ping"];
@@ -166,9 +163,7 @@ impl<'a> Run<'a> {
             connection,
             role,
             excused,
-            budget,
-            queue_cost: 0,
-            longest: 0,
+            meter,
             since: (0, 0),
             accept_key,
             setup,
@@ -346,7 +341,7 @@ impl<'a> Run<'a> {
 
     /// Calls the connection, and counts what that allocates.
     fn engine<T>(&mut self, call: impl FnOnce(&mut Connection) -> T) -> T {
-        let result = self.budget.count(|| call(&mut self.connection));
+        let result = self.meter.count(|| call(&mut self.connection));
         self.check_heap();
         result
     }
@@ -356,7 +351,7 @@ impl<'a> Run<'a> {
         &mut self,
         send: impl FnOnce(&mut Connection) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
-        let sent = self.budget.count(|| send(&mut self.connection));
+        let sent = self.meter.count(|| send(&mut self.connection));
         if sent.is_ok() {
             self.check_heap();
         }

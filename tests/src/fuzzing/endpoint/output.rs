@@ -13,7 +13,7 @@ impl Run<'_> {
 
     /// Sends what `make` makes of `message`: it belongs to the connection from there on.
     pub(super) fn send(&mut self, message: &Message, make: fn(&Message) -> Message) {
-        self.longest = self.longest.max(message.len() as u64);
+        self.meter.expect(message.len());
         match self.try_send(|connection| connection.send(make(message))) {
             Ok(()) => {
                 assert!(self.state() == State::Open && self.unfinished.is_none());
@@ -33,7 +33,7 @@ impl Run<'_> {
         } else {
             binary(length).into()
         };
-        self.longest = self.longest.max(part.len() as u64);
+        self.meter.expect(part.len());
         match self.try_send(|connection| connection.send_part(copy(&part), last)) {
             Ok(()) => {
                 assert_eq!(self.state(), State::Open);
@@ -68,7 +68,7 @@ impl Run<'_> {
         }
         let back = error.into_message();
         assert_eq!(back.as_ref(), Some(message));
-        self.budget.count(|| drop(back));
+        self.meter.count(|| drop(back));
         self.check_heap();
     }
 

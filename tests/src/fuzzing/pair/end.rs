@@ -6,8 +6,9 @@ use wspulse_core::handshake::Accept;
 use wspulse_core::{CloseCode, Closed, Connection, Event, Instant, Message, SendError, State};
 
 use super::pipe::{Pipe, Read};
-use crate::alloc::{Budget, DEFLATE_STATE, INFLATE_STATE, WRITE_BUFFERS, max_growths};
+use crate::alloc::max_growths;
 use crate::fuzzing::known::{Excused, Finding};
+use crate::meter::Meter;
 
 /// A message as it was accepted by `send`.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub(super) struct Accepted {
 
 pub(super) struct End {
     pub(super) connection: Connection,
-    budget: Budget,
+    meter: Meter,
     excused: Excused,
     max_frame: usize,
     in_parts: bool,
@@ -44,11 +45,6 @@ pub(super) struct End {
     pub(super) is_aborted: bool,
     pub(super) closed_at: Option<u64>,
     pub(super) closed: Option<Box<Closed>>,
-    // ---- the heap
-    /// The most that the queue cost.
-    queue_cost: u64,
-    /// The longest message sent or received.
-    pub(super) longest: u64,
     /// Bytes that arrived, and growth of buffers, since the last whole message.
     since: (u64, u64),
 }
@@ -59,13 +55,13 @@ impl End {
         (max_frame, in_parts): (usize, bool),
         excused: Excused,
     ) -> Self {
-        let mut budget = Budget::new();
-        let connection = budget.run(make);
+        let (connection, mut meter) = Meter::making(make);
+        meter.check(&connection);
         Self {
             max_frame,
             in_parts,
             connection,
-            budget,
+            meter,
             excused,
             leftover: Vec::new(),
             lent: Vec::new(),
@@ -79,8 +75,6 @@ impl End {
             is_aborted: false,
             closed_at: None,
             closed: None,
-            queue_cost: 0,
-            longest: 0,
             since: (0, 0),
         }
     }
@@ -91,30 +85,18 @@ impl End {
 
     /// Calls the connection, and counts what that allocates.
     fn call<T>(&mut self, call: impl FnOnce(&mut Connection) -> T) -> T {
-        let result = self.budget.count(|| call(&mut self.connection));
-        self.check_heap();
-        result
+        self.meter.call(&mut self.connection, call)
     }
 
-    /// What the connection may hold beside twice what arrived: its queue at the most it cost, and
-    /// the message that is written, whose payload stays until its last byte is framed.
-    fn check_heap(&mut self) {
-        let cost = self.connection.queue_cost() as u64;
-        self.queue_cost = self.queue_cost.max(cost);
-        let buffers = if self.longest > 0 { WRITE_BUFFERS } else { 0 };
-        let mut exceptions = 2 * self.queue_cost + 2 * self.longest + buffers;
-        if self.connection.deflate().is_some() {
-            // The message that is inflated is among the longest of its sender's, and the buffer
-            // doubles.
-            exceptions += INFLATE_STATE + DEFLATE_STATE;
-        }
-        self.budget.set_exceptions(exceptions);
-        self.budget.check();
-    }
-
-    /// The peer sends, or this end does, a message of this length.
+    /// The peer sends, or this end does, a message of this length. The message that is inflated is
+    /// among the longest of its sender's.
     pub(super) fn expect(&mut self, length: usize) {
-        self.longest = self.longest.max(length as u64);
+        self.meter.expect(length);
+    }
+
+    /// The longest message sent or received.
+    pub(super) const fn longest(&self) -> u64 {
+        self.meter.longest()
     }
 
     // ---- input
@@ -130,7 +112,7 @@ impl End {
         let at = Instant::from_millis(now);
         match from.read(now, most) {
             Read::Bytes(bytes) => {
-                self.budget.arrived(bytes.len());
+                self.meter.arrived(bytes.len());
                 self.leftover = bytes;
                 self.hand_over(now)
             }
@@ -149,12 +131,12 @@ impl End {
     fn hand_over(&mut self, now: u64) -> bool {
         let at = Instant::from_millis(now);
         let input = std::mem::take(&mut self.leftover);
-        let growths = self.budget.usage().growths;
+        let growths = self.meter.growths();
         let wants_read = self.connection.wants_read();
         let taken = self.call(|connection| connection.handle_input(at, &input));
         assert!(taken > 0 || !wants_read, "it takes no input");
         self.since.0 += taken as u64;
-        self.since.1 += self.budget.usage().growths - growths;
+        self.since.1 += self.meter.growths() - growths;
         self.leftover = input[taken..].to_vec();
         taken > 0
     }
@@ -252,8 +234,7 @@ impl End {
             Event::ControlFlood => panic!("an honest peer floods"),
             _ => {}
         }
-        self.budget.count(|| drop(event));
-        self.check_heap();
+        self.call(|_| drop(event));
         true
     }
 
@@ -337,22 +318,27 @@ impl End {
         }
     }
 
-    /// Makes the message inside the measured call: it belongs to the connection from there on.
+    /// Makes the message inside the measured call: it belongs to the connection from there on, unless
+    /// it comes back.
     fn call_send(
         &mut self,
         is_text: bool,
         payload: &[u8],
         send: impl FnOnce(&mut Connection, Message) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
-        self.call(|connection| {
+        let sent = self.meter.count(|| {
             let message: Message = if is_text {
                 let text = str::from_utf8(payload).expect("text");
                 text.to_owned().into()
             } else {
                 payload.to_vec().into()
             };
-            send(connection, message)
-        })
+            send(&mut self.connection, message)
+        });
+        if sent.is_ok() {
+            self.meter.check(&self.connection);
+        }
+        sent
     }
 
     fn is_taken(&mut self, sent: Result<(), SendError>, is_text: bool, payload: &[u8]) -> bool {
@@ -371,7 +357,7 @@ impl End {
         let back = error.into_message().expect("it comes back");
         assert_eq!(back.is_text(), is_text);
         assert!(back.as_bytes() == payload, "it comes back as it was");
-        self.budget.count(|| drop(back));
+        self.call(|_| drop(back));
         false
     }
 

@@ -166,7 +166,7 @@ impl Pair<'_> {
                 let is_text = self.ends[which].sends_text().unwrap_or(kind & 1 == 0);
                 let payload = self.payload(if is_text { 0 } else { 1 + (kind >> 1 & 1) }, length);
                 self.ends[which].send_part(is_text, payload, kind & 4 != 0);
-                let longest = self.ends[which].longest;
+                let longest = self.ends[which].longest();
                 self.ends[peer].expect(longest as usize);
             }
             4 => self.ends[which].ping(usize::from(reader.byte()) % 126),

@@ -10,12 +10,14 @@ use wspulse_core::handshake::{
 use self::rules::{Asked, Verdict, read_request, read_response};
 use super::Reader;
 use super::known::{Excused, Finding};
+use super::opening::Opening;
 
 /// Puts a head together, or takes one as it is, and holds the engine's verdict against a naive
 /// reader of RFC 6455 §4.
 ///
 /// What the naive reader accepts is accepted, and what it refuses is refused, but for the reasons in
-/// `rules::Reason`, each with its sentence of an RFC. The input is a byte (bit 0: a response; bit 1: the
+/// `rules::Reason`, each with its sentence of an RFC. An end holds at most twice what arrived and
+/// 4 KiB, but for the lists of a whole head ([`Finding::C15`]). The input is a byte (bit 0: a response; bit 1: the
 /// head follows as it is; otherwise bits 2 to 7 leave out lines of a legal head), and pieces: a byte
 /// below 128 names a line, another one is the length of a line that follows, plus 128.
 pub fn refusal(data: &[u8]) {
@@ -40,9 +42,10 @@ pub fn refusal_excusing(data: &[u8], excused: Excused) {
 }
 
 fn request(head: &[u8], excused: Excused) {
-    let mut server = ServerHandshake::new(HandshakeLimits::default());
-    let taken = server.handle_input(head);
-    let ours = server.poll_request();
+    let make = || ServerHandshake::new(HandshakeLimits::default());
+    let (mut server, mut heap) = Opening::making(excused, make);
+    let taken = heap.input(head, |head| server.handle_input(head));
+    let ours = heap.call(|| server.poll_request());
     let naive = read_request(head);
     match (&ours, &naive) {
         (None, Verdict::Incomplete) => assert_eq!(taken, head.len()),
@@ -79,11 +82,12 @@ fn response(head: &[u8], excused: Excused) {
     for name in rules::OFFERED {
         request = request.subprotocol(name).expect("legal");
     }
-    let mut client =
-        ClientHandshake::new(&request, *b"the sample nonce", HandshakeLimits::default());
-    client.handle_input(head);
-    client.give_up();
-    let ours: Option<Result<Response, HandshakeError>> = client.poll_response();
+    let nonce = *b"the sample nonce";
+    let make = || ClientHandshake::new(&request, nonce, HandshakeLimits::default());
+    let (mut client, mut heap) = Opening::making(excused, make);
+    heap.input(head, |head| client.handle_input(head));
+    heap.call(|| client.give_up());
+    let ours: Option<Result<Response, HandshakeError>> = heap.call(|| client.poll_response());
     let naive = read_response(head);
     match (&ours, &naive) {
         (None, Verdict::Incomplete) => {}

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use wspulse_core::handshake::{Accept, HandshakeLimits, ServerHandshake};
-use wspulse_core::{CloseCode, Event, Role, State as Phase};
+use wspulse_core::{CloseCode, Connection, Event, Role, State as Phase};
 
 use super::clocks::Around;
 use super::judging::mark_of;
@@ -221,13 +221,14 @@ impl Driver<'_> {
                 self.trace.note(|| "end of stream".into());
                 state.end_told = true;
                 state.clocks.end_read();
-                state.connection.0.handle_eof(at(self.now));
+                state.connection.call(|it| it.handle_eof(at(self.now)));
                 self.after(state)?;
                 return Ok(());
             } else if drive.reports {
                 self.begin(state, First::Read);
                 state.watch.look();
-                state.connection.0.handle_would_block(at(self.now));
+                let now = at(self.now);
+                state.connection.call(|it| it.handle_would_block(now));
                 return self.after(state);
             } else {
                 self.trace.note(|| "nothing to read, not reported".into());
@@ -247,7 +248,7 @@ impl Driver<'_> {
         self.begin(state, First::Read);
         let now = at(self.now);
         let was_open = state.clocks.state() == Phase::Open;
-        let taken = state.connection.0.handle_input(now, state.peer.unread());
+        let taken = state.connection.input(now, state.peer.unread());
         self.trace.note(|| format!("read {taken}"));
         let kinds = state.peer.read(taken);
         if taken > 0 && was_open {
@@ -277,9 +278,9 @@ impl Driver<'_> {
     fn timeout(&mut self, state: &mut State) -> Result<(), Violation> {
         self.begin(state, First::Timeout);
         self.trace.note(|| "timeout".into());
-        let connection = &mut state.connection.0;
-        connection.handle_timeout(at(self.now));
-        let deadline = connection.poll_timeout();
+        let now = at(self.now);
+        state.connection.call(|it| it.handle_timeout(now));
+        let deadline = state.connection.0.poll_timeout();
         state.watch.timed_out(at(self.now), deadline)?;
         self.after(state)
     }
@@ -287,9 +288,10 @@ impl Driver<'_> {
     fn write(&mut self, state: &mut State, take: Take) -> Result<(), Violation> {
         let mut take = take;
         while !self.is_blocked {
-            let Some(transmit) = state.connection.0.poll_transmit() else {
+            if !state.connection.call(|it| it.poll_transmit().is_some()) {
                 return self.after(state);
-            };
+            }
+            let transmit = state.connection.0.poll_transmit().expect("as before");
             let chunks: Vec<usize> = transmit.chunks().map(<[u8]>::len).collect();
             let bytes: Vec<u8> = transmit.chunks().flatten().copied().collect();
             let taken = match take {
@@ -313,7 +315,10 @@ impl Driver<'_> {
                 state.ended_with_chunk = taken == chunks[0];
             }
             self.took(state, &bytes[..taken], is_blocked)?;
-            state.connection.0.handle_transmitted(at(self.now), taken);
+            let now = at(self.now);
+            state
+                .connection
+                .call(|it| it.handle_transmitted(now, taken));
             self.after(state)?;
             take = Take::All;
         }
@@ -362,42 +367,42 @@ impl Driver<'_> {
         if is_timed {
             self.begin(state, First::Call(call));
         }
-        let connection = &mut state.connection.0;
+        let connection = &mut state.connection;
         match call {
             Call::Send => {
-                let _ = connection.send(Bytes::from_static(b"short"));
+                let _ = connection.call(|it| it.send(Bytes::from_static(b"short")));
                 state.messages_sent += 1;
             }
             Call::SendLong => {
-                let _ = connection.send(Bytes::from_static(&[7; 4_200]));
+                let _ = connection.call(|it| it.send(Bytes::from_static(&[7; 4_200])));
                 state.messages_sent += 1;
             }
             Call::SendPart => {
-                let _ = connection.send_part(Bytes::from_static(b"first"), false);
+                let _ = connection.call(|it| it.send_part(Bytes::from_static(b"first"), false));
                 state.is_inside_parts = true;
                 state.is_sending_part = true;
             }
             Call::SendLast => {
-                let _ = connection.send_part(Bytes::from_static(b"last"), true);
+                let _ = connection.call(|it| it.send_part(Bytes::from_static(b"last"), true));
                 state.is_inside_parts = false;
                 state.is_sending_part = true;
                 state.messages_sent += 1;
             }
-            Call::Close => connection
-                .close(now, CloseCode::NORMAL, "")
-                .expect("a legal Close"),
+            Call::Close => {
+                let closed = connection.call(|it| it.close(now, CloseCode::NORMAL, ""));
+                closed.expect("a legal Close");
+            }
             Call::Set(number) => {
                 let policy = self.setup.policies[usize::from(number)];
                 state.policy = number;
                 state.was_changed = true;
                 state.watch.changed(policy);
-                connection
-                    .set_heartbeat(now, policy.config())
-                    .expect("a legal policy");
+                let set = connection.call(|it| it.set_heartbeat(now, policy.config()));
+                set.expect("a legal policy");
             }
             Call::Resumed => {
                 state.watch.resumed();
-                connection.handle_resumed(now);
+                connection.call(|it| it.handle_resumed(now));
             }
         }
         self.after(state)
@@ -410,13 +415,14 @@ impl Driver<'_> {
             }
             return Ok(());
         }
-        while let Some(event) = state.connection.0.poll_event() {
-            match event {
+        while let Some(event) = state.connection.call(Connection::poll_event) {
+            match &event {
                 Event::Request(_) => {
                     self.trace.note(|| "accepts".into());
                     self.begin(state, First::Read);
                     let accept = Accept::new();
-                    let accepted = state.connection.0.accept(at(self.now), &accept);
+                    let now = at(self.now);
+                    let accepted = state.connection.call(|it| it.accept(now, &accept));
                     // A request that waited for too long was answered already.
                     if accepted.is_err() && state.clocks.state() == Phase::Connecting {
                         let class = "a request that waits cannot be accepted";
@@ -424,7 +430,7 @@ impl Driver<'_> {
                     }
                     self.after(state)?;
                 }
-                Event::Text(text) => self.text(&text)?,
+                Event::Text(text) => self.text(text)?,
                 Event::Closed(closed) => {
                     self.trace.note(|| format!("Closed: {}", closed.cause));
                     self.trace.mark(mark_of(&closed.cause));
@@ -437,6 +443,7 @@ impl Driver<'_> {
                     .trace
                     .note(|| format!("{event:?}").chars().take(40).collect()),
             }
+            state.connection.call(|_| drop(event));
         }
         Ok(())
     }
@@ -483,7 +490,7 @@ impl Setup {
             _ if !matches!(say, Say::Head | Say::HalfHead) => Vec::new(),
             Role::Server => REQUEST.to_vec(),
             Role::Client => {
-                let mut client = self.connection();
+                let mut client = self.connection(self.config());
                 let request = client.poll_transmit().expect("a request");
                 let mut server = ServerHandshake::new(HandshakeLimits::default());
                 server.handle_input(request.first());
