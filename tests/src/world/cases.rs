@@ -222,6 +222,24 @@ fn pinging() -> Vec<Case> {
             },
         ),
         case(
+            "frames as evidence, frames without pongs",
+            Policy::idle(2, 4).evidence(Evidence::AnyFrame),
+            20,
+            Setting {
+                deaths: &[Peer::Gone, Peer::Deaf],
+                ..Setting::CALM
+            },
+        ),
+        case(
+            "pongs as evidence, frames without pongs",
+            Policy::idle(2, 4).evidence(Evidence::MatchingPong),
+            20,
+            Setting {
+                deaths: &[Peer::Deaf],
+                ..Setting::CALM
+            },
+        ),
+        case(
             "pongs as evidence, pauses",
             Policy::idle(2, 4).evidence(Evidence::MatchingPong),
             13,

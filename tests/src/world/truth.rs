@@ -103,6 +103,9 @@ pub enum Peer {
     /// It takes bytes and answers nothing; bytes of a frame without end come every tick. Alive
     /// where any byte is evidence.
     Mute,
+    /// It takes bytes and answers no ping; a whole frame comes every tick. Alive where a frame is
+    /// evidence, or any byte.
+    Deaf,
     /// Nothing comes, and nothing is taken.
     Gone,
 }
@@ -199,6 +202,7 @@ impl Action {
         match self.peer {
             Some(Peer::Gone) => words.push("peer dies".into()),
             Some(Peer::Mute) => words.push("peer answers no more, its bytes go on".into()),
+            Some(Peer::Deaf) => words.push("peer answers no more, its frames go on".into()),
             _ => {}
         }
         match self.sends {
@@ -572,6 +576,7 @@ impl Truth {
                 self.arrives(now + 1, piece);
             }
             Peer::Mute => self.arrives(now + 1, Piece::Bytes),
+            Peer::Deaf => self.arrives(now + 1, Piece::Frame),
             _ => {}
         }
     }
