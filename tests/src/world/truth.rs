@@ -47,6 +47,9 @@ pub struct Setting {
     pub resumes: bool,
     /// Whether the code may also be driven when nothing happened.
     pub extra_drives: bool,
+    /// How many pieces may wait while reads are held back; the rest leave the peer when reading
+    /// begins again, and arrive `delay` later. `None` for any number.
+    pub window: Option<usize>,
     /// Whether the adapter says nothing of reads that found nothing.
     pub forgets_looks: bool,
     /// How often each kind of event may happen.
@@ -425,6 +428,8 @@ impl Truth {
             self.holds_reads = !self.holds_reads;
             if self.holds_reads {
                 count(&mut self.spent.holds, setting.budget.holds);
+            } else if let Some(window) = setting.window {
+                self.open_window(window, now, now + setting.delay);
             }
         }
         if action.full > 0 {
@@ -521,6 +526,17 @@ impl Truth {
             () if self.is_short => room.min(1),
             () => room,
         }
+    }
+
+    /// What did not fit into the window while nobody read comes at `later`.
+    fn open_window(&mut self, window: usize, now: Tick, later: Tick) {
+        for (at, _) in self.inbound.iter_mut().skip(window) {
+            if *at <= now {
+                *at = later;
+            }
+        }
+        self.inbound.sort_unstable();
+        self.inbound.dedup();
     }
 
     fn fall_asleep(&mut self, setting: &Setting, now: Tick, action: &Action) {
@@ -624,6 +640,7 @@ impl Setting {
         first: &[First::Read],
         resumes: false,
         extra_drives: false,
+        window: None,
         forgets_looks: false,
         budget: Budget {
             naps: UNLIMITED,
