@@ -147,6 +147,15 @@ fn pinging() -> Vec<Case> {
             },
         ),
         case(
+            "idle, early suspicion",
+            Policy::idle(4, 8).suspect_after(2),
+            30,
+            Setting {
+                deaths: GONE,
+                ..Setting::CALM
+            },
+        ),
+        case(
             "idle, pauses that the host tells of",
             Policy::idle(6, 4),
             16,
@@ -219,6 +228,24 @@ fn pinging() -> Vec<Case> {
                 deaths: &[Peer::Gone, Peer::Mute],
                 naps: SHORT_NAPS,
                 ..sends(&[Sends::Frame], 1)
+            },
+        ),
+        case(
+            "frames as evidence, frames without pongs",
+            Policy::idle(2, 4).evidence(Evidence::AnyFrame),
+            20,
+            Setting {
+                deaths: &[Peer::Gone, Peer::Deaf],
+                ..Setting::CALM
+            },
+        ),
+        case(
+            "pongs as evidence, frames without pongs",
+            Policy::idle(2, 4).evidence(Evidence::MatchingPong),
+            20,
+            Setting {
+                deaths: &[Peer::Deaf],
+                ..Setting::CALM
             },
         ),
         case(
@@ -385,6 +412,19 @@ fn writing() -> Vec<Case> {
                 ..many.clone()
             },
         ),
+        case(
+            "no heartbeat, a write that takes longer than a stall",
+            Policy::off(4),
+            20,
+            Setting {
+                naps: &[],
+                network: &[Network::Stays],
+                deaths: &[],
+                write_len: 140,
+                budget: Budget { writes: 1, ..NONE },
+                ..many.clone()
+            },
+        ),
         case("a stalled write and a pause", Policy::idle(4, 4), 18, stall),
         case(
             "idle, a small buffer and a long pause",
@@ -518,6 +558,21 @@ fn reading() -> Vec<Case> {
                     ..NONE
                 },
                 sends: &[Sends::Frame],
+                ..Setting::CALM
+            },
+        ),
+        case(
+            "frames as evidence, a small window while reads are held back",
+            Policy::idle(2, 4).evidence(Evidence::AnyFrame),
+            12,
+            Setting {
+                window: Some(1),
+                sends: &[Sends::Long(2)],
+                budget: Budget {
+                    sends: 1,
+                    holds: 1,
+                    ..NONE
+                },
                 ..Setting::CALM
             },
         ),

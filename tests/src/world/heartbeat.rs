@@ -241,6 +241,7 @@ impl<E: Engine> State<E> {
         let peer_lives = match self.truth.peer() {
             Peer::Lives => true,
             Peer::Mute => self.watch.policy().evidence == Evidence::AnyByte,
+            Peer::Deaf => self.watch.policy().evidence != Evidence::MatchingPong,
             Peer::Gone => false,
         };
         Facts {

@@ -435,6 +435,10 @@ impl Watch {
         let violation = |oracle, class| Err(Violation::new(oracle, class));
         match death {
             _ if !facts.peer_lives => {}
+            Death::Silence if self.held && self.clock(now) > self.answer_due() => {
+                let class = "a live peer died of silence that nobody looked for in time";
+                return violation(Oracle::LivePeerDied, class);
+            }
             Death::Silence => {
                 return violation(Oracle::LivePeerDied, "a live peer died of silence");
             }
@@ -580,6 +584,15 @@ impl Watch {
             _ => self.evidence_at.min(self.sent_at),
         };
         since + span(self.policy.interval)
+    }
+
+    /// Until when an answer, or a sign of life, is awaited by a host that looks.
+    fn answer_due(&self) -> Duration {
+        let since = match self.policy.mode {
+            Mode::Passive => self.evidence_at,
+            _ => self.ping_sent_at,
+        };
+        since + span(self.policy.timeout)
     }
 
     fn allow_grace(&mut self) {

@@ -47,6 +47,9 @@ pub struct Setting {
     pub resumes: bool,
     /// Whether the code may also be driven when nothing happened.
     pub extra_drives: bool,
+    /// How many pieces may wait while reads are held back; the rest leave the peer when reading
+    /// begins again, and arrive `delay` later. `None` for any number.
+    pub window: Option<usize>,
     /// Whether the adapter says nothing of reads that found nothing.
     pub forgets_looks: bool,
     /// How often each kind of event may happen.
@@ -103,6 +106,9 @@ pub enum Peer {
     /// It takes bytes and answers nothing; bytes of a frame without end come every tick. Alive
     /// where any byte is evidence.
     Mute,
+    /// It takes bytes and answers no ping; a whole frame comes every tick. Alive where a frame is
+    /// evidence, or any byte.
+    Deaf,
     /// Nothing comes, and nothing is taken.
     Gone,
 }
@@ -199,6 +205,7 @@ impl Action {
         match self.peer {
             Some(Peer::Gone) => words.push("peer dies".into()),
             Some(Peer::Mute) => words.push("peer answers no more, its bytes go on".into()),
+            Some(Peer::Deaf) => words.push("peer answers no more, its frames go on".into()),
             _ => {}
         }
         match self.sends {
@@ -421,6 +428,8 @@ impl Truth {
             self.holds_reads = !self.holds_reads;
             if self.holds_reads {
                 count(&mut self.spent.holds, setting.budget.holds);
+            } else if let Some(window) = setting.window {
+                self.open_window(window, now, now + setting.delay);
             }
         }
         if action.full > 0 {
@@ -519,6 +528,17 @@ impl Truth {
         }
     }
 
+    /// What did not fit into the window while nobody read comes at `later`.
+    fn open_window(&mut self, window: usize, now: Tick, later: Tick) {
+        for (at, _) in self.inbound.iter_mut().skip(window) {
+            if *at <= now {
+                *at = later;
+            }
+        }
+        self.inbound.sort_unstable();
+        self.inbound.dedup();
+    }
+
     fn fall_asleep(&mut self, setting: &Setting, now: Tick, action: &Action) {
         count(&mut self.spent.naps, setting.budget.naps);
         let nap = Tick::from(action.nap);
@@ -572,6 +592,7 @@ impl Truth {
                 self.arrives(now + 1, piece);
             }
             Peer::Mute => self.arrives(now + 1, Piece::Bytes),
+            Peer::Deaf => self.arrives(now + 1, Piece::Frame),
             _ => {}
         }
     }
@@ -619,6 +640,7 @@ impl Setting {
         first: &[First::Read],
         resumes: false,
         extra_drives: false,
+        window: None,
         forgets_looks: false,
         budget: Budget {
             naps: UNLIMITED,

@@ -7,7 +7,8 @@ use wspulse_tests::world::search::Report;
 
 /// Compares what fell with the list `text`, a line each: `finding | world | failure`. Prints each
 /// failure that is in the list with its timeline. A finding that ends with `(deep)` is for the
-/// search of `tests/world.sh` alone.
+/// search of `tests/world.sh` alone. A failure that is not in the list is told first, also where
+/// the search did not come to its end.
 ///
 /// With `WSPULSE_WORLD_LIST` set, prints the lines that the list should have.
 pub(crate) fn check(file: &str, text: &str, reports: &[(Case, Report)]) {
@@ -50,6 +51,9 @@ pub(crate) fn check(file: &str, text: &str, reports: &[(Case, Report)]) {
         "{file} does not have:\n{}",
         unknown.join("\n")
     );
+    for (case, report) in reports {
+        assert!(report.is_complete, "{}: {report}", case.name);
+    }
     assert!(
         left.is_empty(),
         "{file} has what no longer fails: take it out of the list: {left:#?}"
