@@ -9,8 +9,8 @@ use crate::alloc::{Budget, DEFLATE_STATE, INFLATE_STATE, WRITE_BUFFERS, measure}
 /// held than twice what arrived, the base, and the exceptions.
 ///
 /// The exceptions are the state of agreed compression with the longest message twice over and, while
-/// output waits or the connection closes, the outgoing queue twice over, the longest message twice over and the write buffers.
-/// Make messages inside [`call`](Self::call), and drop events there.
+/// output waits or the connection closes, the outgoing queue twice over, the longest message twice
+/// over and the write buffers. Make messages inside [`call`](Self::call), and drop events there.
 #[derive(Debug, Default)]
 pub struct Meter {
     budget: Budget,
@@ -197,7 +197,8 @@ impl Meter {
         // A connection that closes keeps its buffers until it is over.
         let is_drained = queue_cost == 0 && !connection.wants_write();
         if !is_drained || connection.state() == State::Closing {
-            let buffers = if self.longest > 0 { WRITE_BUFFERS } else { 0 };
+            // Two buffers that grew by doubling hold no more than was queued at once.
+            let buffers = WRITE_BUFFERS.min(4 * self.queue_cost);
             exceptions += 2 * self.queue_cost + 2 * self.longest + buffers;
         }
         self.budget.set_exceptions(exceptions);

@@ -7,7 +7,7 @@ use wspulse_core::extension::deflate::{DeflateConfig, DeflateParams};
 use wspulse_core::{Cause, Config, Connection, Delivery, Event, Instant, Role, Seed, SendError};
 
 use super::{Cuts, Reader};
-use crate::alloc::{Budget, INFLATE_STATE, Usage, max_growths};
+use crate::alloc::{BASE, Budget, INFLATE_STATE, Usage, max_growths, measure};
 use crate::kit::drain;
 use crate::meter::Meter;
 use crate::wire::frame;
@@ -15,11 +15,12 @@ use crate::wire::frame;
 /// Hands a client one stream in three ways, which must come to the same, in messages and in the
 /// end; then carries what is left between two engines, which must come to what it was.
 ///
-/// What the client holds stays within its budget, and so does what the two engines hold. The input is a byte of settings (bits 0 to 2: what
-/// was agreed on; bit 3: delivery in parts; bits 4 and 5: how often a message is repeated; bits 6 and
-/// 7: the level), a short message limit, the sizes of pieces behind their count, and frames: a first
-/// byte, then a payload behind its length. A first byte of 0xff ends them; what follows are
-/// messages, each behind its length.
+/// What the client holds stays within its budget, and so does what the two engines hold.
+///
+/// The input is a byte of settings (bits 0 to 2: what was agreed on; bit 3: delivery in parts; bits
+/// 4 and 5: how often a message is repeated; bits 6 and 7: the level), a short message limit, the
+/// sizes of pieces behind their count, and frames: a first byte, then a payload behind its length.
+/// A first byte of 0xff ends them; what follows are messages, each behind its length.
 pub fn deflate(data: &[u8]) {
     let mut reader = Reader::new(data);
     let settings = reader.byte();
@@ -243,8 +244,12 @@ impl Metered {
 
     fn send(&mut self, length: usize, send: impl FnOnce(&mut Connection) -> Result<(), SendError>) {
         self.meter.expect(length);
-        let sent = self.meter.call(&mut self.connection, send);
+        let (sent, usage) = measure(|| self.meter.call(&mut self.connection, send));
         sent.expect("room");
+        // The state of the compressor stays, the buffer that it writes to goes.
+        let working = usage.peak - usage.held.max(0);
+        let most = 4 * length as u64 + BASE;
+        assert!(working <= most as i64, "{usage:?} for {length} bytes");
     }
 }
 

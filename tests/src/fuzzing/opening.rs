@@ -38,14 +38,22 @@ impl Opening {
         self.has_end |= self.tail.windows(END.len()).any(|part| part == END);
         let kept = self.tail.len().saturating_sub(END.len() - 1);
         self.tail.drain(..kept);
-        self.budget.arrived(piece.len());
-        self.call(|| call(piece))
+        let taken = self.budget.count(|| call(piece));
+        self.budget.arrived(taken);
+        self.check();
+        taken
     }
 
     /// Makes another call.
     #[track_caller]
     pub(super) fn call<T>(&mut self, call: impl FnOnce() -> T) -> T {
         let result = self.budget.count(call);
+        self.check();
+        result
+    }
+
+    #[track_caller]
+    fn check(&mut self) {
         let arrived = self.budget.bytes_arrived();
         let lists = if self.has_end {
             lists_of_handshake(arrived)
@@ -62,7 +70,6 @@ impl Opening {
             growths <= allowed,
             "{growths} reallocations for a head of {arrived} bytes"
         );
-        result
     }
 }
 

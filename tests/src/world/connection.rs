@@ -215,7 +215,7 @@ impl Forked {
     }
 }
 
-/// Blocks of a copy are as long as what is in them, so nobody counts on.
+/// The blocks of a copy are as long as their contents, so its heap tells nothing and is not counted.
 impl Clone for Forked {
     fn clone(&self) -> Self {
         Self(self.0.fork().expect("nothing is compressed"), None)
