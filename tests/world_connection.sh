@@ -17,7 +17,7 @@ test=(cargo test --locked -p wspulse-tests --no-default-features --test world_co
 
 main() {
   if [[ ${1:-} == long ]]; then
-    WSPULSE_LONG=1 exec "${test[@]}" --release -- --nocapture
+    WSPULSE_LONG_SEARCH=1 exec "${test[@]}" --release -- --nocapture
   fi
   selected=" $* "
   root=$(cargo metadata --format-version 1 --no-deps --locked | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/world_connection

@@ -2,7 +2,7 @@
 //!
 //! Run with `--nocapture`, it prints the states of each world, and the shortest timeline of each
 //! failure. `WSPULSE_WORLDS=idle,closing` searches the worlds whose names begin so, and no others.
-//! With `WSPULSE_LONG=1` more happens in each world and it is searched as far as memory allows; a
+//! With `WSPULSE_LONG_SEARCH=1` more happens in each world and it is searched as far as memory allows; a
 //! failure that is not listed is one there too.
 
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ fn what_fails_is_what_is_known() {
         .collect();
     assert!(new.is_empty(), "not in the list:\n{}", new.join("\n"));
     // A long search may run out of room before it comes to all of them.
-    let is_long = std::env::var_os("WSPULSE_LONG").is_some();
+    let is_long = std::env::var_os("WSPULSE_LONG_SEARCH").is_some();
     assert!(
         is_long || passes.is_empty(),
         "passes now, take it off the list:\n{}",
@@ -58,7 +58,7 @@ fn what_fails_is_what_is_known() {
 fn look(is_chosen: impl Fn(&str) -> bool) -> (Vec<Found>, Vec<(&'static str, Report)>) {
     let mut found = Vec::new();
     let mut reports = Vec::new();
-    let is_long = std::env::var_os("WSPULSE_LONG").is_some();
+    let is_long = std::env::var_os("WSPULSE_LONG_SEARCH").is_some();
     for mut setup in setups::all() {
         if !is_chosen(setup.name) {
             continue;
