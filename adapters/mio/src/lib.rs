@@ -85,7 +85,7 @@
 //! - **What blocks**: the poll of the loop when there is nothing to do, and a handler's own
 //!   methods; in the pieces nothing. A name's lookup blocks a thread made for it.
 //! - **Cancel safe.** There are no futures to cancel: what a connection was told is done, and each
-//!   ends with exactly one [`Event::Closed`](wspulse_core::Event::Closed), or
+//!   ends with exactly one [`Event::Closed`], or
 //!   [`closed`](Handler::closed).
 //! - **Two threads.** All connections are the loop's. Other threads have a [`Handle`], whose queue
 //!   is bounded and which never waits.
