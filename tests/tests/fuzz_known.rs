@@ -74,6 +74,16 @@ const KNOWN: &[Entry] = &[
         },
         "accepted behind a failed write",
     ),
+    #[cfg(feature = "drive")]
+    (
+        Finding::A6,
+        "drive: a write that fails in the turn that read something",
+        |excused| {
+            let input = b"\x31\x00\x92\x92\x2f\x92\x92\x92\x6e\x6d\x6d\x67\x92\x8f\x92\x92\xc9\x00";
+            drive_excusing(input, excused);
+        },
+        "accepted behind a failed write",
+    ),
 ];
 
 #[cfg(feature = "drive")]

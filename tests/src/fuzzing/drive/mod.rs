@@ -239,7 +239,8 @@ impl Run {
         match sent {
             Ok(()) => {
                 // Rule 16: a failed write ends the connection for the sender at once.
-                let is_excused = is_waiting && self.excused.has(Finding::A6);
+                let is_late = is_waiting || !self.stream.has_looked_since;
+                let is_excused = is_late && self.excused.has(Finding::A6);
                 assert!(!was_failed || is_excused, "accepted behind a failed write");
                 self.wire.queue(is_text, payload);
             }
