@@ -1,16 +1,15 @@
 //! The heap of a connection or a heartbeat under test, held to its budget at each call.
 
 use wspulse_core::heartbeat::HeartbeatConfig;
-use wspulse_core::{Connection, Event, Instant, State};
+use wspulse_core::{Connection, Event, Instant};
 
 use crate::alloc::{Budget, DEFLATE_STATE, INFLATE_STATE, WRITE_BUFFERS, measure};
 
 /// Counts what the calls on one connection allocate, and checks after each of them that no more is
 /// held than twice what arrived, the base, and the exceptions.
 ///
-/// The exceptions are the state of agreed compression with the longest message twice over and, while
-/// output waits or the connection closes, the outgoing queue twice over, the longest message twice
-/// over and the write buffers. Make messages inside [`call`](Self::call), and drop events there.
+/// The exceptions are the state of agreed compression with the longest message twice over, the
+/// outgoing queue twice over, the longest message twice over and the write buffers. Make messages inside [`call`](Self::call), and drop events there.
 #[derive(Debug, Default)]
 pub struct Meter {
     budget: Budget,
@@ -194,13 +193,10 @@ impl Meter {
         if connection.deflate().is_some() {
             exceptions += INFLATE_STATE + DEFLATE_STATE + 2 * self.longest;
         }
-        // A connection that closes keeps its buffers until it is over.
-        let is_drained = queue_cost == 0 && !connection.wants_write();
-        if !is_drained || connection.state() == State::Closing {
-            // Two buffers that grew by doubling hold no more than was queued at once.
-            let buffers = WRITE_BUFFERS.min(4 * self.queue_cost);
-            exceptions += 2 * self.queue_cost + 2 * self.longest + buffers;
-        }
+        // Two buffers that grew by doubling hold no more than was queued at once. They may outlast
+        // the output: `memory` holds an idle connection to none.
+        let buffers = WRITE_BUFFERS.min(4 * self.queue_cost);
+        exceptions += 2 * self.queue_cost + 2 * self.longest + buffers;
         self.budget.set_exceptions(exceptions);
     }
 
