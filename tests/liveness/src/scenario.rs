@@ -1,0 +1,729 @@
+//! The scenarios, as data.
+//!
+//! Spans and moments are in *timers*: 1.0 is the interval and the timeout of the heartbeat, which
+//! are equal. Moments count from the end of the opening handshake.
+
+use std::time::Duration;
+
+/// A scenario.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scenario {
+    /// Its name in `../../README.md`.
+    pub(crate) name: &'static str,
+    /// What must come out.
+    pub(crate) expect: Expect,
+    /// What our application does.
+    pub(crate) app: App,
+    /// What the peer does.
+    pub(crate) peer: Peer,
+    /// What happens to our process and to the cable.
+    pub(crate) host: Host,
+    /// The programs of which the outcome counts.
+    pub(crate) counted: Counted,
+    /// Only a matching pong is a sign of life.
+    pub(crate) matching_pong: bool,
+    /// A timeout of so many seconds in place of the usual one, whatever the timers are.
+    pub(crate) timeout: Option<u64>,
+}
+
+/// What must come out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Expect {
+    /// The connection lives at this moment, and carries what the application does.
+    Lives(f64),
+    /// The peer's Close frame is answered within 1.5 s.
+    AnswersClose,
+    /// The connection ends by a closing handshake, whatever `close_timeout` says, within 0.5 s
+    /// after this moment.
+    ClosesCleanly(f64),
+    /// The memory grows by 1 MB at most until this moment. The connection may be closed for it.
+    StaysSmall(f64),
+    /// The application is told that the connection is over, and why.
+    Finds {
+        /// The moment from which the bound counts.
+        from: f64,
+        /// How long it may take.
+        within: Bound,
+        /// What it must be told.
+        told: Told,
+    },
+}
+
+/// How long finding a dead peer may take, without the machine's half second.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bound {
+    /// So many timers: 2 is interval and timeout.
+    Timers(f64),
+    /// At once: the transport says it.
+    Now,
+    /// `write_stall_timeout`: 1.5 timeouts, and 2 s at least.
+    WriteStall,
+    /// `close_timeout`, 5 s.
+    CloseTimeout,
+}
+
+/// What the application must be told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Told {
+    /// The peer is dead.
+    Dead,
+    /// The transport ended.
+    Ended,
+    /// The closing handshake took too long.
+    CloseTimeout,
+}
+
+/// What our application does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum App {
+    /// It receives, and answers "ask".
+    Reads,
+    /// It receives, but does not poll the connection for a while.
+    Away { from: f64, to: f64 },
+    /// It receives, but its thread is asleep for a while, and the runtime with it.
+    Blocks { from: f64, to: f64 },
+    /// It sends ten small messages a timer and never receives. A reader of its own, as halves
+    /// have, is polled all the same, and a handler drops what comes.
+    Ticks,
+    /// The same, but the reader is not polled, and a handler's connection is paused.
+    TicksOnly,
+    /// It sends one message of so many bytes, and then receives.
+    Sends(usize),
+    /// It sends messages of so many bytes without end and never receives.
+    Pushes(usize),
+    /// It receives, and closes at this moment.
+    Closes(f64),
+}
+
+/// What the peer does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    pub(crate) pongs: Pongs,
+    pub(crate) talk: &'static [Talk],
+    /// It reads no more than so many bytes a millisecond.
+    pub(crate) rate: Option<u32>,
+    /// It pings after so much time, and hangs up after so much more without a pong.
+    pub(crate) strict: Option<(f64, f64)>,
+    /// It, or the path, forgets the connection after so long without traffic.
+    pub(crate) forgets: Option<(Direction, f64)>,
+    /// From this moment on it does nothing and reads nothing; its kernel still acknowledges.
+    pub(crate) hush: Option<f64>,
+    /// What it does last, and when.
+    pub(crate) last: Option<(f64, Last)>,
+}
+
+/// How it answers pings.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pongs {
+    Right,
+    RightUntil(f64),
+    Late(f64),
+    Empty,
+    Never,
+}
+
+/// What it sends of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Talk {
+    /// Pongs that nobody asked for.
+    Pongs { every: f64 },
+    /// Pings.
+    Pings { every: f64 },
+    /// "ask", which a receiving application answers.
+    Asks { every: f64 },
+    /// Binary messages from a moment on, so many a timer for so long.
+    Data { from: f64, to: f64, every: f64, size: usize },
+    /// So many binary messages at once.
+    Burst { at: f64, count: usize, size: usize },
+    /// One frame that takes this long, in pieces; nothing else leaves before its end.
+    Slow { from: f64, to: f64, size: usize },
+    /// Half a frame.
+    HalfFrame { at: f64 },
+    /// Pings without end, until this moment.
+    Flood { to: f64 },
+}
+
+/// A direction of the path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Direction {
+    /// From us to the peer.
+    Out,
+    /// From the peer to us.
+    In,
+    /// Either: what has been idle in both is forgotten.
+    Both,
+}
+
+/// What a peer does last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Last {
+    /// It resets the connection.
+    Reset,
+    /// It ends its direction of the stream.
+    Fin,
+    /// It sends a Close frame.
+    Close,
+}
+
+/// What happens to our process and to the cable.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Host {
+    /// Nothing.
+    Calm,
+    /// The process is stopped for a while.
+    Stopped { from: f64, to: f64 },
+    /// The process is stopped again and again for `asleep`, and runs for `awake` in between.
+    Jerks { from: f64, to: f64, asleep: f64, awake: f64 },
+    /// The cable is cut, and nobody is told.
+    Cut { at: f64 },
+    /// The same, and the process is stopped again and again from then on.
+    CutAndJerks { at: f64, to: f64, asleep: f64, awake: f64 },
+    /// The process is stopped, and the cable is cut meanwhile.
+    CutWhileStopped { from: f64, cut: f64, to: f64 },
+    /// The cable is away for so many seconds.
+    Outage { at: f64, seconds: f64 },
+}
+
+/// The programs of which the outcome counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    All,
+    /// Spawned and mio: they run without the application.
+    SpawnAndMio,
+}
+
+impl Scenario {
+    pub(crate) const fn is_healthy(&self) -> bool {
+        !matches!(self.expect, Expect::Finds { .. })
+    }
+}
+
+impl Bound {
+    pub(crate) fn span(self, timer: Duration) -> Duration {
+        match self {
+            Self::Timers(count) => timer.mul_f64(count),
+            Self::Now => Duration::ZERO,
+            Self::WriteStall => timer.mul_f64(1.5).max(Duration::from_secs(2)),
+            Self::CloseTimeout => Duration::from_secs(5),
+        }
+    }
+}
+
+const PEER: Peer = Peer {
+    pongs: Pongs::Right,
+    talk: &[],
+    rate: None,
+    strict: None,
+    forgets: None,
+    hush: None,
+    last: None,
+};
+
+const BASE: Scenario = Scenario {
+    name: "",
+    expect: Expect::Lives(8.0),
+    app: App::Reads,
+    peer: PEER,
+    host: Host::Calm,
+    counted: Counted::All,
+    matching_pong: false,
+    timeout: None,
+};
+
+/// A peer that pings each second and hangs up 2.5 s later without a pong.
+const STRICT: Peer = Peer {
+    strict: Some((1.0, 2.5)),
+    ..PEER
+};
+
+/// A peer that behaves as python's websockets at 5 s / 5 s.
+const PATIENT: Peer = Peer {
+    strict: Some((5.0, 5.0)),
+    ..PEER
+};
+
+const fn talks(talk: &'static [Talk]) -> Peer {
+    Peer { talk, ..PEER }
+}
+
+const fn hushes(at: f64, peer: Peer) -> Peer {
+    Peer {
+        hush: Some(at),
+        ..peer
+    }
+}
+
+const fn ends(at: f64, last: Last, peer: Peer) -> Peer {
+    Peer {
+        last: Some((at, last)),
+        ..peer
+    }
+}
+
+const fn lives(name: &'static str, until: f64, app: App, peer: Peer) -> Scenario {
+    Scenario {
+        name,
+        expect: Expect::Lives(until),
+        app,
+        peer,
+        ..BASE
+    }
+}
+
+const fn dies(name: &'static str, from: f64, within: Bound, app: App, peer: Peer) -> Scenario {
+    Scenario {
+        name,
+        expect: Expect::Finds {
+            from,
+            within,
+            told: Told::Dead,
+        },
+        app,
+        peer,
+        ..BASE
+    }
+}
+
+const fn on(host: Host, scenario: Scenario) -> Scenario {
+    Scenario { host, ..scenario }
+}
+
+const fn where_it_runs_alone(scenario: Scenario) -> Scenario {
+    Scenario {
+        counted: Counted::SpawnAndMio,
+        ..scenario
+    }
+}
+
+const fn told(told: Told, scenario: Scenario) -> Scenario {
+    match scenario.expect {
+        Expect::Finds { from, within, .. } => Scenario {
+            expect: Expect::Finds { from, within, told },
+            ..scenario
+        },
+        _ => scenario,
+    }
+}
+
+/// Interval and timeout.
+const BOTH: Bound = Bound::Timers(2.0);
+
+const BUSY: App = App::Away { from: 1.0, to: 7.0 };
+const ASLEEP: App = App::Blocks { from: 1.0, to: 6.0 };
+const CHAT: &[Talk] = &[Talk::Asks { every: 0.2 }];
+const LOAD: &[Talk] = &[Talk::Data {
+    from: 0.5,
+    to: 7.0,
+    every: 0.01,
+    size: 3_200,
+}];
+const STREAM: &[Talk] = &[Talk::Data {
+    from: 0.5,
+    to: f64::MAX,
+    every: 0.02,
+    size: 200,
+}];
+const SEVENTEEN: &[Talk] = &[Talk::Burst {
+    at: 0.5,
+    count: 17,
+    size: 100,
+}];
+const MIB: usize = 1 << 20;
+
+/// Every scenario, the healthy ones first.
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    lives("thinking", 8.0, App::Reads, PEER),
+    where_it_runs_alone(lives("think_pinged", 9.0, BUSY, STRICT)),
+    lives("busy", 10.0, BUSY, talks(LOAD)),
+    where_it_runs_alone(lives(
+        "busy_pinged",
+        10.0,
+        BUSY,
+        Peer {
+            talk: LOAD,
+            ..STRICT
+        },
+    )),
+    lives("block", 9.0, ASLEEP, PEER),
+    on(
+        Host::Stopped { from: 2.0, to: 6.0 },
+        lives("stopcont", 9.0, App::Reads, PEER),
+    ),
+    on(
+        Host::Jerks {
+            from: 1.0,
+            to: 14.0,
+            asleep: 1.7,
+            awake: 0.05,
+        },
+        lives("jerk", 17.0, App::Reads, PEER),
+    ),
+    on(
+        Host::Stopped { from: 2.0, to: 6.0 },
+        lives(
+            "stop_slowmsg",
+            11.0,
+            App::Reads,
+            talks(&[Talk::Slow {
+                from: 1.0,
+                to: 8.0,
+                size: 2 * MIB,
+            }]),
+        ),
+    ),
+    on(
+        Host::Stopped { from: 1.0, to: 5.0 },
+        lives(
+            "stop_backlog",
+            9.0,
+            App::Sends(16 * MIB),
+            Peer {
+                rate: Some(8_000),
+                ..PEER
+            },
+        ),
+    ),
+    on(
+        // The answer to our Close comes while the process is stopped longer than `close_timeout`.
+        Host::Stopped { from: 1.9, to: 8.7 },
+        Scenario {
+            expect: Expect::ClosesCleanly(8.7),
+            ..lives("stop_closing", 0.0, App::Closes(1.4), ends(2.5, Last::Close, PEER))
+        },
+    ),
+    lives(
+        "nopong_talks",
+        8.0,
+        App::Reads,
+        Peer {
+            pongs: Pongs::Never,
+            talk: &[Talk::Data {
+                from: 0.0,
+                to: f64::MAX,
+                every: 0.2,
+                size: 7,
+            }],
+            ..PEER
+        },
+    ),
+    lives(
+        "emptypong",
+        8.0,
+        App::Reads,
+        Peer {
+            pongs: Pongs::Empty,
+            ..PEER
+        },
+    ),
+    lives(
+        "unsol",
+        8.0,
+        App::Reads,
+        Peer {
+            pongs: Pongs::Never,
+            talk: &[Talk::Pongs { every: 0.2 }],
+            ..PEER
+        },
+    ),
+    lives(
+        "pings_only",
+        8.0,
+        App::Reads,
+        Peer {
+            pongs: Pongs::Never,
+            talk: &[Talk::Pings { every: 0.2 }],
+            ..PEER
+        },
+    ),
+    lives(
+        "latepong",
+        10.0,
+        App::Reads,
+        Peer {
+            pongs: Pongs::Late(0.85),
+            ..PEER
+        },
+    ),
+    lives(
+        "path_cut",
+        10.0,
+        App::Reads,
+        Peer {
+            forgets: Some((Direction::Both, 1.5)),
+            ..PEER
+        },
+    ),
+    lives(
+        "path_cut_dir",
+        10.0,
+        App::Reads,
+        Peer {
+            forgets: Some((Direction::In, 1.9)),
+            ..PEER
+        },
+    ),
+    lives(
+        "path_cut_out",
+        10.0,
+        App::Reads,
+        Peer {
+            forgets: Some((Direction::Out, 1.5)),
+            talk: &[Talk::Data {
+                from: 0.0,
+                to: f64::MAX,
+                every: 0.2,
+                size: 7,
+            }],
+            ..PEER
+        },
+    ),
+    lives("sendonly", 13.0, App::Ticks, PATIENT),
+    lives(
+        "sendonly_greet",
+        13.0,
+        App::Ticks,
+        Peer {
+            talk: SEVENTEEN,
+            ..PATIENT
+        },
+    ),
+    lives(
+        "sendonly_stream",
+        13.0,
+        App::Ticks,
+        Peer {
+            talk: STREAM,
+            ..PATIENT
+        },
+    ),
+    Scenario {
+        expect: Expect::AnswersClose,
+        ..lives("sendonly_close", 0.0, App::Ticks, ends(3.0, Last::Close, PATIENT))
+    },
+    lives(
+        "noread",
+        10.0,
+        BUSY,
+        talks(&[Talk::Burst {
+            at: 0.5,
+            count: 100,
+            size: 65_000,
+        }]),
+    ),
+    lives(
+        "slowmsg",
+        9.0,
+        App::Reads,
+        talks(&[Talk::Slow {
+            from: 0.5,
+            to: 6.5,
+            size: 2 * MIB,
+        }]),
+    ),
+    lives(
+        "backlog",
+        6.0,
+        App::Sends(16 * MIB),
+        Peer {
+            rate: Some(8_000),
+            ..PEER
+        },
+    ),
+    Scenario {
+        expect: Expect::StaysSmall(6.0),
+        ..lives("flood", 0.0, App::Reads, talks(&[Talk::Flood { to: 5.0 }]))
+    },
+    Scenario {
+        timeout: Some(8),
+        ..on(
+            Host::Outage {
+                at: 2.1,
+                seconds: 6.5,
+            },
+            lives("outage", 13.0, App::Reads, PEER),
+        )
+    },
+    // ---- dead
+    dies("dead_longapp", 4.0, BOTH, App::Reads, hushes(4.0, PEER)),
+    on(
+        Host::Cut { at: 3.3 },
+        dies("dead_cable", 3.3, BOTH, App::Reads, PEER),
+    ),
+    on(
+        Host::Cut { at: 3.3 },
+        dies("dead_cable_chat", 3.3, BOTH, App::Reads, talks(CHAT)),
+    ),
+    on(
+        Host::Cut { at: 1.0 },
+        dies(
+            "dead_cable_push",
+            1.0,
+            BOTH,
+            App::Sends(16 * MIB),
+            Peer {
+                rate: Some(4_000),
+                ..PEER
+            },
+        ),
+    ),
+    dies(
+        "dead_blast",
+        2.0,
+        Bound::WriteStall,
+        App::Pushes(64 << 10),
+        hushes(2.0, PEER),
+    ),
+    dies(
+        "midframe_dead",
+        3.0,
+        BOTH,
+        App::Reads,
+        hushes(3.0, talks(&[Talk::HalfFrame { at: 2.9 }])),
+    ),
+    dies("busy_dead", 7.0, BOTH, BUSY, hushes(3.0, talks(LOAD))),
+    dies("block_dead", 6.0, BOTH, ASLEEP, hushes(2.0, PEER)),
+    on(
+        Host::CutWhileStopped {
+            from: 2.0,
+            cut: 4.0,
+            to: 6.0,
+        },
+        dies("wake_dead", 6.0, BOTH, App::Reads, PEER),
+    ),
+    on(
+        Host::Stopped { from: 2.0, to: 6.0 },
+        dies(
+            "wake_dead_buffered",
+            6.0,
+            BOTH,
+            App::Reads,
+            hushes(
+                4.0,
+                talks(&[Talk::Burst {
+                    at: 3.0,
+                    count: 20,
+                    size: 100,
+                }]),
+            ),
+        ),
+    ),
+    on(
+        Host::CutWhileStopped {
+            from: 2.0,
+            cut: 4.0,
+            to: 6.0,
+        },
+        dies("wake_dead_chat", 6.0, BOTH, App::Reads, talks(CHAT)),
+    ),
+    on(
+        Host::Stopped { from: 2.0, to: 6.0 },
+        told(
+            Told::Ended,
+            dies(
+                "wake_rst",
+                6.0,
+                Bound::Now,
+                App::Reads,
+                ends(4.0, Last::Reset, PEER),
+            ),
+        ),
+    ),
+    told(
+        Told::Ended,
+        dies(
+            "halfclose",
+            3.0,
+            Bound::Now,
+            App::Reads,
+            ends(3.0, Last::Fin, PEER),
+        ),
+    ),
+    on(
+        Host::Jerks {
+            from: 2.0,
+            to: 17.0,
+            asleep: 1.7,
+            awake: 0.05,
+        },
+        dies(
+            "jerk_dead",
+            3.0,
+            Bound::Timers(12.0),
+            App::Reads,
+            hushes(3.0, PEER),
+        ),
+    ),
+    on(
+        Host::CutAndJerks {
+            at: 2.0,
+            to: 21.0,
+            asleep: 2.6,
+            awake: 0.4,
+        },
+        dies(
+            "wake_jerk_dead",
+            2.0,
+            Bound::Timers(17.0),
+            App::Reads,
+            PEER,
+        ),
+    ),
+    Scenario {
+        matching_pong: true,
+        ..dies(
+            "relay_half",
+            3.0,
+            BOTH,
+            App::Reads,
+            Peer {
+                // The peer hears nothing of us any more, and talks on.
+                pongs: Pongs::RightUntil(3.0),
+                talk: &[Talk::Asks { every: 0.2 }],
+                ..PEER
+            },
+        )
+    },
+    dies("sendonly_dead", 4.0, BOTH, App::Ticks, hushes(4.0, PEER)),
+    on(
+        Host::Cut { at: 4.0 },
+        dies("sendonly_cable", 4.0, BOTH, App::Ticks, PEER),
+    ),
+    dies(
+        "sendonly_stream_dead",
+        4.0,
+        BOTH,
+        App::Ticks,
+        hushes(4.0, talks(STREAM)),
+    ),
+    told(
+        Told::Ended,
+        dies(
+            "held_rst",
+            3.0,
+            Bound::Now,
+            App::TicksOnly,
+            ends(3.0, Last::Reset, talks(SEVENTEEN)),
+        ),
+    ),
+    on(
+        Host::Cut { at: 3.0 },
+        dies("held_cable", 3.0, BOTH, App::TicksOnly, talks(SEVENTEEN)),
+    ),
+    dies(
+        "held_hung",
+        3.0,
+        BOTH,
+        App::TicksOnly,
+        hushes(3.0, talks(SEVENTEEN)),
+    ),
+    told(
+        Told::CloseTimeout,
+        dies(
+            "closing_dead",
+            2.5,
+            Bound::CloseTimeout,
+            App::Closes(2.5),
+            hushes(2.4, PEER),
+        ),
+    ),
+];
