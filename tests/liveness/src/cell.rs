@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::TcpListener;
 use std::process::Command;
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ pub(crate) struct Verdict {
 
 impl Verdict {
     pub(crate) const OK: &'static str = "ok";
+    /// Nothing could be judged: the machine was too late each time.
+    pub(crate) const VOID: &'static str = "void";
 
     pub(crate) fn is_ok(&self) -> bool {
         self.word == Self::OK
@@ -76,7 +79,9 @@ fn play(arguments: &[String]) -> Result<Verdict, String> {
     let scenario = scenario.ok_or("no such scenario")?;
     let program = Program::find(program).ok_or("no such program")?;
     let timer = Duration::from_millis(timer.parse().map_err(|_| "no such timer")?);
-    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+    let up = Command::new("ip")
+        .args(["link", "set", "lo", "up"])
+        .status();
     if !up.is_ok_and(|status| status.success()) {
         return Err("the loopback interface does not come up".to_owned());
     }
@@ -89,7 +94,11 @@ fn play(arguments: &[String]) -> Result<Verdict, String> {
     };
     let lateness = Lateness::start();
     let broken = |error: std::io::Error| format!("no connection: {error}");
-    let role = if role == "client" { Role::Client } else { Role::Server };
+    let role = if role == "client" {
+        Role::Client
+    } else {
+        Role::Server
+    };
     let (subject, peer) = if role == Role::Client {
         let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(broken)?;
         orders.address = Some(listener.local_addr().map_err(broken)?);
@@ -104,8 +113,8 @@ fn play(arguments: &[String]) -> Result<Verdict, String> {
         (subject, peer)
     };
     let host = scenario.host;
-    let (opened, pid) = (peer.opened(), subject.pid());
-    thread::spawn(move || host.play(opened, timer, pid));
+    let (opened, pid, last_ping) = (peer.opened(), subject.pid(), peer.last_ping());
+    thread::spawn(move || host.play(opened, timer, pid, &last_ping));
     let began = Instant::now();
     let mut judge = Judge {
         scenario,
@@ -116,7 +125,11 @@ fn play(arguments: &[String]) -> Result<Verdict, String> {
     };
     let (word, detail) = judge.judge();
     let (_, late) = lateness.between(began, Instant::now());
-    Ok(Verdict { word: word.to_owned(), detail, late })
+    Ok(Verdict {
+        word: word.to_owned(),
+        detail,
+        late,
+    })
 }
 
 /// Judges one cell.
@@ -142,7 +155,9 @@ impl Judge {
     }
 
     fn lives(&mut self, until: Instant) -> (&'static str, String) {
-        self.play_until(until, |_| false);
+        while Instant::now() < until && self.is_over().is_none() {
+            self.peer.step();
+        }
         if let Some(verdict) = self.is_over() {
             return verdict;
         }
@@ -186,7 +201,11 @@ impl Judge {
         if let Some((at, end)) = self.subject.end() {
             let after = at.duration_since(opened).as_millis();
             let peer = self.peer.log().end.clone().unwrap_or_default();
-            let word = if peer.contains(", after ") { "cut off" } else { "died" };
+            let word = if peer.contains(", after ") {
+                "cut off"
+            } else {
+                "died"
+            };
             return Some((word, format!("{end}, after {after} ms {peer}")));
         }
         let end = self.peer.log().end.clone()?;
@@ -256,7 +275,11 @@ impl Judge {
         let took = at.saturating_duration_since(from);
         let (late, _) = self.lateness.between(from, at);
         let ms = took.as_millis();
-        let detail = format!("{end}, {ms} ms of {} ms, machine {} ms late", bound.as_millis(), late.as_millis());
+        let detail = format!(
+            "{end}, {ms} ms of {} ms, machine {} ms late",
+            bound.as_millis(),
+            late.as_millis()
+        );
         // A healthy peer that is declared dead before it dies is another failure.
         let deadly = self.dies_at().min(from);
         if at + MARGIN < deadly {
@@ -313,7 +336,7 @@ impl Told {
 
 impl Host {
     /// Does to the process and the cable what has to happen.
-    fn play(self, opened: Instant, timer: Duration, pid: u32) {
+    fn play(self, opened: Instant, timer: Duration, pid: u32, last_ping: &Mutex<Instant>) {
         let moment = |timers: f64| opened + timer.mul_f64(timers);
         let played = match self {
             Self::Calm => Ok(()),
@@ -321,7 +344,12 @@ impl Host {
                 stop_between(moment(from), moment(to), pid);
                 Ok(())
             }
-            Self::Jerks { from, to, asleep, awake } => {
+            Self::Jerks {
+                from,
+                to,
+                asleep,
+                awake,
+            } => {
                 sleep_until(moment(from));
                 jerk(moment(to), timer.mul_f64(asleep), timer.mul_f64(awake), pid);
                 Ok(())
@@ -330,7 +358,12 @@ impl Host {
                 sleep_until(moment(at));
                 cable("-A")
             }
-            Self::CutAndJerks { at, to, asleep, awake } => {
+            Self::CutAndJerks {
+                at,
+                to,
+                asleep,
+                awake,
+            } => {
                 sleep_until(moment(at));
                 let cut = cable("-A");
                 jerk(moment(to), timer.mul_f64(asleep), timer.mul_f64(awake), pid);
@@ -347,6 +380,12 @@ impl Host {
             }
             Self::Outage { at, seconds } => {
                 sleep_until(moment(at));
+                let last = || *last_ping.lock().expect("no panic");
+                while last() < moment(at) {
+                    thread::sleep(MARGIN / 100);
+                }
+                // The jitter makes an interval of a second shorter by 100 ms at most.
+                sleep_until(last() + Duration::from_millis(850));
                 let cut = cable("-A");
                 thread::sleep(Duration::from_secs_f64(seconds));
                 cut.and_then(|()| cable("-D"))

@@ -17,25 +17,35 @@ use crate::scenario::{Counted, SCENARIOS, Scenario};
 const USAGE: &str = "\
 usage: run.sh [OPTION..] [SCENARIO..]
   --timers 1s       interval and timeout
-  --role server     server, client or both
+  --role server     server, client, both, or either: each cell in one of them, by turns
   --programs A,B    tokio-W tokio-K tokio-H tokio-P std-W std-H std-P mio-M, or naive
   --heartbeat off   shows that the dead are not found without
   --jobs 12         cells at once
   --list            the scenarios
   --verbose         every cell as it ends";
 
-/// A run that fails on a machine that was late by more than this is void, and repeated.
+/// A cell that does not come out as the list says, on a machine that was late by more than this,
+/// is void, and repeated.
 const TOO_LATE: Duration = Duration::from_millis(150);
 const ATTEMPTS: u32 = 3;
 
 struct Options {
     timer: Duration,
-    roles: Vec<&'static str>,
+    roles: Vec<Roles>,
     programs: Vec<Program>,
     has_heartbeat: bool,
     jobs: usize,
     is_verbose: bool,
     scenarios: Vec<&'static Scenario>,
+}
+
+/// The roles of one grid.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Roles {
+    Server,
+    Client,
+    /// Each cell in one of them, by turns.
+    Either,
 }
 
 #[derive(Clone, Copy)]
@@ -61,21 +71,18 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
     };
     let began = Instant::now();
     let mut cells = Vec::new();
-    for role in &options.roles {
+    for roles in &options.roles {
         for scenario in &options.scenarios {
             for program in &options.programs {
-                cells.push(Cell {
-                    scenario,
-                    program: *program,
-                    role,
-                });
+                cells.push(roles.cell(scenario, *program));
             }
         }
     }
     let verdicts = play_all(&cells, &options);
     let mut is_right = true;
-    for role in &options.roles {
-        print_grid(&options, role, &verdicts);
+    let grids = verdicts.chunks(options.scenarios.len() * options.programs.len());
+    for (roles, verdicts) in options.roles.iter().zip(grids) {
+        print_grid(&options, *roles, verdicts);
     }
     if options.has_heartbeat {
         for (cell, verdict) in cells.iter().zip(&verdicts) {
@@ -91,7 +98,7 @@ impl Options {
     fn parse(arguments: &[String]) -> Result<Self, String> {
         let mut options = Self {
             timer: Duration::from_secs(1),
-            roles: vec!["server", "client"],
+            roles: vec![Roles::Server, Roles::Client],
             programs: Program::ALL
                 .into_iter()
                 .filter(|program| program.adapter != Adapter::Naive)
@@ -109,9 +116,10 @@ impl Options {
                 "--timers" => options.timer = span(value()?).ok_or(wrong("that"))?,
                 "--role" => {
                     options.roles = match &value()?[..] {
-                        "server" => vec!["server"],
-                        "client" => vec!["client"],
-                        "both" => vec!["server", "client"],
+                        "server" => vec![Roles::Server],
+                        "client" => vec![Roles::Client],
+                        "both" => vec![Roles::Server, Roles::Client],
+                        "either" => vec![Roles::Either],
                         other => return Err(wrong(other)),
                     }
                 }
@@ -143,6 +151,34 @@ impl Options {
     }
 }
 
+impl Roles {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Client => "client",
+            Self::Either => "either role",
+        }
+    }
+
+    fn cell(self, scenario: &'static Scenario, program: Program) -> Cell {
+        let role = match self {
+            Self::Server => "server",
+            Self::Client => "client",
+            Self::Either => {
+                let first = SCENARIOS.iter().position(|s| s.name == scenario.name);
+                let second = Program::ALL.iter().position(|known| *known == program);
+                let is_even = (first.unwrap_or(0) + second.unwrap_or(0)).is_multiple_of(2);
+                if is_even { "server" } else { "client" }
+            }
+        };
+        Cell {
+            scenario,
+            program,
+            role,
+        }
+    }
+}
+
 impl Cell {
     /// Whether only what is listed fails, and all that is listed.
     fn is_as_known(&self, verdict: &Verdict) -> bool {
@@ -157,6 +193,14 @@ impl Cell {
         let finding = known::finding(scenario, *program, role);
         let name = format!("{} {} {role}", scenario.name, program.name());
         match (finding, verdict.is_ok()) {
+            _ if verdict.word == Verdict::VOID && (finding.is_some() || self.counts()) => {
+                println!(
+                    "VOID: {name}: {}; the machine was {} ms late",
+                    verdict.detail,
+                    verdict.late.as_millis()
+                );
+                false
+            }
             (Some(finding), true) => {
                 println!("PASSES, and is listed for {finding}: {name}");
                 false
@@ -178,11 +222,20 @@ impl Cell {
 
     /// Plays it, again where the machine was too late for a judgement.
     fn play(&self, options: &Options) -> Verdict {
+        let expected = known::finding(self.scenario, self.program, self.role).is_none();
         let mut attempt = 1;
         loop {
             let verdict = self.play_once(options);
-            if verdict.is_ok() || verdict.late <= TOO_LATE || attempt == ATTEMPTS {
+            let is_expected = verdict.is_ok() == expected;
+            if is_expected || verdict.late <= TOO_LATE {
                 return verdict;
+            }
+            if attempt == ATTEMPTS {
+                return Verdict {
+                    word: Verdict::VOID.to_owned(),
+                    detail: format!("{}: {}", verdict.word, verdict.detail),
+                    ..verdict
+                };
             }
             attempt += 1;
         }
@@ -272,36 +325,38 @@ fn play_all(cells: &[Cell], options: &Options) -> Vec<Verdict> {
     verdicts.into_iter().map(|v| v.expect("played")).collect()
 }
 
-fn print_grid(options: &Options, role: &str, verdicts: &[Verdict]) {
-    let mut by_cell = HashMap::new();
-    let mut all = verdicts.iter();
-    for of_role in &options.roles {
-        for scenario in &options.scenarios {
-            for program in &options.programs {
-                by_cell.insert((*of_role, scenario.name, program.name()), all.next());
-            }
-        }
-    }
-    let names: Vec<_> = options.programs.iter().map(|program| program.name()).collect();
+fn print_grid(options: &Options, roles: Roles, verdicts: &[Verdict]) {
+    let columns = options.programs.len();
+    let rows: HashMap<_, _> = options
+        .scenarios
+        .iter()
+        .map(|scenario| scenario.name)
+        .zip(verdicts.chunks(columns))
+        .collect();
+    let names: Vec<_> = options
+        .programs
+        .iter()
+        .map(|program| program.name())
+        .collect();
     let timer = options.timer;
-    println!("\n| {role}, {timer:?} | {} |", names.join(" | "));
+    println!("\n| {}, {timer:?} | {} |", roles.name(), names.join(" | "));
     println!("| --- |{}", " --- |".repeat(names.len()));
     for (index, scenario) in options.scenarios.iter().enumerate() {
-        let is_first = index == 0 || options.scenarios[index - 1].is_healthy() != scenario.is_healthy();
+        let is_first =
+            index == 0 || options.scenarios[index - 1].is_healthy() != scenario.is_healthy();
         if is_first {
-            let kind = if scenario.is_healthy() { "must live" } else { "must be found" };
+            let kind = if scenario.is_healthy() {
+                "must live"
+            } else {
+                "must be found"
+            };
             println!("| **{kind}** |{}", " |".repeat(names.len()));
         }
         print!("| {} |", scenario.name);
-        for program in &options.programs {
-            let cell = Cell {
-                scenario,
-                program: *program,
-                role: if role == "client" { "client" } else { "server" },
-            };
-            let verdict = by_cell.get(&(role, scenario.name, program.name()));
-            let word = verdict.and_then(|v| *v).map_or("-", |v| &v.word);
-            let finding = known::finding(scenario, *program, role);
+        for (program, verdict) in options.programs.iter().zip(rows[scenario.name]) {
+            let cell = roles.cell(scenario, *program);
+            let word = &verdict.word[..];
+            let finding = known::finding(scenario, *program, cell.role);
             match (cell.counts(), finding) {
                 (true, Some(finding)) if word != Verdict::OK => print!(" {word} ({finding}) |"),
                 (true, _) => print!(" {word} |"),
@@ -321,11 +376,11 @@ fn print_grid(options: &Options, role: &str, verdicts: &[Verdict]) {
             if is_healthy { "**kept**" } else { "**found**" },
             of_kind.len()
         );
-        for name in &names {
-            let good = of_kind.iter().filter(|scenario| {
-                let verdict = by_cell.get(&(role, scenario.name, *name));
-                verdict.and_then(|v| *v).is_some_and(Verdict::is_ok)
-            });
+        for column in 0..columns {
+            let of_column = of_kind
+                .iter()
+                .map(|scenario| rows[scenario.name].get(column));
+            let good = of_column.flatten().filter(|verdict| verdict.is_ok());
             print!(" {} |", good.count());
         }
         println!();

@@ -11,14 +11,20 @@ const KNOWN: &str = include_str!("../known.txt");
 pub(crate) fn finding(scenario: &Scenario, program: Program, role: &str) -> Option<&'static str> {
     lines().find_map(|(name, programs, finding, only)| {
         let is_listed = name == scenario.name
-            && programs.split(',').any(|listed| listed == program.name())
+            && (programs == "all" || programs.split(',').any(|listed| listed == program.name()))
             && only.is_none_or(|only| only == role);
         is_listed.then_some(finding)
     })
 }
 
-fn lines() -> impl Iterator<Item = (&'static str, &'static str, &'static str, Option<&'static str>)>
-{
+fn lines() -> impl Iterator<
+    Item = (
+        &'static str,
+        &'static str,
+        &'static str,
+        Option<&'static str>,
+    ),
+> {
     KNOWN
         .lines()
         .filter(|line| !line.starts_with('#'))

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -39,6 +40,7 @@ pub(crate) struct Peer {
     last_in: Instant,
     last_out: Instant,
     is_over: bool,
+    last_ping: Arc<Mutex<Instant>>,
     log: Log,
 }
 
@@ -120,10 +122,13 @@ impl Peer {
             Talk::Data { from: at, .. }
             | Talk::Slow { from: at, .. }
             | Talk::Burst { at, .. }
+            | Talk::AskBurst { at, .. }
             | Talk::HalfFrame { at } => Some(now + timer.mul_f64(*at)),
             _ => Some(now),
         };
-        let strict = script.strict.map_or(Duration::ZERO, |(every, _)| timer.mul_f64(every));
+        let strict = script
+            .strict
+            .map_or(Duration::ZERO, |(every, _)| timer.mul_f64(every));
         Ok(Self {
             stream: Some(stream),
             role,
@@ -143,6 +148,7 @@ impl Peer {
             last_in: now,
             last_out: now,
             is_over: false,
+            last_ping: Arc::new(Mutex::new(now)),
             log: Log::default(),
             script,
         })
@@ -151,6 +157,11 @@ impl Peer {
     /// When it was through with the opening handshake.
     pub(crate) const fn opened(&self) -> Instant {
         self.opened
+    }
+
+    /// When the last ping came, for other threads.
+    pub(crate) fn last_ping(&self) -> Arc<Mutex<Instant>> {
+        Arc::clone(&self.last_ping)
     }
 
     pub(crate) const fn log(&self) -> &Log {
@@ -166,11 +177,7 @@ impl Peer {
     /// Behaves as its script says, for a moment.
     pub(crate) fn step(&mut self) {
         let now = Instant::now();
-        let is_hushed = |peer: &Self| {
-            peer.script
-                .hush
-                .is_some_and(|at| now >= peer.moment(at))
-        };
+        let is_hushed = |peer: &Self| peer.script.hush.is_some_and(|at| now >= peer.moment(at));
         if self.is_over || self.log.end.is_some() || is_hushed(self) {
             std::thread::sleep(LOOK);
             return;
@@ -243,7 +250,9 @@ impl Peer {
                 }
                 self.is_over = true;
             }
-            Last::Close => self.out.extend(Frame::close(1000, "").from(self.role).encode()),
+            Last::Close => self
+                .out
+                .extend(Frame::close(1000, "").from(self.role).encode()),
         }
         Ok(())
     }
@@ -329,7 +338,9 @@ impl Peer {
                 self.out.extend(frame(role, opcode::TEXT, b"ask"));
                 again(every)
             }
-            Talk::Data { to, every, size, .. } => {
+            Talk::Data {
+                to, every, size, ..
+            } => {
                 let next = again(every);
                 let is_due = to == f64::MAX || now < self.moment(to);
                 if is_due {
@@ -340,6 +351,11 @@ impl Peer {
             Talk::Burst { count, size, .. } => {
                 let message = frame(role, opcode::BINARY, &vec![1; size]);
                 self.out.extend(message.repeat(count));
+                None
+            }
+            Talk::AskBurst { count, .. } => {
+                self.out
+                    .extend(frame(role, opcode::TEXT, b"ask").repeat(count));
                 None
             }
             Talk::HalfFrame { .. } => {
@@ -404,11 +420,11 @@ impl Peer {
         let Some(rate) = self.script.rate else {
             return MOST;
         };
-        let elapsed = now.duration_since(self.looked);
+        let elapsed = now.duration_since(self.looked).as_secs_f64() / self.timer.as_secs_f64();
         self.looked = now;
         // A peer that was late does not catch up all at once.
-        let most = f64::from(rate) * 50.0;
-        let earned = f64::from(rate) * elapsed.as_secs_f64() * 1_000.0;
+        let most = (f64::from(rate) * 50.0).max(8_192.0);
+        let earned = f64::from(rate) * elapsed * 1_000.0;
         self.allowance = (self.allowance + earned).min(most);
         if self.allowance < 4_096.0 {
             0
@@ -425,7 +441,10 @@ impl Peer {
             .map_err(|fault| io::Error::new(ErrorKind::InvalidData, fault))?;
         for seen in frames {
             match seen.opcode {
-                opcode::PING => self.owe_pong(&seen.payload, now),
+                opcode::PING => {
+                    *self.last_ping.lock().expect("no panic") = now;
+                    self.owe_pong(&seen.payload, now);
+                }
                 opcode::PONG => self.pinged = None,
                 opcode::CLOSE => {
                     self.log.close = Some(now);

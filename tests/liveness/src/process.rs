@@ -6,9 +6,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{
-    Pid, Signal, getppid, kill_process, set_parent_process_death_signal,
-};
+use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 
 use crate::program::{Orders, executable};
 
@@ -71,7 +69,7 @@ impl Subject {
                 && let Ok(Some(status)) = self.process.try_wait()
             {
                 // What it said last may still be on its way.
-                let last = self.lines.recv_timeout(Duration::from_millis(200));
+                let last = self.lines.recv_timeout(Duration::from_secs(10));
                 let crashed = |_| (Instant::now(), format!("end crashed {status}"));
                 self.end = Some(last.unwrap_or_else(crashed));
             }

@@ -113,7 +113,8 @@ impl Orders {
             self.program.name().to_owned(),
             self.timer.as_millis().to_string(),
             self.has_heartbeat.to_string(),
-            self.address.map_or(String::new(), |address| address.to_string()),
+            self.address
+                .map_or(String::new(), |address| address.to_string()),
         ]
     }
 
@@ -133,12 +134,22 @@ impl Orders {
         })
     }
 
+    /// Interval and timeout.
+    pub(crate) fn policy(&self) -> (Duration, Duration) {
+        match self.scenario.seconds {
+            Some((interval, timeout)) => {
+                (Duration::from_secs(interval), Duration::from_secs(timeout))
+            }
+            None => (self.timer, self.timer),
+        }
+    }
+
     pub(crate) fn heartbeat(&self) -> HeartbeatConfig {
         if !self.has_heartbeat || self.program.adapter == Adapter::Naive {
             return HeartbeatConfig::off();
         }
-        let timeout = self.scenario.timeout.map_or(self.timer, Duration::from_secs);
-        let heartbeat = HeartbeatConfig::ping(self.timer, timeout);
+        let (interval, timeout) = self.policy();
+        let heartbeat = HeartbeatConfig::ping(interval, timeout);
         if self.scenario.matching_pong {
             return heartbeat.evidence(Evidence::MatchingPong);
         }

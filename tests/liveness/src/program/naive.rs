@@ -3,7 +3,7 @@
 
 use std::task::Poll;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use wspulse_core::Event;
 
@@ -17,9 +17,8 @@ pub(super) fn run(orders: &Orders) -> End {
 fn watch(orders: &Orders) -> Result<(), End> {
     let mut ws = open(orders)?;
     let plan = orders.plan();
-    let timeout = orders.scenario.timeout;
-    let timeout = timeout.map_or(orders.timer, Duration::from_secs);
-    let mut next_ping = Instant::now() + orders.timer;
+    let (interval, timeout) = orders.policy();
+    let mut next_ping = Instant::now() + interval;
     let mut next_tick = Instant::now();
     let mut pause = plan.first();
     let mut dead_at = None;
@@ -33,7 +32,7 @@ fn watch(orders: &Orders) -> Result<(), End> {
         }
         if now >= next_ping {
             ws.ping(b"naive")?;
-            next_ping = now + orders.timer;
+            next_ping = now + interval;
             dead_at.get_or_insert(now + timeout);
         }
         if pause.is_some_and(|at| now >= at) {
@@ -60,7 +59,7 @@ fn watch(orders: &Orders) -> Result<(), End> {
             continue;
         };
         match event {
-            Some(Event::Pong(payload)) if payload == &b"naive"[..] => dead_at = None,
+            Some(Event::Pong(payload)) if payload == b"naive"[..] => dead_at = None,
             Some(Event::Closed(closed)) => {
                 return Err(End::Error(wspulse_std::Error::Closed(closed)));
             }
