@@ -12,7 +12,7 @@ use wspulse_core::Role;
 
 use crate::lateness::Lateness;
 use crate::peer::Peer;
-use crate::process::{Subject, cable, end_with_the_parent, signal};
+use crate::process::{Subject, cable, end_with_the_parent, hole, signal};
 use crate::program::{Orders, Program};
 use crate::scenario::{App, Expect, Host, SCENARIOS, Scenario, Told};
 
@@ -103,18 +103,21 @@ fn play(arguments: &[String]) -> Result<Verdict, String> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(broken)?;
         orders.address = Some(listener.local_addr().map_err(broken)?);
         let subject = Subject::start(&orders)?;
-        let peer = Peer::accept(&listener, scenario.peer, timer).map_err(broken)?;
+        let (stop, resume) = in_opening(scenario.host, subject.pid());
+        let peer = Peer::accept(&listener, scenario.peer, timer, stop, resume).map_err(broken)?;
         (subject, peer)
     } else {
         let subject = Subject::start(&orders)?;
         let address = subject.word("listening", Duration::from_secs(20))?;
         let address = address.parse().map_err(|_| address)?;
-        let peer = Peer::connect(address, scenario.peer, timer).map_err(broken)?;
+        let (stop, resume) = in_opening(scenario.host, subject.pid());
+        let peer = Peer::connect(address, scenario.peer, timer, stop, resume).map_err(broken)?;
         (subject, peer)
     };
     let host = scenario.host;
     let (opened, pid, last_ping) = (peer.opened(), subject.pid(), peer.last_ping());
-    thread::spawn(move || host.play(opened, timer, pid, &last_ping));
+    let port = peer.port().ok_or("the peer has no port")?;
+    thread::spawn(move || host.play(opened, timer, pid, port, &last_ping));
     let began = Instant::now();
     let mut judge = Judge {
         scenario,
@@ -299,7 +302,7 @@ impl Judge {
         let peer = &self.scenario.peer;
         let last = peer.last.map(|(at, _)| at);
         let cut = match self.scenario.host {
-            Host::Cut { at } | Host::CutAndJerks { at, .. } => Some(at),
+            Host::Cut { at } | Host::Hole { at } | Host::CutAndJerks { at, .. } => Some(at),
             Host::CutWhileStopped { cut, .. } => Some(cut),
             _ => None,
         };
@@ -336,10 +339,17 @@ impl Told {
 
 impl Host {
     /// Does to the process and the cable what has to happen.
-    fn play(self, opened: Instant, timer: Duration, pid: u32, last_ping: &Mutex<Instant>) {
+    fn play(
+        self,
+        opened: Instant,
+        timer: Duration,
+        pid: u32,
+        port: u16,
+        last_ping: &Mutex<Instant>,
+    ) {
         let moment = |timers: f64| opened + timer.mul_f64(timers);
         let played = match self {
-            Self::Calm => Ok(()),
+            Self::Calm | Self::StoppedInOpening { .. } => Ok(()),
             Self::Stopped { from, to } => {
                 stop_between(moment(from), moment(to), pid);
                 Ok(())
@@ -353,6 +363,10 @@ impl Host {
                 sleep_until(moment(from));
                 jerk(moment(to), timer.mul_f64(asleep), timer.mul_f64(awake), pid);
                 Ok(())
+            }
+            Self::Hole { at } => {
+                sleep_until(moment(at));
+                hole(port)
             }
             Self::Cut { at } => {
                 sleep_until(moment(at));
@@ -397,6 +411,29 @@ impl Host {
             std::process::exit(1);
         }
     }
+}
+
+/// What is done to the process in the middle of the opening handshake, and after what it waits for
+/// has been sent.
+fn in_opening(host: Host, pid: u32) -> (impl FnOnce(), impl FnOnce()) {
+    let seconds = match host {
+        Host::StoppedInOpening { seconds } => seconds,
+        _ => 0,
+    };
+    let stop = move || {
+        if seconds > 0 {
+            // It is to have read the first half.
+            thread::sleep(MARGIN);
+            signal(pid, Signal::STOP);
+        }
+    };
+    let resume = move || {
+        if seconds > 0 {
+            thread::sleep(Duration::from_secs(seconds));
+            signal(pid, Signal::CONT);
+        }
+    };
+    (stop, resume)
 }
 
 fn stop_between(from: Instant, to: Instant, pid: u32) {

@@ -67,11 +67,14 @@ const HANDSHAKE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(5);
 
 impl Peer {
-    /// Accepts a client.
+    /// Accepts a client. `before_answer` is called when the answer is about to leave,
+    /// `after_answer` when it has left.
     pub(crate) fn accept(
         listener: &TcpListener,
         script: scenario::Peer,
         timer: Duration,
+        before_answer: impl FnOnce(),
+        after_answer: impl FnOnce(),
     ) -> io::Result<Self> {
         // An accept is a read, says Linux.
         SockRef::from(listener).set_read_timeout(Some(HANDSHAKE))?;
@@ -85,22 +88,31 @@ impl Peer {
         let answer = handshake
             .accept(&Accept::new())
             .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+        before_answer();
         stream.write_all(&answer)?;
+        after_answer();
         Self::open(stream, Role::Server, script, timer)
     }
 
-    /// Connects to a server.
+    /// Connects to a server. `before_end` is called when half of the request has left, `after_end`
+    /// when all of it has.
     pub(crate) fn connect(
         address: SocketAddr,
         script: scenario::Peer,
         timer: Duration,
+        before_end: impl FnOnce(),
+        after_end: impl FnOnce(),
     ) -> io::Result<Self> {
         let mut stream = TcpStream::connect(address)?;
         let request = format!(
             "GET / HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         );
-        stream.write_all(request.as_bytes())?;
+        let (first, rest) = request.split_at(request.len() / 2);
+        stream.write_all(first.as_bytes())?;
+        before_end();
+        stream.write_all(rest.as_bytes())?;
+        after_end();
         let head = read_head(&mut stream)?;
         if !head.starts_with(b"HTTP/1.1 101 ") {
             let head = String::from_utf8_lossy(&head).into_owned();
@@ -157,6 +169,12 @@ impl Peer {
     /// When it was through with the opening handshake.
     pub(crate) const fn opened(&self) -> Instant {
         self.opened
+    }
+
+    /// The port of its end.
+    pub(crate) fn port(&self) -> Option<u16> {
+        let address = self.stream.as_ref()?.local_addr().ok()?;
+        Some(address.port())
     }
 
     /// When the last ping came, for other threads.

@@ -108,11 +108,22 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
 /// Cuts or mends the cable: what arrives on the loopback interface of this namespace is dropped,
 /// and nobody is told.
 pub(crate) fn cable(rule: &str) -> Result<(), String> {
+    drop_input(rule, &[])
+}
+
+/// Drops what arrives at this port from now on.
+pub(crate) fn hole(port: u16) -> Result<(), String> {
+    drop_input("-A", &["-p", "tcp", "--dport", &port.to_string()])
+}
+
+fn drop_input(rule: &str, only: &[&str]) -> Result<(), String> {
     let iptables = Command::new("iptables")
-        .args(["-w", rule, "INPUT", "-i", "lo", "-j", "DROP"])
+        .args(["-w", rule, "INPUT", "-i", "lo"])
+        .args(only)
+        .args(["-j", "DROP"])
         .status();
     match iptables {
         Ok(status) if status.success() => Ok(()),
-        other => Err(format!("iptables {rule}: {other:?}")),
+        other => Err(format!("iptables {rule} {only:?}: {other:?}")),
     }
 }

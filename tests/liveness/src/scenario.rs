@@ -186,8 +186,13 @@ pub(crate) enum Host {
         asleep: f64,
         awake: f64,
     },
+    /// The process is stopped for so many seconds in the middle of the opening handshake, and what
+    /// it waits for comes meanwhile.
+    StoppedInOpening { seconds: u64 },
     /// The cable is cut, and nobody is told.
     Cut { at: f64 },
+    /// What we send is lost, and nobody is told.
+    Hole { at: f64 },
     /// The same, and the process is stopped again and again from then on.
     CutAndJerks {
         at: f64,
@@ -402,6 +407,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         ),
     ),
     on(
+        // `handshake_timeout` is 10 s.
+        Host::StoppedInOpening { seconds: 11 },
+        lives("stop_opening", 3.0, App::Reads, PEER),
+    ),
+    on(
         // The answer to our Close comes while the process is stopped longer than `close_timeout`.
         Host::Stopped { from: 1.9, to: 8.7 },
         Scenario {
@@ -497,6 +507,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
                 every: 0.2,
                 size: 7,
             }],
+            ..PEER
+        },
+    ),
+    lives(
+        "exec_idle",
+        10.0,
+        App::Reads,
+        Peer {
+            forgets: Some((Direction::Both, 1.9)),
+            talk: &[Talk::AskBurst { at: 0.2, count: 1 }],
             ..PEER
         },
     ),
@@ -622,6 +642,18 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         BOTH,
         App::Reads,
         hushes(3.0, talks(&[Talk::HalfFrame { at: 2.9 }])),
+    ),
+    on(
+        Host::Hole { at: 3.3 },
+        dies("path_hole", 3.3, BOTH, App::Reads, PEER),
+    ),
+    // A relay that falls silent is a peer of which the kernel still acknowledges.
+    dies(
+        "relay_silent",
+        4.0,
+        BOTH,
+        App::Reads,
+        hushes(4.0, talks(CHAT)),
     ),
     dies("busy_dead", 7.0, BOTH, BUSY, hushes(3.0, talks(LOAD))),
     dies("block_dead", 6.0, BOTH, ASLEEP, hushes(2.0, PEER)),
