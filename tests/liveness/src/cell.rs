@@ -85,7 +85,7 @@ fn play(arguments: &[String]) -> Result<Verdict, String> {
     if !up.is_ok_and(|status| status.success()) {
         return Err("the loopback interface does not come up".to_owned());
     }
-    let mut orders = Orders {
+    let orders = Orders {
         scenario,
         program,
         timer,
@@ -93,32 +93,27 @@ fn play(arguments: &[String]) -> Result<Verdict, String> {
         address: None,
     };
     let lateness = Lateness::start();
-    let broken = |error: std::io::Error| format!("no connection: {error}");
+    let began = Instant::now();
     let role = if role == "client" {
         Role::Client
     } else {
         Role::Server
     };
-    let (subject, peer) = if role == Role::Client {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(broken)?;
-        orders.address = Some(listener.local_addr().map_err(broken)?);
-        let subject = Subject::start(&orders)?;
-        let (stop, resume) = in_opening(scenario.host, subject.pid());
-        let peer = Peer::accept(&listener, scenario.peer, timer, stop, resume).map_err(broken)?;
-        (subject, peer)
-    } else {
-        let subject = Subject::start(&orders)?;
-        let address = subject.word("listening", Duration::from_secs(20))?;
-        let address = address.parse().map_err(|_| address)?;
-        let (stop, resume) = in_opening(scenario.host, subject.pid());
-        let peer = Peer::connect(address, scenario.peer, timer, stop, resume).map_err(broken)?;
-        (subject, peer)
+    let (subject, peer) = match meet(orders, role) {
+        Ok(both) => both,
+        Err(detail) => {
+            let (_, late) = lateness.between(began, Instant::now());
+            return Ok(Verdict {
+                word: "unopened".to_owned(),
+                detail: detail.replace(['\r', '\n'], " "),
+                late,
+            });
+        }
     };
     let host = scenario.host;
     let (opened, pid, last_ping) = (peer.opened(), subject.pid(), peer.last_ping());
     let port = peer.port().ok_or("the peer has no port")?;
     thread::spawn(move || host.play(opened, timer, pid, port, &last_ping));
-    let began = Instant::now();
     let mut judge = Judge {
         scenario,
         timer,
@@ -133,6 +128,27 @@ fn play(arguments: &[String]) -> Result<Verdict, String> {
         detail,
         late,
     })
+}
+
+/// Starts the process under test, and shakes hands with it.
+fn meet(mut orders: Orders, role: Role) -> Result<(Subject, Peer), String> {
+    let Scenario { peer, host, .. } = *orders.scenario;
+    let timer = orders.timer;
+    let text = |error: std::io::Error| error.to_string();
+    if role == Role::Client {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(text)?;
+        orders.address = Some(listener.local_addr().map_err(text)?);
+        let subject = Subject::start(&orders)?;
+        let (stop, resume) = in_opening(host, subject.pid());
+        let peer = Peer::accept(&listener, peer, timer, stop, resume);
+        return Ok((subject, peer.map_err(text)?));
+    }
+    let subject = Subject::start(&orders)?;
+    let address = subject.word("listening", Duration::from_secs(20))?;
+    let address = address.parse().map_err(|_| address)?;
+    let (stop, resume) = in_opening(host, subject.pid());
+    let peer = Peer::connect(address, peer, timer, stop, resume);
+    Ok((subject, peer.map_err(text)?))
 }
 
 /// Judges one cell.
@@ -418,18 +434,18 @@ impl Host {
 fn in_opening(host: Host, pid: u32) -> (impl FnOnce(), impl FnOnce()) {
     let seconds = match host {
         Host::StoppedInOpening { seconds } => seconds,
-        _ => 0,
+        _ => 0.0,
     };
     let stop = move || {
-        if seconds > 0 {
+        if seconds > 0.0 {
             // It is to have read the first half.
             thread::sleep(MARGIN);
             signal(pid, Signal::STOP);
         }
     };
     let resume = move || {
-        if seconds > 0 {
-            thread::sleep(Duration::from_secs(seconds));
+        if seconds > 0.0 {
+            thread::sleep(Duration::from_secs_f64(seconds));
             signal(pid, Signal::CONT);
         }
     };

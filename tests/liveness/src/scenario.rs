@@ -22,8 +22,17 @@ pub(crate) struct Scenario {
     pub(crate) counted: Counted,
     /// Only a matching pong is a sign of life.
     pub(crate) matching_pong: bool,
-    /// An interval and a timeout in seconds, whatever the timers are.
-    pub(crate) seconds: Option<(u64, u64)>,
+    /// Interval and timeout of the heartbeat.
+    pub(crate) heartbeat: Heartbeat,
+}
+
+/// Interval and timeout of the heartbeat.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Heartbeat {
+    /// Both are so many timers.
+    Timers(f64),
+    /// They are so many seconds, whatever the timers are.
+    Seconds(u64, u64),
 }
 
 /// What must come out.
@@ -188,7 +197,7 @@ pub(crate) enum Host {
     },
     /// The process is stopped for so many seconds in the middle of the opening handshake, and what
     /// it waits for comes meanwhile.
-    StoppedInOpening { seconds: u64 },
+    StoppedInOpening { seconds: f64 },
     /// The cable is cut, and nobody is told.
     Cut { at: f64 },
     /// What we send is lost, and nobody is told.
@@ -250,18 +259,12 @@ const BASE: Scenario = Scenario {
     host: Host::Calm,
     counted: Counted::All,
     matching_pong: false,
-    seconds: None,
+    heartbeat: Heartbeat::Timers(1.0),
 };
 
 /// A peer that pings each second and hangs up 2.5 s later without a pong.
 const STRICT: Peer = Peer {
     strict: Some((1.0, 2.5)),
-    ..PEER
-};
-
-/// A peer that behaves as python's websockets at 5 s / 5 s.
-const PATIENT: Peer = Peer {
-    strict: Some((5.0, 5.0)),
     ..PEER
 };
 
@@ -304,6 +307,14 @@ const fn dies(name: &'static str, from: f64, within: Bound, app: App, peer: Peer
         app,
         peer,
         ..BASE
+    }
+}
+
+/// With a slow heartbeat, which brings nobody to the socket in time.
+const fn slowly(scenario: Scenario) -> Scenario {
+    Scenario {
+        heartbeat: Heartbeat::Timers(5.0),
+        ..scenario
     }
 }
 
@@ -408,7 +419,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     on(
         // `handshake_timeout` is 10 s.
-        Host::StoppedInOpening { seconds: 11 },
+        Host::StoppedInOpening { seconds: 13.0 },
         lives("stop_opening", 3.0, App::Reads, PEER),
     ),
     on(
@@ -520,34 +531,34 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             ..PEER
         },
     ),
-    lives("sendonly", 13.0, App::Ticks, PATIENT),
-    lives(
+    slowly(lives("sendonly", 10.0, App::Ticks, STRICT)),
+    slowly(lives(
         "sendonly_greet",
-        13.0,
+        10.0,
         App::Ticks,
         Peer {
             talk: SEVENTEEN,
-            ..PATIENT
+            ..STRICT
         },
-    ),
-    lives(
+    )),
+    slowly(lives(
         "sendonly_stream",
-        13.0,
+        10.0,
         App::Ticks,
         Peer {
             talk: STREAM,
-            ..PATIENT
+            ..STRICT
         },
-    ),
-    Scenario {
+    )),
+    slowly(Scenario {
         expect: Expect::AnswersClose,
         ..lives(
             "sendonly_close",
             0.0,
             App::Ticks,
-            ends(3.0, Last::Close, PATIENT),
+            ends(0.5, Last::Close, PEER),
         )
-    },
+    }),
     lives(
         "noread",
         10.0,
@@ -597,7 +608,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         // TCP's retransmissions come 0.2, 0.6, 1.4, 3.2 and 6.6 s after the ping, unless
         // TCP_RTO_MAX_MS says otherwise.
-        seconds: Some((1, 8)),
+        heartbeat: Heartbeat::Seconds(1, 8),
         ..on(
             Host::Outage {
                 at: 2.1,

@@ -17,7 +17,7 @@ use wspulse_core::heartbeat::{Evidence, HeartbeatConfig};
 use wspulse_core::{Config, Message};
 use wspulse_tokio::Error;
 
-use crate::scenario::{App, SCENARIOS, Scenario};
+use crate::scenario::{App, Heartbeat, SCENARIOS, Scenario};
 
 /// A way to use an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,11 +136,14 @@ impl Orders {
 
     /// Interval and timeout.
     pub(crate) fn policy(&self) -> (Duration, Duration) {
-        match self.scenario.seconds {
-            Some((interval, timeout)) => {
+        match self.scenario.heartbeat {
+            Heartbeat::Timers(count) => {
+                let both = self.timer.mul_f64(count);
+                (both, both)
+            }
+            Heartbeat::Seconds(interval, timeout) => {
                 (Duration::from_secs(interval), Duration::from_secs(timeout))
             }
-            None => (self.timer, self.timer),
         }
     }
 
