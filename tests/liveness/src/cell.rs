@@ -414,8 +414,9 @@ impl Host {
                 while last() < moment(at) {
                     thread::sleep(MARGIN / 100);
                 }
-                // The jitter makes an interval of a second shorter by 100 ms at most.
-                sleep_until(last() + Duration::from_millis(850));
+                // The jitter makes an interval of a second shorter by 100 ms at most, and iptables
+                // takes some 100 ms on a busy machine.
+                sleep_until(last() + Duration::from_millis(700));
                 let cut = cable("-A");
                 thread::sleep(Duration::from_secs_f64(seconds));
                 cut.and_then(|()| cable("-D"))
