@@ -12,7 +12,7 @@ use wspulse_core::Role;
 
 use crate::lateness::Lateness;
 use crate::peer::Peer;
-use crate::process::{Subject, cable, end_with_the_parent, hole, signal};
+use crate::process::{Starved, Subject, cable, end_with_the_parent, hole, signal};
 use crate::program::{Orders, Program};
 use crate::scenario::{App, Expect, Host, SCENARIOS, Scenario, Told};
 
@@ -380,6 +380,17 @@ impl Host {
                 jerk(moment(to), timer.mul_f64(asleep), timer.mul_f64(awake), pid);
                 Ok(())
             }
+            Self::Starved { from, to } => {
+                sleep_until(moment(from));
+                match Starved::start(pid) {
+                    Ok(starved) => {
+                        sleep_until(moment(to));
+                        drop(starved);
+                    }
+                    Err(_) => jerk(moment(to), TURN - SHARE, SHARE, pid),
+                }
+                Ok(())
+            }
             Self::Hole { at } => {
                 sleep_until(moment(at));
                 hole(port)
@@ -452,6 +463,10 @@ fn in_opening(host: Host, pid: u32) -> (impl FnOnce(), impl FnOnce()) {
     };
     (stop, resume)
 }
+
+/// What a starved process gets of each turn.
+const SHARE: Duration = Duration::from_millis(2);
+const TURN: Duration = Duration::from_secs(1);
 
 fn stop_between(from: Instant, to: Instant, pid: u32) {
     sleep_until(from);

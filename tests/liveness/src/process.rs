@@ -1,6 +1,8 @@
 //! Processes: the one under test, its end with its parent, and the cable of its namespace.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -83,7 +85,7 @@ impl Subject {
 
     /// The memory that it holds, in KiB.
     pub(crate) fn memory(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
         let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
         line.split_whitespace().nth(1)?.parse().ok()
     }
@@ -102,6 +104,46 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = pid {
         // One that has ended needs neither.
         let _ = kill_process(pid, signal);
+    }
+}
+
+/// A control group that gives its process 2 ms of CPU a second. Dropped, it is removed.
+pub(crate) struct Starved {
+    folder: PathBuf,
+    pid: u32,
+}
+
+impl Starved {
+    pub(crate) fn start(pid: u32) -> Result<Self, String> {
+        let (root, limits): (_, &[_]) = if Path::new("/sys/fs/cgroup/cpu/tasks").exists() {
+            let limits = &[
+                ("cpu.cfs_period_us", "1000000"),
+                ("cpu.cfs_quota_us", "2000"),
+            ];
+            ("/sys/fs/cgroup/cpu", limits)
+        } else {
+            ("/sys/fs/cgroup", &[("cpu.max", "2000 1000000")])
+        };
+        let starved = Self {
+            folder: Path::new(root).join(format!("wspulse-liveness-{pid}")),
+            pid,
+        };
+        let made = fs::create_dir(&starved.folder);
+        let set = |(file, value): &(_, _)| fs::write(starved.folder.join(file), value);
+        made.and_then(|()| limits.iter().try_for_each(set))
+            .and_then(|()| fs::write(starved.folder.join("cgroup.procs"), pid.to_string()))
+            .map_err(|error| format!("{}: {error}", starved.folder.display()))?;
+        Ok(starved)
+    }
+}
+
+impl Drop for Starved {
+    fn drop(&mut self) {
+        if let Some(root) = self.folder.parent() {
+            // A process that has ended is in no group any more.
+            let _ = fs::write(root.join("cgroup.procs"), self.pid.to_string());
+        }
+        let _ = fs::remove_dir(&self.folder);
     }
 }
 

@@ -199,6 +199,9 @@ pub(crate) enum Host {
         asleep: f64,
         awake: f64,
     },
+    /// The process gets 2 ms of CPU a second; it is stopped and resumed so where control groups
+    /// cannot be made.
+    Starved { from: f64, to: f64 },
     /// The process is stopped for so many seconds in the middle of the opening handshake, and what
     /// it waits for comes meanwhile.
     StoppedInOpening { seconds: f64 },

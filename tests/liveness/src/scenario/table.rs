@@ -157,6 +157,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         lives("jerk", 17.0, App::Reads, PEER),
     ),
     on(
+        Host::Starved {
+            from: 1.0,
+            to: 14.0,
+        },
+        lives("cgroup", 17.0, App::Reads, PEER),
+    ),
+    on(
         Host::Stopped { from: 2.0, to: 6.0 },
         lives(
             "stop_slowmsg",
