@@ -95,4 +95,4 @@ pub use reconnect::{
 };
 pub use socket::{seed, set_patience, tune};
 pub use transport::{Transport, with_slices};
-pub use url::{RedirectError, Target, UrlError};
+pub use url::{MalformedUrl, RedirectError, Target, UrlError, without_secrets};

@@ -25,8 +25,8 @@ use crate::url::Target;
 #[derive(Clone)]
 pub struct ConnectOptions {
     config: Arc<Config>,
-    headers: Vec<(String, Vec<u8>)>,
-    subprotocols: Vec<String>,
+    headers: Vec<Header>,
+    subprotocols: Vec<Subprotocol>,
     origin: Option<String>,
     lookup_timeout: Duration,
     connect_timeout: Duration,
@@ -35,6 +35,28 @@ pub struct ConnectOptions {
     max_redirects: u32,
     #[cfg(feature = "tls")]
     tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+#[derive(Clone)]
+struct Header {
+    name: String,
+    value: Vec<u8>,
+    reach: Reach,
+}
+
+#[derive(Clone)]
+struct Subprotocol {
+    name: String,
+    reach: Reach,
+}
+
+/// Where a part of the request goes when a redirect leads to another origin.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// It stays with the origin that the caller named.
+    Origin,
+    /// It goes along: the caller says that it is no secret.
+    Anywhere,
 }
 
 impl ConnectOptions {
@@ -60,22 +82,60 @@ impl ConnectOptions {
     /// Adds a header to the request. Whether it can be sent is said when connecting
     /// ([`Error::Request`](crate::Error::Request)).
     ///
-    /// `Authorization`, `Cookie` and `Proxy-Authorization` are not sent on to another origin.
+    /// It stays with the origin of the URL: a redirect to another scheme, host or port leaves it
+    /// behind, for any header can carry a token. See [`public_header`](Self::public_header).
     #[must_use]
-    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        self.headers
-            .push((name.to_owned(), value.as_ref().to_vec()));
+    pub fn header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.with_header(name, value.as_ref(), Reach::Origin)
+    }
+
+    /// Adds a header that is no secret, as [`header`](Self::header) does: redirects to other
+    /// origins take it along. `Authorization`, `Cookie`, `Cookie2` and `Proxy-Authorization` stay
+    /// behind even so.
+    #[must_use]
+    pub fn public_header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        let reach = if is_credential(name) {
+            Reach::Origin
+        } else {
+            Reach::Anywhere
+        };
+        self.with_header(name, value.as_ref(), reach)
+    }
+
+    fn with_header(mut self, name: &str, value: &[u8], reach: Reach) -> Self {
+        self.headers.push(Header {
+            name: name.to_owned(),
+            value: value.to_vec(),
+            reach,
+        });
         self
     }
 
     /// Offers a subprotocol, after those offered before (RFC 6455 §1.9).
+    ///
+    /// It stays with the origin of the URL, as a [`header`](Self::header) does: browsers put
+    /// tokens into subprotocols. See [`public_subprotocol`](Self::public_subprotocol).
     #[must_use]
-    pub fn subprotocol(mut self, name: &str) -> Self {
-        self.subprotocols.push(name.to_owned());
+    pub fn subprotocol(self, name: &str) -> Self {
+        self.with_subprotocol(name, Reach::Origin)
+    }
+
+    /// Offers a subprotocol that is no secret: redirects to other origins take it along.
+    #[must_use]
+    pub fn public_subprotocol(self, name: &str) -> Self {
+        self.with_subprotocol(name, Reach::Anywhere)
+    }
+
+    fn with_subprotocol(mut self, name: &str, reach: Reach) -> Self {
+        self.subprotocols.push(Subprotocol {
+            name: name.to_owned(),
+            reach,
+        });
         self
     }
 
-    /// Sets the `Origin` header, as browsers do; none by default (RFC 6455 §4.1).
+    /// Sets the `Origin` header, as browsers do; none by default (RFC 6455 §4.1). A redirect to
+    /// another origin leaves it behind.
     #[must_use]
     pub fn origin(mut self, origin: &str) -> Self {
         self.origin = Some(origin.to_owned());
@@ -133,7 +193,7 @@ impl ConnectOptions {
 /// What an adapter reads.
 impl ConnectOptions {
     /// Makes the request for `target`; `is_trusted` says whether the target is of the origin that
-    /// the caller named, and so may see credentials.
+    /// the caller named. Any other gets only what the caller called public.
     ///
     /// # Errors
     ///
@@ -144,15 +204,23 @@ impl ConnectOptions {
         is_trusted: bool,
     ) -> Result<ClientRequest, RequestError> {
         let mut request = ClientRequest::new(target.authority(), target.path())?;
-        for name in &self.subprotocols {
-            request = request.subprotocol(name)?;
+        let goes_along = |reach| is_trusted || reach == Reach::Anywhere;
+        for offer in self
+            .subprotocols
+            .iter()
+            .filter(|offer| goes_along(offer.reach))
+        {
+            request = request.subprotocol(&offer.name)?;
         }
-        if let Some(origin) = &self.origin {
+        if let Some(origin) = self.origin.as_ref().filter(|_| is_trusted) {
             request = request.origin(origin)?;
         }
-        let headers = self.headers.iter();
-        for (name, value) in headers.filter(|(name, _)| is_trusted || !is_credential(name)) {
-            request = request.header(name, value)?;
+        for header in self
+            .headers
+            .iter()
+            .filter(|header| goes_along(header.reach))
+        {
+            request = request.header(&header.name, &header.value)?;
         }
         Ok(request)
     }
@@ -208,22 +276,22 @@ impl From<Arc<Config>> for ConnectOptions {
     }
 }
 
-/// Without the values of headers, which can be secrets.
+/// Without the values of headers and without subprotocols, which can be secrets.
 impl fmt::Debug for ConnectOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.headers.iter().map(|(name, _)| name);
+        let names = self.headers.iter().map(|header| &header.name);
         f.debug_struct("ConnectOptions")
             .field("headers", &names.collect::<Vec<_>>())
-            .field("subprotocols", &self.subprotocols)
+            .field("subprotocols", &self.subprotocols.len())
             .field("connect_timeout", &self.connect_timeout)
             .field("max_redirects", &self.max_redirects)
             .finish_non_exhaustive()
     }
 }
 
-/// Headers that are for the server they were meant for alone.
+/// Tells whether a header is a credential by its definition.
 fn is_credential(name: &str) -> bool {
-    ["authorization", "cookie", "proxy-authorization"]
+    ["authorization", "cookie", "cookie2", "proxy-authorization"]
         .iter()
         .any(|credential| name.eq_ignore_ascii_case(credential))
 }
@@ -243,16 +311,39 @@ mod tests {
     }
 
     #[test]
-    fn credentials_stay_with_their_origin() {
+    fn a7_only_what_is_public_goes_to_another_origin() {
         let options = ConnectOptions::new(Config::default())
-            .header("authorization", "Bearer 4711")
-            .header("Cookie", "a=b")
-            .header("X-Trace", "1");
+            .header("authorization", "4711")
+            .header("Cookie2", "4711")
+            .header("X-Api-Key", "4711")
+            .public_header("Cookie", "4711")
+            .public_header("X-Trace", "1")
+            .origin("https://4711.example")
+            .subprotocol("bearer.4711")
+            .public_subprotocol("chat.v2");
         let trusted = head(&options, true);
-        assert!(trusted.contains("Bearer 4711") && trusted.contains("a=b"));
+        assert_eq!(trusted.matches("4711").count(), 6, "{trusted}");
         let stranger = head(&options, false);
-        assert!(!stranger.contains("4711") && !stranger.contains("a=b"));
-        assert!(stranger.contains("X-Trace: 1"));
+        assert!(!stranger.contains("4711"), "{stranger}");
+        assert!(!stranger.contains("\r\nOrigin:"), "{stranger}");
+        for head in [trusted, stranger] {
+            assert!(
+                head.contains("X-Trace: 1\r\n") && head.contains("chat.v2"),
+                "{head}"
+            );
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let options = ConnectOptions::new(Config::default())
+            .header("X-Api-Key", "4711")
+            .subprotocol("bearer.4711");
+        let shown = format!("{options:?}");
+        assert!(
+            shown.contains("X-Api-Key") && !shown.contains("4711"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -21,6 +21,12 @@ use crate::socket;
 ///
 /// A [`BackoffConfig`] alone will do where a policy is asked for.
 ///
+/// A client comes back after every end that may be different next time. A Close with 1000 from the
+/// server is none of these: the server says that the conversation is complete. Some proxies say it
+/// in the server's place: mitmproxy turns a server's abrupt end into a Close with 1000, so behind
+/// one a client stops where it should come back. [`BackoffConfig::classify`] can class 1000 as
+/// [`Retry`](wspulse_core::backoff::RetryClass::Retry).
+///
 /// ```
 /// use std::time::Duration;
 /// use wspulse_core::backoff::BackoffConfig;

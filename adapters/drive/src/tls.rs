@@ -4,11 +4,15 @@ use std::io::{self, Read, Write};
 use std::sync::{Arc, OnceLock};
 
 pub use rustls;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{
-    ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection,
+    CertificateError, ClientConfig, ClientConnection, Connection, DigitallySignedStruct,
+    OtherError, RootCertStore, ServerConfig, ServerConnection, SignatureScheme,
 };
 use wspulse_core::Transmit;
 
@@ -29,17 +33,22 @@ pub fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>, rustls::
     Ok(Arc::new(config))
 }
 
-/// Makes a client's configuration that trusts the certificates in `pem` and no others.
+/// Makes a client's configuration that trusts the certificates in `pem` and no others: what they
+/// vouch for, and themselves. So the server's own certificate may be among them, also one that
+/// `openssl req -x509` made, which says of itself that it is an authority. Names and expiry are
+/// verified either way.
 ///
 /// # Errors
 ///
 /// If there is no certificate in it, or one that is malformed.
 pub fn client_config_from_pem(pem: &[u8]) -> Result<Arc<ClientConfig>, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(pem)? {
-        roots.add(certificate)?;
-    }
-    client_config(roots)
+    let verifier = TrustedOnly::new(certificates(pem)?)?;
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    Ok(Arc::new(config))
 }
 
 /// Makes a server's configuration from its certificate chain and its private key, both PEM.
@@ -66,6 +75,89 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, rustls::Erro
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         Ok(_) => Err(rustls::Error::General("no certificate in the pem".into())),
         Err(error) => Err(rustls::Error::General(format!("no certificate: {error}"))),
+    }
+}
+
+/// Verifies a server's certificate as usual, and takes one that is itself among the trusted.
+#[derive(Debug)]
+struct TrustedOnly {
+    usual: Arc<WebPkiServerVerifier>,
+    trusted: Vec<CertificateDer<'static>>,
+}
+
+impl TrustedOnly {
+    fn new(trusted: Vec<CertificateDer<'static>>) -> Result<Self, rustls::Error> {
+        let mut roots = RootCertStore::empty();
+        for certificate in &trusted {
+            roots.add(certificate.clone())?;
+        }
+        let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
+        let usual = usual
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        Ok(Self { usual, trusted })
+    }
+}
+
+impl ServerCertVerifier for TrustedOnly {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.usual.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        match verified {
+            // webpki looks at the validity in time before it says one of these.
+            Err(error) if is_about_issuer(&error) && self.trusted.contains(end_entity) => {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.usual.supported_verify_schemes()
+    }
+}
+
+/// Tells whether a certificate is only refused for where it stands in a chain: nobody trusted
+/// vouches for it, or it is an authority's.
+fn is_about_issuer(error: &rustls::Error) -> bool {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => true,
+        rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(error))) => {
+            let error = error.downcast_ref::<webpki::Error>();
+            matches!(error, Some(webpki::Error::CaUsedAsEndEntity))
+        }
+        _ => false,
     }
 }
 

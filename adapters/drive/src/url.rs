@@ -2,10 +2,10 @@
 
 use std::{error, fmt};
 
-use url::{Host, Url};
+use url::{Host, ParseError, Url};
 
 /// A `ws` or `wss` URL, taken apart (RFC 6455 §3).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Target {
     url: Url,
     host: Host,
@@ -22,8 +22,11 @@ impl Target {
     ///
     /// [`UrlError`] says what is wrong with it.
     pub fn parse(url: &str) -> Result<Self, UrlError> {
-        let url = Url::parse(url).map_err(|_| UrlError::Malformed)?;
-        Self::from_url(url)
+        let parsed = Url::parse(url).map_err(|error| match error {
+            ParseError::InvalidIpv6Address if has_zone(url) => UrlError::Zone,
+            error => UrlError::Malformed(MalformedUrl(error)),
+        })?;
+        Self::from_url(parsed)
     }
 
     fn from_url(url: Url) -> Result<Self, UrlError> {
@@ -125,10 +128,70 @@ impl Target {
     }
 }
 
+/// The whole URL with its query, to connect to: for a log, use [`without_secrets`].
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.url.fmt(f)
     }
+}
+
+/// Without the query, which often carries a token.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = show(&self.url);
+        f.debug_tuple("Target").field(&url).finish()
+    }
+}
+
+/// Returns a URL as a log or an error message may show it: `..` stands for a user name with its
+/// password, and for a query with its fragment. A token can be in each of them.
+///
+/// A text that is no URL of a server is shown from its last `@` on.
+///
+/// ```
+/// use wspulse_drive::without_secrets;
+///
+/// let shown = without_secrets("wss://me:secret@example.com/chat?token=4711");
+/// assert_eq!(shown, "wss://..@example.com/chat?..");
+/// assert_eq!(without_secrets("ws://me:sec/ret@example.com:9001"), "..@example.com:9001");
+/// assert_eq!(without_secrets("ws://127.0.0.1:9001/"), "ws://127.0.0.1:9001/");
+/// ```
+#[must_use]
+pub fn without_secrets(url: &str) -> String {
+    match Url::parse(url) {
+        Ok(url) if matches!(url.scheme(), "ws" | "wss" | "http" | "https") => show(&url),
+        _ => {
+            // A password may hold any character, so only the last `@` is sure to follow it.
+            let (before, rest) = url
+                .rsplit_once('@')
+                .map_or(("", url), |(_, rest)| ("..@", rest));
+            match rest.find(['?', '#']) {
+                Some(end) => format!("{before}{}?..", rest.get(..end).unwrap_or_default()),
+                None => format!("{before}{rest}"),
+            }
+        }
+    }
+}
+
+fn show(url: &Url) -> String {
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    let user = if has_user { "..@" } else { "" };
+    let host = url.host_str().unwrap_or_default();
+    let port = url
+        .port()
+        .map(|port| format!(":{port}"))
+        .unwrap_or_default();
+    let hides_more = url.query().is_some() || url.fragment().is_some();
+    let rest = if hides_more { "?.." } else { "" };
+    format!("{}://{user}{host}{port}{}{rest}", url.scheme(), url.path())
+}
+
+/// Tells whether the brackets of an IPv6 address hold a zone, such as `%eth0` (RFC 6874).
+fn has_zone(url: &str) -> bool {
+    let brackets = url
+        .split_once('[')
+        .and_then(|(_, rest)| rest.split_once(']'));
+    brackets.is_some_and(|(address, _)| address.contains('%'))
 }
 
 /// The same URL with another scheme. [`Url::set_scheme`] drops a port that is the new scheme's
@@ -143,8 +206,11 @@ fn with_scheme(url: &Url, scheme: &str) -> Option<Url> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UrlError {
-    /// It is not an absolute URL.
-    Malformed,
+    /// It is not an absolute URL; inside is the rule that it breaks.
+    Malformed(MalformedUrl),
+    /// Its IPv6 address names a zone, such as `[fe80::1%25eth0]`, which the URL standard has no
+    /// place for. Connect a socket to the address, and hand it to the adapter's `client`.
+    Zone,
     /// Its scheme is neither `ws` nor `wss`.
     Scheme,
     /// Its scheme is `wss`, and nothing says which certificates to trust. Turn on the feature `tls`
@@ -162,7 +228,11 @@ pub enum UrlError {
 impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Malformed => "not an absolute url",
+            Self::Malformed(MalformedUrl(ParseError::RelativeUrlWithoutBase)) => {
+                "not an absolute url like ws://host/path"
+            }
+            Self::Malformed(reason) => return write!(f, "not a url: {reason}"),
+            Self::Zone => "the url's ipv6 address names a zone (%..), which no url can",
             Self::Scheme => "the url's scheme is neither ws nor wss",
             Self::Tls if cfg!(feature = "tls") => {
                 "wss needs certificates to trust: turn on the feature webpki-roots, native-roots \
@@ -180,6 +250,18 @@ impl fmt::Display for UrlError {
 }
 
 impl error::Error for UrlError {}
+
+/// The rule of the URL standard that a text breaks: its words are those of the crate `url`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MalformedUrl(ParseError);
+
+impl fmt::Display for MalformedUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl error::Error for MalformedUrl {}
 
 /// Why a redirect is not followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,7 +289,7 @@ impl error::Error for RedirectError {}
 
 #[cfg(test)]
 mod tests {
-    use super::{RedirectError, Target, UrlError};
+    use super::{MalformedUrl, ParseError, RedirectError, Target, UrlError, without_secrets};
 
     #[test]
     fn a_url_becomes_host_and_target() {
@@ -237,11 +319,71 @@ mod tests {
         assert_eq!(Target::parse("ws://[::1]:9001/").unwrap().host(), "::1");
     }
 
+    const fn malformed(error: ParseError) -> UrlError {
+        UrlError::Malformed(MalformedUrl(error))
+    }
+
+    #[test]
+    fn a_malformed_url_is_refused_with_the_reason() {
+        let cases = [
+            ("ws://localhost:99999/", "not a url: invalid port number"),
+            ("ws://[::1", "not a url: invalid IPv6 address"),
+            ("example.com", "not an absolute url like ws://host/path"),
+            (
+                "ws://[fe80::1%25eth0]:9001/",
+                "the url's ipv6 address names a zone (%..), which no url can",
+            ),
+        ];
+        for (url, reason) in cases {
+            let error = Target::parse(url).err().unwrap();
+            assert_eq!(error.to_string(), reason, "{url}");
+        }
+    }
+
+    #[test]
+    fn no_secret_of_a_url_is_shown() {
+        let secret = "s3cr3t";
+        let urls = [
+            "ws://me:s3cr3t@example.com/",
+            "ws://s3cr3t@example.com/",
+            "http://me:s3cr3t@example.com/",
+            "ws://me:s3cr3t@[::1",
+            "ws://me:s3cr3t@example.com:99999/",
+            "ws://me:a/s3cr3t@example.com/",
+            "ws://me:a?s3cr3t@example.com/",
+            "ws://me:a#s3cr3t@example.com/",
+            "ws://me:a@s3cr3t@example.com/",
+            "ws:\\\\me:s3cr3t@example.com/",
+            "ws:me:s3cr3t@example.com",
+            "me:s3cr3t@example.com",
+            "s3cr3t@example.com",
+            "foo://me:s3cr3t@example.com/",
+            "ws://example.com/?s3cr3t",
+            "ws://example.com/?token=s3cr3t#s3cr3t",
+            "ws://example.com/#s3cr3t",
+            "example.com/?s3cr3t",
+            "ws://example.com:99999/?token=s3cr3t",
+        ];
+        for url in urls {
+            let shown = without_secrets(url);
+            assert!(!shown.contains(secret), "{url}: {shown}");
+            assert!(
+                shown.contains("example.com") || shown.contains("[::1"),
+                "{url}: {shown}"
+            );
+        }
+        let target = Target::parse("ws://example.com/chat?token=s3cr3t").unwrap();
+        assert_eq!(
+            format!("{target:?}"),
+            "Target(\"ws://example.com/chat?..\")"
+        );
+    }
+
     #[test]
     fn a_url_that_is_not_for_us_is_refused() {
         let cases = [
-            ("example.com", UrlError::Malformed),
-            ("ws://", UrlError::Malformed),
+            ("example.com", malformed(ParseError::RelativeUrlWithoutBase)),
+            ("ws://", malformed(ParseError::EmptyHost)),
             ("http://example.com", UrlError::Scheme),
             ("ws://me@example.com", UrlError::Credentials),
             ("ws://:secret@example.com", UrlError::Credentials),

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use wspulse_core::{CloseCode, Config, Connection, Event, Role, Seed, Transmit};
 use wspulse_drive::tls::{self, TlsSession};
 use wspulse_drive::{Clock, Drive, Error, SystemClock, Target, Transport};
@@ -112,13 +112,56 @@ impl End {
     }
 }
 
+/// A certificate for `example.com` and its key, as PEM.
+struct Pair {
+    certificate: String,
+    key: String,
+}
+
+impl Pair {
+    fn params() -> CertificateParams {
+        CertificateParams::new(vec!["example.com".into()]).unwrap()
+    }
+
+    fn self_signed(params: &CertificateParams) -> Self {
+        let key = KeyPair::generate().unwrap();
+        Self {
+            certificate: params.self_signed(&key).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
+    }
+
+    /// One that an authority signed which nobody else knows.
+    fn signed(params: &CertificateParams) -> Self {
+        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority
+            .distinguished_name
+            .push(DnType::CommonName, "an authority");
+        let issuer = Issuer::new(authority, KeyPair::generate().unwrap());
+        let key = KeyPair::generate().unwrap();
+        Self {
+            certificate: params.signed_by(&key, &issuer).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
+    }
+}
+
 fn ends(name: &str, max: usize, clock: &SystemClock) -> (End, End) {
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["example.com".into()]).unwrap();
-    let certificate = params.self_signed(&key).unwrap().pem();
-    let server =
-        tls::server_config_from_pem(certificate.as_bytes(), key.serialize_pem().as_bytes());
-    let client = tls::client_config_from_pem(certificate.as_bytes()).unwrap();
+    let pair = Pair::self_signed(&Pair::params());
+    ends_with(&pair, &pair.certificate, name, max, clock)
+}
+
+/// A client that trusts `trusted`, and a server that shows `pair`.
+fn ends_with(
+    pair: &Pair,
+    trusted: &str,
+    name: &str,
+    max: usize,
+    clock: &SystemClock,
+) -> (End, End) {
+    let server = tls::server_config_from_pem(pair.certificate.as_bytes(), pair.key.as_bytes());
+    let client = tls::client_config_from_pem(trusted.as_bytes()).unwrap();
     let target = Target::parse(&format!("wss://{name}/")).unwrap();
     let name = tls::server_name(&target).unwrap();
     (
@@ -220,4 +263,75 @@ fn a_certificate_for_another_name_is_refused_with_a_typed_error() {
     // The server was told why, and never saw a byte of the message.
     let closed = server.events.pop();
     assert!(matches!(closed, Some(Event::Closed(_))), "{closed:?}");
+}
+
+/// What a client that trusts `trusted` says of a server that shows `pair` under `name`.
+fn judge(pair: &Pair, trusted: &str, name: &str) -> Result<(), Error> {
+    let clock = SystemClock::start();
+    let (mut client, mut server) = ends_with(pair, trusted, name, usize::MAX, &clock);
+    client.drive.command(|c| c.send("hello")).unwrap();
+    run(&mut client, &mut server, &clock);
+    match client.events.pop() {
+        Some(Event::Closed(closed)) => Err(client.drive.end_error(closed)),
+        _ => match &server.events[..] {
+            [Event::Text(hello)] if hello == "hello" => Ok(()),
+            events => panic!("{events:?}"),
+        },
+    }
+}
+
+#[track_caller]
+fn assert_refused(judged: Result<(), Error>, words: &str) {
+    match judged {
+        Err(error @ Error::Tls(rustls::Error::InvalidCertificate(_))) => {
+            let said = error.to_string();
+            assert!(said.contains(words), "{said}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a26_the_servers_own_certificate_may_be_the_trusted_one() {
+    let mut authority = Pair::params();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // As `openssl req -x509` makes it, as rcgen does, and as an authority does.
+    let pairs = [
+        Pair::self_signed(&authority),
+        Pair::self_signed(&Pair::params()),
+        Pair::signed(&Pair::params()),
+    ];
+    for pair in &pairs {
+        judge(pair, &pair.certificate, "example.com").unwrap();
+        assert_refused(
+            judge(pair, &pair.certificate, "example.org"),
+            "not valid for name",
+        );
+        // Another one that claims the same is still a stranger.
+        let other = Pair::self_signed(&authority);
+        assert_refused(judge(pair, &other.certificate, "example.com"), "");
+    }
+}
+
+#[test]
+fn a26_a_trusted_certificate_of_the_servers_own_still_expires() {
+    let make: [fn(&CertificateParams) -> Pair; 2] = [Pair::self_signed, Pair::signed];
+    for is_authority in [true, false] {
+        for make in make {
+            let mut params = Pair::params();
+            if is_authority {
+                params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            }
+            params.not_after = date_time_ymd(2020, 1, 1);
+            let pair = make(&params);
+            let judged = judge(&pair, &pair.certificate, "example.com");
+            assert_refused(judged, "expired");
+
+            params.not_after = date_time_ymd(4000, 1, 1);
+            params.not_before = date_time_ymd(3000, 1, 1);
+            let pair = make(&params);
+            let judged = judge(&pair, &pair.certificate, "example.com");
+            assert_refused(judged, "not valid yet");
+        }
+    }
 }

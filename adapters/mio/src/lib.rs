@@ -114,7 +114,8 @@
 //!   heartbeat has it.
 //! - **On the way** to a connection each stage has a time of its own, several addresses of a name
 //!   are tried one after the other, and redirects are followed only as far as
-//!   [`ConnectOptions::max_redirects`] says: see [`connect`](Connections::connect).
+//!   [`ConnectOptions::max_redirects`] says, to other origins only with what the caller called
+//!   public: see [`connect`](Connections::connect).
 //! - **Compression** (feature `deflate`): permessage-deflate, offered and agreed to by
 //!   `ConfigBuilder::deflate`; what it costs and gives away is said there. Text is checked with
 //!   vectors by the default feature `simd`.
@@ -151,8 +152,8 @@ pub use websocket::{accept_tls, accept_tls_with, client_tls};
 #[cfg(feature = "tls")]
 pub use wspulse_drive::tls;
 pub use wspulse_drive::{
-    Clock, ConnectOptions, DownReason, Error, Opening, Reconnect, ReconnectError, ReconnectEvent,
-    ReconnectPolicy, RedirectError, Stage, SystemClock, UrlError, WhileDown,
+    Clock, ConnectOptions, DownReason, Error, MalformedUrl, Opening, Reconnect, ReconnectError,
+    ReconnectEvent, ReconnectPolicy, RedirectError, Stage, SystemClock, UrlError, WhileDown,
 };
 
 // Names of other crates in this interface.

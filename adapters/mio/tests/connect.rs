@@ -205,14 +205,17 @@ fn a_refusal_is_the_cause_with_its_status() {
 }
 
 #[test]
-fn credentials_do_not_follow_a_redirect_to_another_origin() {
+fn a7_only_what_is_public_follows_a_redirect_to_another_origin() {
     let refusal = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n".to_owned();
     let (other, strangers) = answering(vec![refusal]);
     let (address, thread) = answering(vec![see_other(&format!("ws://{other}/"))]);
     let options = options()
         .max_redirects(1)
         .header("Authorization", "Bearer 4711")
-        .header("X-Trace", "1");
+        .header("X-Api-Key", "4711")
+        .origin("https://4711.example")
+        .subprotocol("bearer.4711")
+        .public_header("X-Trace", "1");
     Client::new().end_of(&format!("ws://{address}/"), options);
     assert!(thread.join().unwrap()[0].contains("4711"));
     let head = &strangers.join().unwrap()[0];

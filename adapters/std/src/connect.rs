@@ -24,6 +24,11 @@ use crate::websocket::WebSocket;
 /// `wss` needs the feature `tls`, and certificates to trust: one of the features `webpki-roots`,
 /// `native-roots` and `platform-verifier`, or `ConnectOptions::tls`.
 ///
+/// Redirects are followed as far as [`ConnectOptions::max_redirects`] says. Once they lead to
+/// another scheme, host or port, only what the caller called public goes along:
+/// [`public_header`](ConnectOptions::public_header) and
+/// [`public_subprotocol`](ConnectOptions::public_subprotocol).
+///
 /// ```no_run
 /// # fn example() -> Result<(), wspulse_std::Error> {
 /// use wspulse_core::Config;

@@ -58,7 +58,10 @@ use crate::websocket::WebSocket;
 ///
 /// None is followed unless [`ConnectOptions::max_redirects`] says how many: then 301, 302, 303,
 /// 307 and 308 are, though never from `wss` to `ws`. Once they lead to another scheme, host or
-/// port, credentials stay behind: the headers `Authorization`, `Cookie` and `Proxy-Authorization`.
+/// port, only what the caller called public goes along:
+/// [`public_header`](ConnectOptions::public_header) and
+/// [`public_subprotocol`](ConnectOptions::public_subprotocol). Any other header, subprotocol and
+/// the `Origin` stay behind.
 ///
 /// # Cancel safety
 ///

@@ -111,13 +111,16 @@ async fn a_redirect_that_leads_nowhere_is_not_followed() {
 }
 
 #[tokio::test]
-async fn credentials_stay_with_their_origin_even_if_the_way_leads_back() {
+async fn a7_only_what_is_public_leaves_its_origin_even_if_the_way_leads_back() {
     let seen = Seen::default();
     let stranger = Seen::default();
     // The origin sends us to a stranger, who sends us back.
     let origin = serve({
         let seen = seen.clone();
         let stranger = server(&stranger, |request| {
+            assert!(request.header("origin").is_none() && request.header("x-api-key").is_none());
+            let offered: Vec<_> = request.subprotocols().collect();
+            assert_eq!(offered, ["chat.v2"]);
             let back = str::from_utf8(request.header("x-back").unwrap()).unwrap();
             Err(to(302, format!("ws://{back}/back")))
         })
@@ -139,8 +142,12 @@ async fn credentials_stay_with_their_origin_even_if_the_way_leads_back() {
         .max_redirects(3)
         .header("Authorization", "Bearer 4711")
         .header("Cookie", "id=1")
-        .header("X-Trace", "7")
-        .header("X-Back", origin.to_string());
+        .header("X-Api-Key", "4711")
+        .origin("https://app.example")
+        .subprotocol("bearer.4711")
+        .public_subprotocol("chat.v2")
+        .public_header("X-Trace", "7")
+        .public_header("X-Back", origin.to_string());
     let ws = bounded(connect(&format!("ws://{origin}/"), options)).await;
     assert_echoes(ws.unwrap()).await;
     let trusted = "authorization=Bearer 4711 cookie=id=1 x-trace=7";
