@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use bytes::Bytes;
 
@@ -60,6 +61,11 @@ impl Connection {
             OpeningSide::Client(handshake) => {
                 let taken = handshake.handle_input(input);
                 match handshake.poll_response() {
+                    None if handshake.is_refused() => {
+                        // The status is known, and the rest is a courtesy.
+                        let latest = now.saturating_add(REFUSAL_PATIENCE);
+                        opening.deadline = opening.deadline.min(latest);
+                    }
                     None => {}
                     Some(Err(error)) => {
                         self.finish(now, Cause::Handshake(error), Initiator::Local);
@@ -454,3 +460,6 @@ impl Connection {
         }
     }
 }
+
+/// How long the body of a refusal may take that does not say where it ends.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);

@@ -305,6 +305,11 @@ impl ClientHandshake {
         }
     }
 
+    /// Tells whether the server has refused, and only the body is on its way.
+    pub(crate) const fn is_refused(&self) -> bool {
+        matches!(self.state, State::Body(_))
+    }
+
     /// Returns the outcome once, as soon as there is one.
     ///
     /// # Errors

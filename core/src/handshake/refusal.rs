@@ -34,14 +34,14 @@ impl Refusal {
         self.headers.iter()
     }
 
-    /// Returns the beginning of the body, at most 256 bytes, without any transfer coding.
+    /// Returns the beginning of the body, at most 4 KiB, without any transfer coding.
     #[must_use]
     pub fn body_excerpt(&self) -> &[u8] {
         &self.body_excerpt
     }
 }
 
-/// Writes the status, and at most 64 bytes of the body, escaped: safe in a log.
+/// Writes the status, and at most 1,024 bytes of the body, escaped: safe in a log.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "status {}", self.status)?;
@@ -212,10 +212,11 @@ fn parse_length(value: &[u8]) -> Option<u64> {
     str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Enough to tell an error page from a proxy's complaint.
-const MAX_BODY_EXCERPT: usize = 256;
+/// A whole error of an API as JSON, such as a `Status` of Kubernetes.
+const MAX_BODY_EXCERPT: usize = 4_096;
 
 /// What may be read for that excerpt: a chunked body can be nearly all framing.
-const MAX_BODY_ON_WIRE: usize = 4096;
+const MAX_BODY_ON_WIRE: usize = 16_384;
 
-const MAX_DISPLAYED_SIZE: usize = 64;
+/// What a line of a log has room for.
+const MAX_DISPLAYED_SIZE: usize = 1_024;

@@ -305,10 +305,10 @@ fn response(stream: &[u8], cuts: Cuts<'_>, limits: HandshakeLimits, excused: Exc
             assert_eq!(taken, stream.len(), "what follows an error is swallowed");
             if let HandshakeError::Refused(refusal) = &error {
                 assert!(refusal.status() >= 200);
-                assert!(refusal.body_excerpt().len() <= 256);
+                assert!(refusal.body_excerpt().len() <= 4_096);
                 let text = error.to_string();
                 assert!(
-                    text.len() <= 128 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+                    text.len() <= 1_088 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
                 );
             }
             if error == HandshakeError::HeadTooLarge {
