@@ -3,22 +3,25 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod cause;
 mod connect;
 mod demo;
 mod echo;
 mod ending;
+mod escape;
 mod output;
 mod ping;
 mod stop;
 mod tls;
 
-use std::fmt;
 use std::process::ExitCode;
+use std::{env, fmt};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::json;
-use wspulse_drive::Error;
+use wspulse_drive::{Error, without_secrets};
 
+use cause::Why;
 use output::Output;
 
 /// WebSocket connections that stay alive, and know when they are dead.
@@ -28,7 +31,8 @@ struct Arguments {
     #[command(subcommand)]
     command: Command,
 
-    /// Print one JSON object per line, for machines
+    /// Print one JSON object per line, for machines: results, events and failures alike, all to
+    /// standard output
     #[arg(long, global = true)]
     json: bool,
 }
@@ -74,36 +78,48 @@ enum Runtime {
 #[derive(Debug)]
 enum Failure {
     /// The command line makes no sense, which only shows when it is followed.
-    Usage(String),
+    Usage(Why),
     /// It was tried, and failed.
-    Failed(String),
+    Failed(Why),
     /// It failed, and was said already.
     Told,
 }
 
 impl Failure {
     fn usage(error: impl fmt::Display) -> Self {
-        Self::Usage(error.to_string())
+        Self::Usage(Why::new("usage", error))
     }
 
     fn failed(error: impl fmt::Display) -> Self {
-        Self::Failed(error.to_string())
+        Self::because("failed", error)
+    }
+
+    /// Something failed that has a name for machines.
+    fn because(cause: &str, text: impl fmt::Display) -> Self {
+        Self::Failed(Why::new(cause, text))
+    }
+
+    fn interrupted() -> Self {
+        Self::because("interrupted", "interrupted before the connection was open")
     }
 
     /// No connection to `url` came about.
-    fn connecting(url: &str, error: Error) -> Self {
+    fn connecting(url: &str, error: &Error) -> Self {
+        let mut why = Why::error(error, None);
+        why.text = format!("{}: {}", without_secrets(url), why.text);
         match error {
-            Error::Url(_) | Error::Request(_) => Self::Usage(format!("{url}: {error}")),
-            _ => Self::Failed(format!("{url}: {error}")),
+            Error::Url(_) | Error::Request(_) => Self::Usage(why),
+            _ => Self::Failed(why),
         }
     }
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let output = Output {
-        json: arguments.json,
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refuse(&error),
     };
+    let output = Output::new(arguments.json);
     let result = match arguments.command {
         Command::Connect(options) => connect::run(&options, output),
         Command::Demo(options) => demo::run(&options, output),
@@ -128,14 +144,24 @@ fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Fa
 }
 
 fn report(failure: &Failure, output: Output) -> ExitCode {
-    let (message, code) = match failure {
-        Failure::Usage(message) => (message, 2),
-        Failure::Failed(message) => (message, 1),
+    let (why, code) = match failure {
+        Failure::Usage(why) => (why, 2),
+        Failure::Failed(why) => (why, 1),
         Failure::Told => return ExitCode::from(1),
     };
     output.error_line(
-        format_args!("wspulse: {message}"),
-        &json!({ "event": "failed", "reason": message, "exit_code": code }),
+        format_args!("wspulse: {}", why.text),
+        &why.to_object("failed", json!({ "exit_code": code })),
     );
     ExitCode::from(code)
+}
+
+/// Answers a command line that cannot be read, or that asks for help.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let mut words = env::args_os().take_while(|word| word != "--");
+    if !error.use_stderr() || !words.any(|word| word == "--json") {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    report(&Failure::usage(text.trim_end()), Output::new(true))
 }

@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use wspulse_core::handshake::Response;
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{CloseCode, Config, Event, State};
+use wspulse_drive::without_secrets;
 use wspulse_tokio::{ConnectOptions, Error, MaybeTls, WebSocket};
 
+use crate::cause::Why;
 use crate::output::{Output, json_millis, millis};
 use crate::{Failure, args, ending, stop, tls};
 
@@ -33,7 +36,7 @@ pub(crate) struct Options {
     /// A ws:// or wss:// URL
     url: String,
 
-    /// Trust the certificates in this PEM file, and no others
+    /// Trust the certificates in this PEM file, and no others; the server's own may be among them
     #[arg(long, value_name = "PEM")]
     ca: Option<PathBuf>,
 
@@ -67,31 +70,40 @@ pub(crate) async fn run(options: Options, output: Output) -> Result<(), Failure>
     tokio::pin!(stop);
     let connected = tokio::select! {
         connected = wspulse_tokio::connect(&options.url, connect) => connected,
-        () = &mut stop => return Err(Failure::failed("interrupted before the connection was open")),
+        () = &mut stop => return Err(Failure::interrupted()),
     };
-    let mut ws = connected.map_err(|error| Failure::connecting(&options.url, error))?;
+    let mut ws = connected.map_err(|error| Failure::connecting(&options.url, &error))?;
     let peer = ws
         .get_ref()
         .get_ref()
         .peer_addr()
         .map_err(Failure::failed)?
         .to_string();
+    let url = without_secrets(&options.url);
+    let response = ws.response();
     output.line(
-        format_args!("PING {} ({peer})", options.url),
-        &json!({ "event": "open", "url": options.url, "peer": peer }),
+        format_args!("PING {url} ({peer})"),
+        &json!({
+            "event": "open",
+            "url": url,
+            "peer": peer,
+            "subprotocol": response.and_then(Response::subprotocol),
+            "deflate": response.is_some_and(|response| response.deflate().is_some()),
+        }),
     );
 
-    let mut session = Session::new(&options, output, peer).map_err(Failure::failed)?;
+    let mut session = Session::new(&options, output, &url, peer).map_err(Failure::failed)?;
     let end = session.run(&mut ws, stop).await;
-    // Whatever came of the pings, the server is told that this is over.
-    let closed = match end {
-        Ok(()) => Ok(ws.close(CloseCode::NORMAL, "").await),
-        Err(error) => Err(error),
-    };
+    // The server may take long to end the connection, which changes nothing about the numbers.
     session.print_statistics();
-    let closed = closed.map_err(|error| Failure::Failed(format!("{}: {error}", options.url)))?;
+    end.map_err(|error| {
+        let mut why = Why::end(&error, None);
+        why.text = format!("{url}: {}", why.text);
+        Failure::Failed(why)
+    })?;
+    let closed = ws.close(CloseCode::NORMAL, "").await;
     if session.round_trips.is_empty() {
-        return Err(Failure::failed("no pong came back"));
+        return Err(Failure::because("no-pong", "no pong came back"));
     }
     // The server was measured. How it ends after our Close changes nothing about that.
     if let Err(error) = closed {
@@ -103,6 +115,7 @@ pub(crate) async fn run(options: Options, output: Output) -> Result<(), Failure>
 struct Session<'a> {
     options: &'a Options,
     output: Output,
+    url: &'a str,
     peer: String,
     /// Tells our pings' pongs from others.
     nonce: [u8; 8],
@@ -115,12 +128,18 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(options: &'a Options, output: Output, peer: String) -> Result<Self, getrandom::Error> {
+    fn new(
+        options: &'a Options,
+        output: Output,
+        url: &'a str,
+        peer: String,
+    ) -> Result<Self, getrandom::Error> {
         let mut nonce = [0; 8];
         getrandom::fill(&mut nonce)?;
         Ok(Self {
             options,
             output,
+            url,
             peer,
             nonce,
             began: Instant::now(),
@@ -221,7 +240,7 @@ impl<'a> Session<'a> {
         let summary = summary(&self.round_trips);
         let [min, avg, max, mdev] = summary.map(json_millis);
         self.output
-            .text(format_args!("--- {} ping statistics ---", self.options.url));
+            .text(format_args!("--- {} ping statistics ---", self.url));
         self.output.line(
             format_args!(
                 "{} sent, {received} received, {lost} lost ({percent:.0}%), time {:.0} ms",

@@ -8,6 +8,7 @@ use rustls::ServerConfig;
 use wspulse_drive::{ConnectOptions, tls};
 
 use crate::Failure;
+use crate::cause::Why;
 
 /// What a server shows to its clients.
 #[derive(Clone, Debug, clap::Args)]
@@ -49,11 +50,15 @@ fn unusable(path: &Path, error: rustls::Error) -> Failure {
     let path = path.display();
     match error {
         // Its own words for these begin with "unexpected error".
-        rustls::Error::General(error) => Failure::Failed(format!("{path}: {error}")),
-        error => Failure::Failed(format!("{path}: {error}")),
+        rustls::Error::General(error) => Failure::because("pem", format_args!("{path}: {error}")),
+        error => Failure::because("pem", format_args!("{path}: {error}")),
     }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))
+    fs::read(path).map_err(|error| {
+        let mut why = Why::io(&error);
+        why.text = format!("{}: {error}", path.display());
+        Failure::Failed(why)
+    })
 }

@@ -362,6 +362,8 @@ fn what_makes_no_sense_is_refused_with_2() {
         &["ping", "ws://127.0.0.1:1/", "--count", "0"],
         &["connect"],
         &["connect", "ws://127.0.0.1:1/", "--header", "no colon"],
+        &["connect", "ws://127.0.0.1:1/", "--linger", "0"],
+        &["echo", "--no-deflate", "--deflate-threshold", "0"],
     ];
     for arguments in nonsense {
         let output = run(arguments);
@@ -373,9 +375,19 @@ fn what_makes_no_sense_is_refused_with_2() {
         );
         assert!(!stderr(&output).is_empty());
     }
-    for url in ["http://127.0.0.1/", "127.0.0.1", "ws://me@127.0.0.1/"] {
-        assert_fails(&run(&["ping", url]), 2, url);
-        assert_fails(&run(&["connect", url]), 2, url);
+    for (url, said) in [
+        ("http://127.0.0.1/", "http://127.0.0.1/: the url's scheme"),
+        ("127.0.0.1", "127.0.0.1: not an absolute url"),
+        (
+            "ws://me@127.0.0.1/",
+            "ws://..@127.0.0.1/: the url carries credentials",
+        ),
+        ("ws://localhost:99999/", "invalid port number"),
+        ("ws://[::1", "invalid IPv6 address"),
+        ("ws://[fe80::1%25eth0]/", "names a zone"),
+    ] {
+        assert_fails(&run(&["ping", url]), 2, said);
+        assert_fails(&run(&["connect", url]), 2, said);
     }
 }
 
@@ -425,8 +437,13 @@ fn a_failure_is_an_object_too_in_json() {
     for command in ["ping", "connect"] {
         let output = run(&[command, &url, "--json"]);
         assert_eq!(output.status.code(), Some(1));
-        let failed: Value = serde_json::from_str(&stderr(&output)).unwrap();
-        assert_eq!(failed["event"], "failed");
+        assert_eq!(stderr(&output), "");
+        let failed: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        assert_eq!(
+            (&failed["event"], &failed["cause"]),
+            (&"failed".into(), &"io".into())
+        );
+        assert_eq!(failed["io"], "ConnectionRefused");
         assert!(
             failed["reason"].as_str().unwrap().contains(&url),
             "{failed}"

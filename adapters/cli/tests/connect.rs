@@ -194,7 +194,8 @@ fn a_server_that_falls_silent_is_suspected_and_then_given_up_with_numbers() {
         let said = [
             "open: ",
             "suspect: silent for 0.",
-            "closed: peer is dead",
+            "closed: peer is dead: no sign of life after a ping (silent for 0.",
+            ", 0.600 s allowed, ",
             "last byte 0.",
             "pings",
         ];

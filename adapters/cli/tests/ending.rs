@@ -272,13 +272,15 @@ fn the_cause_stays_exact_in_json() {
     for runtime in RUNTIMES {
         let output = run_connect(runtime, &["--json"], Ending::Fin);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
-        let lines: Vec<Value> = text(&output.stderr)
+        let lines: Vec<Value> = text(&output.stdout)
             .lines()
             .map(|line| serde_json::from_str(line).expect(line))
             .collect();
+        assert!(output.stderr.is_empty(), "{output:?}");
         let [open, closed, note] = &lines[..] else {
             panic!("{lines:?}");
         };
+        assert_eq!(closed["cause"], "eof");
         assert_eq!(open["event"], "open");
         assert_eq!(closed["event"], "closed");
         let reason = closed["reason"].as_str().unwrap();

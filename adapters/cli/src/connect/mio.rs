@@ -1,15 +1,16 @@
 //! The connection in an event loop of its own.
 
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
 use wspulse_core::handshake::Response;
 use wspulse_core::{CloseCode, Closed, Event, Message, SendError};
 use wspulse_drive::ConnectOptions;
-use wspulse_mio::{ConnectionId, Connections, Error, EventLoop, HandleError, Handler};
+use wspulse_mio::{ConnectionId, Connections, Error, EventLoop, Handle, HandleError, Handler};
 
 use super::report::{Next, Report};
-use super::{Options, RETRY, stdin};
+use super::stdin::{self, Input};
+use super::{LOOK, Options, RETRY};
 use crate::{Failure, stop};
 
 pub(super) fn run(
@@ -18,10 +19,12 @@ pub(super) fn run(
     report: Report,
 ) -> Result<(), Failure> {
     let (line, lines) = mpsc::sync_channel(16);
+    let (later, tasks) = mpsc::channel();
     let client = Client {
         url: options.url.clone(),
-        report,
+        report: report.clone(),
         lines,
+        later,
         waiting: None,
         is_open: false,
         has_closed: false,
@@ -31,17 +34,12 @@ pub(super) fn run(
     let id = event_loop
         .connections()
         .connect(&options.url, connect)
-        .map_err(|error| Failure::connecting(&options.url, error))?;
+        .map_err(|error| Failure::connecting(&options.url, &error))?;
     let handle = event_loop.handle();
-    stop::on_request(move || {
-        // Lines that wait may have filled the loop's queue for a moment.
-        while let Err(HandleError::Full) =
-            handle.run(move |client, connections| client.close(connections, id))
-        {
-            thread::sleep(RETRY);
-        }
-    })
-    .map_err(Failure::failed)?;
+    stop::on_request(move || close(&handle, id)).map_err(Failure::failed)?;
+
+    let handle = event_loop.handle();
+    thread::spawn(move || wait(&tasks, &report, &handle, id));
 
     let handle = event_loop.handle();
     stdin::spawn(move |next| {
@@ -54,10 +52,46 @@ pub(super) fn run(
     event_loop.into_handler().end
 }
 
+/// What the event loop has another thread wait for.
+enum Later {
+    /// Close once the answers are in.
+    Close,
+    /// Look again whether the closing handshake is complete.
+    Look,
+}
+
+/// Waits, so that the event loop need not.
+fn wait(tasks: &Receiver<Later>, report: &Report, handle: &Handle<Client>, id: ConnectionId) {
+    while let Ok(task) = tasks.recv() {
+        match task {
+            Later::Close => {
+                while let Some(left) = report.linger() {
+                    thread::sleep(left);
+                }
+                close(handle, id);
+            }
+            Later::Look => {
+                thread::sleep(LOOK);
+                let _ = handle.run(move |client, connections| client.look(connections, id));
+            }
+        }
+    }
+}
+
+fn close(handle: &Handle<Client>, id: ConnectionId) {
+    // Lines that wait may have filled the loop's queue for a moment.
+    while let Err(HandleError::Full) =
+        handle.run(move |client, connections| client.close(connections, id))
+    {
+        thread::sleep(RETRY);
+    }
+}
+
 struct Client {
     url: String,
     report: Report,
-    lines: Receiver<Option<Option<String>>>,
+    lines: Receiver<Input>,
+    later: Sender<Later>,
     /// A message that the connection does not take yet.
     waiting: Option<Message>,
     is_open: bool,
@@ -69,8 +103,20 @@ struct Client {
 impl Client {
     /// What the server still has to say is received.
     fn close(&mut self, connections: &mut Connections, id: ConnectionId) {
-        self.has_closed |= self.is_open;
+        if self.is_open {
+            self.has_closed = true;
+            self.report.closing();
+        }
         let _ = connections.close(id, CloseCode::NORMAL, "");
+    }
+
+    /// Tells the end if the closing handshake is complete, or looks again later.
+    fn look(&mut self, connections: &mut Connections, id: ConnectionId) {
+        self.report
+            .look(|| connections.get(id).map(|ws| ws.snapshot()));
+        if self.report.is_ending() {
+            let _ = self.later.send(Later::Look);
+        }
     }
 
     /// Sends as many lines as the connection takes.
@@ -79,12 +125,15 @@ impl Client {
             let message = match self.waiting.take() {
                 Some(message) => message,
                 None => match self.lines.try_recv() {
-                    Ok(Some(Some(line))) => line.into(),
-                    Ok(Some(None)) => {
-                        self.report.skipped();
+                    Ok(Input::Line(line)) => line.into(),
+                    Ok(Input::Skipped(unfit)) => {
+                        self.report.skipped(unfit);
                         continue;
                     }
-                    Ok(None) => return self.close(connections, id),
+                    Ok(Input::End) => {
+                        let _ = self.later.send(Later::Close);
+                        return;
+                    }
                     Err(_) => return,
                 },
             };
@@ -101,9 +150,14 @@ impl Client {
 }
 
 impl Handler for Client {
-    fn open(&mut self, connections: &mut Connections, id: ConnectionId, _: Option<&Response>) {
+    fn open(
+        &mut self,
+        connections: &mut Connections,
+        id: ConnectionId,
+        response: Option<&Response>,
+    ) {
         self.is_open = true;
-        self.report.open(&self.url);
+        self.report.open(response);
         self.send_lines(connections, id);
     }
 
@@ -116,6 +170,9 @@ impl Handler for Client {
     fn event(&mut self, connections: &mut Connections, id: ConnectionId, event: Event) {
         let snapshot = || connections.get(id).map(|ws| ws.snapshot());
         self.report.event(event, snapshot);
+        if self.report.is_ending() {
+            let _ = self.later.send(Later::Look);
+        }
     }
 
     fn writable(&mut self, connections: &mut Connections, id: ConnectionId) {
@@ -130,13 +187,13 @@ impl Handler for Client {
     ) {
         self.end = match end {
             Ok(closed) => self.report.closed(&closed),
-            Err(error) if !self.is_open => Err(Failure::connecting(&self.url, error)),
+            Err(error) if !self.is_open => Err(Failure::connecting(&self.url, &error)),
             Err(Error::Closed(closed)) => self.report.closed(&closed),
             Err(error) if self.has_closed => {
                 self.report.failed_after_close(&error);
                 Ok(())
             }
-            Err(error) => Err(self.report.failed(error)),
+            Err(error) => Err(self.report.failed(&error)),
         };
         connections.stop();
     }

@@ -1,5 +1,6 @@
 //! A client that one keeps open, by hand or in a script.
 
+mod linger;
 mod mio;
 mod report;
 mod std;
@@ -20,11 +21,17 @@ use report::Report;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Each line of standard input is sent as a text message; the end of input closes with 1000. Each text
-message received is a line of standard output; of a binary one only the size is shown. What happens
-to the connection goes to standard error, one line each: open, suspect, recovered, reconnecting,
-closed with the reason and its numbers. Ctrl-C closes with 1000 as well, and a second one ends the
-program at once. When nobody reads standard output any more, the next message closes it with 1000.
+Each line of standard input is sent as a text message, if it is UTF-8 and at most 16 MiB. After the
+end of input the connection is closed with 1000, once no message came for --linger, or at the latest
+after twenty times as long. Each text message received is a line of standard output; of a binary one
+only the size is shown. What happens to the connection goes to standard error, one line each: open,
+suspect, recovered, reconnecting, closed with the reason and its numbers. Ctrl-C closes with 1000 at
+once, and a second one ends the program. When nobody reads standard output any more, the next
+message closes the connection with 1000.
+
+A message goes to a file or a pipe as it came. On a terminal its control characters are escaped,
+except line ends and tabs: a server must not move the cursor. In every other line, and in JSON,
+they are always escaped. With --json the events stand on standard output too.
 
 Examples:
   wspulse connect ws://127.0.0.1:9001/
@@ -54,8 +61,8 @@ pub(crate) struct Options {
     pong_timeout: Duration,
 
     /// Send this header with the request; may be repeated
-    #[arg(long, value_name = "NAME:VALUE", value_parser = args::header)]
-    header: Vec<(String, String)>,
+    #[arg(long, value_name = "NAME:VALUE")]
+    header: Vec<String>,
 
     /// Offer this subprotocol; may be repeated
     #[arg(long, value_name = "NAME")]
@@ -65,7 +72,17 @@ pub(crate) struct Options {
     #[arg(long)]
     deflate: bool,
 
-    /// Trust the certificates in this PEM file, and no others
+    /// After the end of input, stay until no message came for this long, then close; 0s closes at
+    /// once
+    #[arg(
+        long,
+        value_name = "D",
+        default_value = "500ms",
+        value_parser = args::duration_or_zero
+    )]
+    linger: Duration,
+
+    /// Trust the certificates in this PEM file, and no others; the server's own may be among them
     #[arg(long, value_name = "PEM")]
     ca: Option<PathBuf>,
 
@@ -87,7 +104,10 @@ impl Options {
     fn connect_options(&self) -> Result<ConnectOptions, Failure> {
         let config = self.config().map_err(Failure::usage)?;
         let mut options = tls::client(ConnectOptions::new(config), self.ca.as_deref())?;
-        for (name, value) in &self.header {
+        for header in &self.header {
+            // The text is not repeated: it may be a secret with a typing mistake.
+            let (name, value) =
+                args::header(header).ok_or_else(|| Failure::usage("--header needs NAME:VALUE"))?;
             options = options.header(name, value);
         }
         for name in &self.subprotocol {
@@ -100,7 +120,7 @@ impl Options {
 /// Keeps the connection until it is closed.
 pub(crate) fn run(options: &Options, output: Output) -> Result<(), Failure> {
     let connect = options.connect_options()?;
-    let report = Report::new(output);
+    let report = Report::new(options, output);
     if options.reconnect && matches!(options.runtime, Runtime::Mio) {
         return Err(Failure::usage("--reconnect needs --runtime std or tokio"));
     }
@@ -118,3 +138,6 @@ fn policy() -> ReconnectPolicy {
 
 /// After a line that was not taken: there is no connection, and enough lines are kept for it.
 const RETRY: Duration = Duration::from_millis(50);
+
+/// How often is looked whether a close has left, or has had its time.
+const LOOK: Duration = Duration::from_millis(100);

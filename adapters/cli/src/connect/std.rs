@@ -11,7 +11,8 @@ use wspulse_drive::ConnectOptions;
 use wspulse_std::{Error, Reader, ReconnectHandle, ReconnectingClient, Writer};
 
 use super::report::{Next, Report};
-use super::{Options, RETRY, stdin};
+use super::stdin::{self, Input};
+use super::{LOOK, Options, RETRY};
 use crate::{Failure, stop};
 
 pub(super) fn run(
@@ -24,29 +25,31 @@ pub(super) fn run(
     }
     let patience = options.config().map_err(Failure::usage)?.close_timeout();
     let ws = wspulse_std::connect(&options.url, connect)
-        .map_err(|error| Failure::connecting(&options.url, error))?;
+        .map_err(|error| Failure::connecting(&options.url, &error))?;
     let (reader, writer) = ws.split();
     let outlet = Arc::new(Outlet {
         writer: Mutex::new(writer),
         closing_since: OnceLock::new(),
+        report: report.clone(),
     });
     let closing = Arc::clone(&outlet);
     stop::on_request(move || closing.close()).map_err(Failure::failed)?;
     // A Ctrl-C after this line closes in order, so the signals are watched already.
-    report.open(&options.url);
+    report.open(reader.response());
     let sending = Arc::clone(&outlet);
-    stdin::spawn(move |line| match line {
-        Some(Some(line)) => sending.send(line),
-        Some(None) => {
-            report.skipped();
+    stdin::spawn(move |next| match next {
+        Input::Line(line) => sending.send(line),
+        Input::Skipped(unfit) => {
+            sending.report.skipped(unfit);
             true
         }
-        None => {
+        Input::End => {
+            linger(&sending.report, || sending.closing_since.get().is_some());
             sending.close();
             false
         }
     });
-    receive(reader, report, &outlet, patience)
+    receive(reader, &report, &outlet, patience)
 }
 
 /// What the threads that send share.
@@ -54,6 +57,7 @@ struct Outlet {
     /// A send that the server does not read holds it for as long as the server is given.
     writer: Mutex<Writer<TcpStream>>,
     closing_since: OnceLock<Instant>,
+    report: Report,
 }
 
 impl Outlet {
@@ -66,6 +70,7 @@ impl Outlet {
     /// What the server still has to say is received by the reader.
     fn close(&self) {
         self.closing_since.get_or_init(Instant::now);
+        self.report.closing();
         let _ = self.lock().close(CloseCode::NORMAL, "");
     }
 
@@ -80,7 +85,7 @@ impl Outlet {
 /// here.
 fn receive(
     mut reader: Reader<TcpStream>,
-    report: Report,
+    report: &Report,
     outlet: &Arc<Outlet>,
     patience: Duration,
 ) -> Result<(), Failure> {
@@ -93,8 +98,11 @@ fn receive(
         }
         let mut event = match reader.next_event_timeout(LOOK) {
             Poll::Ready(Some(event)) => event,
-            Poll::Ready(None) => return Err(report.failed("the connection is over")),
-            Poll::Pending => continue,
+            Poll::Ready(None) => return Err(report.failed(&Error::NotOpen)),
+            Poll::Pending => {
+                report.look(|| Some(reader.snapshot()));
+                continue;
+            }
         };
         if let Event::Closed(closed) = &mut event
             && is_cut
@@ -115,45 +123,70 @@ fn receive(
     }
 }
 
+/// Waits until the answers are in, or somebody else has closed.
+fn linger(report: &Report, is_closing: impl Fn() -> bool) {
+    while !is_closing()
+        && let Some(left) = report.linger()
+    {
+        thread::sleep(left);
+    }
+}
+
 /// Keeps a connection, and another after each that is lost.
 fn run_again(options: &Options, connect: ConnectOptions, report: Report) -> Result<(), Failure> {
     let mut client = ReconnectingClient::new(&options.url, connect, super::policy())
-        .map_err(|error| Failure::connecting(&options.url, error))?;
-    let handle = client.handle();
+        .map_err(|error| Failure::connecting(&options.url, &error))?;
+    let (handle, reporting) = (client.handle(), report.clone());
     stop::on_request(move || {
+        reporting.closing();
         let _ = handle.close(CloseCode::NORMAL, "");
     })
     .map_err(Failure::failed)?;
-    let handle = client.handle();
-    stdin::spawn(move |line| match line {
-        Some(Some(line)) => {
+    let (handle, reporting) = (client.handle(), report.clone());
+    stdin::spawn(move |next| match next {
+        Input::Line(line) => {
             send_again(&handle, line.into());
             true
         }
-        Some(None) => {
-            report.skipped();
+        Input::Skipped(unfit) => {
+            reporting.skipped(unfit);
             true
         }
-        None => {
+        Input::End => {
             // What is kept for the next connection is sent before the end.
-            while !handle.is_open() {
-                thread::sleep(RETRY);
-            }
+            wait_until_open(&handle);
+            linger(&reporting, || false);
+            wait_until_open(&handle);
+            reporting.closing();
             let _ = handle.close(CloseCode::NORMAL, "");
             false
         }
     });
     let handle = client.handle();
-    while let Some(event) = client.next_event() {
-        match report.reconnect_event(&options.url, event, || client.snapshot()) {
+    loop {
+        let event = match client.next_event_timeout(LOOK) {
+            Poll::Ready(Some(event)) => event,
+            Poll::Ready(None) => return Err(report.gave_up()),
+            Poll::Pending => {
+                report.look(|| client.snapshot());
+                continue;
+            }
+        };
+        match report.reconnect_event(event, || client.snapshot()) {
             Next::GoOn => {}
             Next::Close => {
+                report.closing();
                 let _ = handle.close(CloseCode::NORMAL, "");
             }
             Next::End(end) => return end,
         }
     }
-    Err(report.gave_up())
+}
+
+fn wait_until_open(handle: &ReconnectHandle) {
+    while !handle.is_open() {
+        thread::sleep(RETRY);
+    }
 }
 
 /// Sends a message as soon as it is taken.
@@ -163,6 +196,3 @@ fn send_again(handle: &ReconnectHandle, mut message: Message) {
         thread::sleep(RETRY);
     }
 }
-
-/// How often is looked whether a close has had its time.
-const LOOK: Duration = Duration::from_millis(100);

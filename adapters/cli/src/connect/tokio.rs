@@ -5,7 +5,8 @@ use wspulse_core::{CloseCode, Message, SendError};
 use wspulse_tokio::{ConnectOptions, Error, Reader, ReconnectHandle, ReconnectingClient, Writer};
 
 use super::report::{Next, Report};
-use super::{Options, RETRY, stdin};
+use super::stdin::{self, Input};
+use super::{LOOK, Options, RETRY};
 use crate::{Failure, stop};
 
 type Stream = wspulse_tokio::MaybeTls<tokio::net::TcpStream>;
@@ -22,14 +23,14 @@ pub(super) async fn run(
     tokio::pin!(stop);
     let ws = tokio::select! {
         connected = wspulse_tokio::connect(&options.url, connect) => {
-            connected.map_err(|error| Failure::connecting(&options.url, error))?
+            connected.map_err(|error| Failure::connecting(&options.url, &error))?
         }
-        () = &mut stop => return Err(Failure::failed("interrupted before the connection was open")),
+        () = &mut stop => return Err(Failure::interrupted()),
     };
-    report.open(&options.url);
+    report.open(ws.response());
     let (reader, writer) = ws.split();
     let (lines, next_line) = mpsc::channel(16);
-    stdin::spawn(move |line| line.is_some_and(|line| lines.blocking_send(line).is_ok()));
+    stdin::spawn(move |next| lines.blocking_send(next).is_ok());
     let unheard = Notify::new();
     let enough = async {
         tokio::select! {
@@ -38,21 +39,21 @@ pub(super) async fn run(
         }
     };
     tokio::pin!(enough);
-    let receiving = receive(reader, report, &unheard);
+    let receiving = receive(reader, &report, &unheard);
     tokio::pin!(receiving);
     tokio::select! {
         end = &mut receiving => end,
         // Once everything is said, what the server still has to say is received.
-        () = send(writer, next_line, enough, report) => receiving.await,
+        () = send(writer, next_line, enough, &report) => receiving.await,
     }
 }
 
 /// Sends each line until it is enough, then closes.
 async fn send(
     mut writer: Writer<Stream>,
-    mut lines: mpsc::Receiver<Option<String>>,
+    mut lines: mpsc::Receiver<Input>,
     mut enough: impl Future<Output = ()> + Unpin,
-    report: Report,
+    report: &Report,
 ) {
     loop {
         let line = tokio::select! {
@@ -60,38 +61,61 @@ async fn send(
             () = &mut enough => break,
         };
         let sent = match line {
-            Some(Some(line)) => tokio::select! {
+            Some(Input::Line(line)) => tokio::select! {
                 sent = writer.send(line) => sent,
                 // A server that does not read must not hold up the close.
                 () = &mut enough => break,
             },
-            Some(None) => {
-                report.skipped();
+            Some(Input::Skipped(unfit)) => {
+                report.skipped(unfit);
                 continue;
             }
-            None => break,
+            Some(Input::End) | None => {
+                tokio::select! {
+                    () = linger(report) => {}
+                    () = &mut enough => {}
+                }
+                break;
+            }
         };
         if sent.is_err() {
             return; // the reader tells why
         }
     }
+    report.closing();
     let _ = writer.close(CloseCode::NORMAL, "").await;
+}
+
+/// Waits until the answers are in.
+async fn linger(report: &Report) {
+    while let Some(left) = report.linger() {
+        tokio::time::sleep(left).await;
+    }
 }
 
 /// Reports until the end.
 async fn receive(
     mut reader: Reader<Stream>,
-    report: Report,
+    report: &Report,
     unheard: &Notify,
 ) -> Result<(), Failure> {
-    while let Some(event) = reader.next_event().await {
+    loop {
+        let next = tokio::select! {
+            next = reader.next_event() => next,
+            () = tokio::time::sleep(LOOK), if report.is_ending() => {
+                report.look(|| Some(reader.snapshot()));
+                continue;
+            }
+        };
+        let Some(event) = next else {
+            return Err(report.failed(&Error::NotOpen));
+        };
         match report.event(event, || Some(reader.snapshot())) {
             Next::GoOn => {}
             Next::Close => unheard.notify_one(),
             Next::End(end) => return end,
         }
     }
-    Err(report.failed("the connection is over"))
 }
 
 /// Keeps a connection, and another after each that is lost.
@@ -102,44 +126,60 @@ async fn run_again(
 ) -> Result<(), Failure> {
     let stop = stop::requested().map_err(Failure::failed)?;
     let mut client = ReconnectingClient::new(&options.url, connect, super::policy())
-        .map_err(|error| Failure::connecting(&options.url, error))?;
+        .map_err(|error| Failure::connecting(&options.url, &error))?;
     let (lines, mut next_line) = mpsc::channel(16);
-    stdin::spawn(move |line| line.is_some_and(|line| lines.blocking_send(line).is_ok()));
+    stdin::spawn(move |next| lines.blocking_send(next).is_ok());
 
-    let handle = client.handle();
+    let (handle, reporting) = (client.handle(), report.clone());
     let sending = async move {
-        while let Some(line) = next_line.recv().await {
-            match line {
-                Some(line) => send_again(&handle, line.into()).await,
-                None => report.skipped(),
+        while let Some(next) = next_line.recv().await {
+            match next {
+                Input::Line(line) => send_again(&handle, line.into()).await,
+                Input::Skipped(unfit) => reporting.skipped(unfit),
+                Input::End => break,
             }
         }
         // What is kept for the next connection is sent before the end.
-        while !handle.is_open() {
-            tokio::time::sleep(RETRY).await;
-        }
-        let _ = handle.close(CloseCode::NORMAL, "");
+        wait_until_open(&handle).await;
+        linger(&reporting).await;
+        wait_until_open(&handle).await;
     };
-    let handle = client.handle();
+    let (handle, reporting) = (client.handle(), report.clone());
     tokio::spawn(async move {
         tokio::select! {
             () = sending => {}
-            () = stop => {
-                let _ = handle.close(CloseCode::NORMAL, "");
-            }
+            () = stop => {}
         }
+        reporting.closing();
+        let _ = handle.close(CloseCode::NORMAL, "");
     });
     let handle = client.handle();
-    while let Some(event) = client.next_event().await {
-        match report.reconnect_event(&options.url, event, || client.snapshot()) {
+    loop {
+        let next = tokio::select! {
+            next = client.next_event() => next,
+            () = tokio::time::sleep(LOOK), if report.is_ending() => {
+                report.look(|| client.snapshot());
+                continue;
+            }
+        };
+        let Some(event) = next else {
+            return Err(report.gave_up());
+        };
+        match report.reconnect_event(event, || client.snapshot()) {
             Next::GoOn => {}
             Next::Close => {
+                report.closing();
                 let _ = handle.close(CloseCode::NORMAL, "");
             }
             Next::End(end) => return end,
         }
     }
-    Err(report.gave_up())
+}
+
+async fn wait_until_open(handle: &ReconnectHandle) {
+    while !handle.is_open() {
+        tokio::time::sleep(RETRY).await;
+    }
 }
 
 /// Sends a message as soon as it is taken.

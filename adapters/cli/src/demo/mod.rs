@@ -94,7 +94,7 @@ async fn show(
     let mut client = None;
     let finished = tokio::select! {
         finished = Demo::start(options, Arc::new(config), &timeline, &mut client) => finished,
-        _ = stopped => Err(Failure::failed("interrupted")),
+        _ = stopped => Err(Failure::because("interrupted", "interrupted")),
     };
     if let Err(failure) = finished {
         if let Some(mut client) = client.filter(|client| client.closed().is_none()) {

@@ -1,6 +1,7 @@
 //! One thread for all connections.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,20 +10,20 @@ use wspulse_core::handshake::Response;
 use wspulse_core::{Closed, Message, SendError};
 use wspulse_mio::{ConnectionId, Connections, Error, EventLoop, Handler, Listener, ListenerId};
 
-use super::{Server, say_ended, say_not_accepted, words};
-use crate::output::Output;
+use super::Server;
 use crate::{Failure, stop};
 
 pub(super) fn run(server: Server) -> Result<(), Failure> {
+    let server = Arc::new(server);
     let echo = Echo {
-        output: server.output,
+        server: Arc::clone(&server),
         open: HashMap::new(),
     };
     let mut event_loop = EventLoop::new(echo).map_err(Failure::failed)?;
     let (handle, patience) = (event_loop.handle(), server.patience());
     stop::on_request(move || handle.drain(Duration::ZERO, patience)).map_err(Failure::failed)?;
 
-    let listener = Listener::bind(server.listen).map_err(|error| server.cannot_listen(error))?;
+    let listener = bind(&server.addresses).map_err(|error| server.cannot_listen(error))?;
     let address = listener.local_addr();
     let connections = event_loop.connections();
     let config = Arc::clone(&server.config);
@@ -31,12 +32,26 @@ pub(super) fn run(server: Server) -> Result<(), Failure> {
         None => connections.listen(listener, config),
     };
     listening.map_err(|error| server.cannot_listen(error))?;
-    server.say_listening(address.unwrap_or(server.listen));
+    if let Some(address) = address {
+        server.log.listening(address);
+    }
     event_loop.run().map_err(Failure::failed)
 }
 
+/// Binds the first address that can be had.
+fn bind(addresses: &[SocketAddr]) -> io::Result<Listener> {
+    let mut failure = io::ErrorKind::NotFound.into();
+    for address in addresses {
+        match Listener::bind(*address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
 struct Echo {
-    output: Output,
+    server: Arc<Server>,
     open: HashMap<ConnectionId, Client>,
 }
 
@@ -90,17 +105,17 @@ impl Handler for Echo {
     }
 
     fn closed(&mut self, _: &mut Connections, id: ConnectionId, end: Result<Box<Closed>, Error>) {
-        let end = match end {
-            Ok(closed) => words(Ok(()), Some(&closed)),
-            Err(error) => error.to_string(),
+        let why = match end {
+            Ok(closed) => self.server.why(Ok(()), Some(&closed)),
+            Err(error) => self.server.why(Err(error), None),
         };
         // One that never came through its handshakes is nobody yet.
         let client = self.open.remove(&id);
         let (address, messages) = client.map_or((None, 0), |c| (Some(c.address), c.messages));
-        say_ended(self.output, address, end, messages);
+        self.server.log.ended(address, &why, messages);
     }
 
-    fn accept_failed(&mut self, _: &mut Connections, _: ListenerId, error: std::io::Error) {
-        say_not_accepted(error);
+    fn accept_failed(&mut self, _: &mut Connections, _: ListenerId, error: io::Error) {
+        self.server.log.not_accepted(&error);
     }
 }

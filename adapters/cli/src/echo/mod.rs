@@ -1,5 +1,6 @@
 //! An echo server.
 
+mod log;
 mod mio;
 mod std;
 mod tokio;
@@ -10,23 +11,28 @@ use ::std::sync::Arc;
 use ::std::time::Duration;
 
 use rustls::ServerConfig;
-use serde_json::json;
 use wspulse_core::extension::deflate::DeflateConfig;
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Closed, Config};
 use wspulse_drive::Error;
 
+use crate::args::Listen;
+use crate::cause::Why;
 use crate::output::Output;
 use crate::{Failure, Runtime, args, tls};
+use log::Log;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Prints 'listening on ADDR:PORT' once it is ready, then a line for each connection that ends,
-with the reason. SIGINT and SIGTERM close every connection with 1001 and end with exit code 0.
+with the reason. What a client says is printed with its control characters escaped. Where nobody
+reads the lines, they are dropped and counted; connections do not wait for them.
+SIGINT and SIGTERM close every connection with 1001 and end with exit code 0.
 
 Examples:
   wspulse echo
   wspulse echo --listen 127.0.0.1:0 --json
+  wspulse echo --listen localhost:9001
   wspulse echo --ping-interval 5s --pong-timeout 10s --max-message 64MiB
   wspulse echo --runtime mio --cert server.pem --key server.key
 
@@ -35,9 +41,14 @@ Exit codes:
   1  the address cannot be listened on, or the certificate cannot be used
   2  the command line makes no sense")]
 pub(crate) struct Options {
-    /// Where to listen; port 0 picks a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001")]
-    listen: SocketAddr,
+    /// Where to listen: HOST:PORT, or a PORT of 127.0.0.1; port 0 picks a free one
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:9001",
+        value_parser = Listen::parse
+    )]
+    listen: Listen,
 
     /// What runs the connections
     #[arg(long, value_enum, default_value_t)]
@@ -59,6 +70,16 @@ pub(crate) struct Options {
     #[arg(long)]
     no_deflate: bool,
 
+    /// Send messages below this length as they are, also where compression was agreed on; 0
+    /// compresses all of them, for clients that cannot read a mixture (libwebsockets 4.1)
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 64,
+        conflicts_with = "no_deflate"
+    )]
+    deflate_threshold: usize,
+
     #[command(flatten)]
     identity: tls::Identity,
 }
@@ -66,7 +87,8 @@ pub(crate) struct Options {
 /// Serves until a signal comes.
 pub(crate) fn run(options: &Options, output: Output) -> Result<(), Failure> {
     let heartbeat = HeartbeatConfig::ping(options.ping_interval, options.pong_timeout);
-    let deflate = (!options.no_deflate).then_some(DeflateConfig::DEFAULT);
+    let deflate = DeflateConfig::DEFAULT.threshold(options.deflate_threshold);
+    let deflate = (!options.no_deflate).then_some(deflate);
     let config = Config::builder()
         .heartbeat(heartbeat)
         .deflate(deflate)
@@ -74,77 +96,63 @@ pub(crate) fn run(options: &Options, output: Output) -> Result<(), Failure> {
         .max_frame_size(options.max_message)
         .build()
         .map_err(Failure::usage)?;
+    let listen = options.listen.clone();
+    let addresses = listen
+        .addresses()
+        .map_err(|error| cannot_listen(&listen, error))?;
+    let log = Log::start(output);
     let server = Server {
-        listen: options.listen,
+        listen,
+        addresses,
         config: Arc::new(config),
         tls: options.identity.load()?,
-        output,
+        pong_timeout: options.pong_timeout,
+        log: log.clone(),
     };
-    match options.runtime {
+    let end = match options.runtime {
         Runtime::Tokio => crate::block_on(tokio::run(server)),
         Runtime::Std => std::run(server),
         Runtime::Mio => mio::run(server),
-    }
+    };
+    log.finish();
+    end
+}
+
+fn cannot_listen(listen: &Listen, error: impl fmt::Display) -> Failure {
+    Failure::because("listen", format_args!("cannot listen on {listen}: {error}"))
 }
 
 /// What every runtime serves.
 struct Server {
-    listen: SocketAddr,
+    listen: Listen,
+    /// What its host leads to; the first that can be had is listened on.
+    addresses: Vec<SocketAddr>,
     config: Arc<Config>,
     tls: Option<Arc<ServerConfig>>,
-    output: Output,
+    pong_timeout: Duration,
+    log: Log,
 }
 
 impl Server {
     fn cannot_listen(&self, error: impl fmt::Display) -> Failure {
-        Failure::Failed(format!("cannot listen on {}: {error}", self.listen))
+        cannot_listen(&self.listen, error)
     }
 
-    fn say_listening(&self, address: SocketAddr) {
-        self.output.line(
-            format_args!("listening on {address}"),
-            &json!({ "event": "listening", "address": address.to_string() }),
-        );
+    /// Says how a connection ended: in the words of its end, or of its transport's.
+    fn why(&self, end: Result<(), Error>, closed: Option<&Closed>) -> Why {
+        let pong_timeout = Some(self.pong_timeout);
+        match (end, closed) {
+            (Err(error @ (Error::Io(_) | Error::Tls(_))), _) => Why::end(&error, pong_timeout),
+            (_, Some(closed)) => Why::closed(closed, pong_timeout),
+            (Err(error), None) => Why::end(&error, pong_timeout),
+            (Ok(()), None) => Why::new("closed", "closed"),
+        }
     }
 
     /// How long connections have to close once the server is to stop.
     fn patience(&self) -> Duration {
         let close = self.config.close_timeout();
         close.saturating_add(Duration::from_secs(1))
-    }
-}
-
-/// Such as too many open files: others will have to go first.
-fn say_not_accepted(error: impl fmt::Display) {
-    eprintln!("wspulse: cannot accept: {error}");
-}
-
-fn say_ended(
-    output: Output,
-    peer: impl Into<Option<SocketAddr>>,
-    end: impl fmt::Display,
-    messages: u64,
-) {
-    let peer = peer.into().map(|address| address.to_string());
-    let name = peer.as_deref().unwrap_or("a client");
-    output.line(
-        format_args!("{name}: {end} ({messages} messages)"),
-        &json!({
-            "event": "ended",
-            "peer": peer,
-            "reason": end.to_string(),
-            "messages": messages,
-        }),
-    );
-}
-
-/// Says how a connection ended: in the words of its end, or of its transport's.
-fn words(end: Result<(), Error>, closed: Option<&Closed>) -> String {
-    match (end, closed) {
-        (Err(error @ (Error::Io(_) | Error::Tls(_))), _) => error.to_string(),
-        (_, Some(closed)) => closed.to_string(),
-        (Err(error), None) => error.to_string(),
-        (Ok(()), None) => "closed".into(),
     }
 }
 

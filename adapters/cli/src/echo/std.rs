@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use wspulse_core::CloseCode;
 use wspulse_std::{Error, WebSocket};
 
-use super::{ACCEPT_PAUSE, STOPPING, Server, say_ended, say_not_accepted, words};
+use super::{ACCEPT_PAUSE, STOPPING, Server};
+use crate::cause::Why;
 use crate::{Failure, stop};
 
 /// What the threads share.
@@ -26,6 +27,8 @@ struct Guest {
     number: u64,
     address: SocketAddr,
     messages: AtomicU64,
+    /// Its opening handshake is done.
+    is_open: AtomicBool,
 }
 
 impl Hall {
@@ -33,18 +36,28 @@ impl Hall {
         self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn say_ended(&self, guest: &Guest, end: &str) {
+    fn say_ended(&self, guest: &Guest, why: &Why) {
         let messages = guest.messages.load(Ordering::Relaxed);
-        say_ended(self.server.output, guest.address, end, messages);
+        self.server.log.ended(guest.address, why, messages);
+    }
+
+    /// Tells whether somebody has to be told that the server stops.
+    fn is_occupied(&self) -> bool {
+        let guests = self.guests();
+        guests
+            .values()
+            .any(|guest| guest.is_open.load(Ordering::SeqCst))
     }
 }
 
 pub(super) fn run(server: Server) -> Result<(), Failure> {
     let (stopper, stopped) = mpsc::channel::<()>();
     stop::on_request(move || drop(stopper)).map_err(Failure::failed)?;
-    let listener = TcpListener::bind(server.listen);
+    let listener = TcpListener::bind(&*server.addresses);
     let listener = listener.map_err(|error| server.cannot_listen(error))?;
-    server.say_listening(listener.local_addr().map_err(Failure::failed)?);
+    server
+        .log
+        .listening(listener.local_addr().map_err(Failure::failed)?);
     let patience = server.patience();
     let hall = Arc::new(Hall {
         server,
@@ -59,13 +72,15 @@ pub(super) fn run(server: Server) -> Result<(), Failure> {
     let _ = stopped.recv();
     hall.is_stopping.store(true, Ordering::SeqCst);
     let began = Instant::now();
-    while !hall.guests().is_empty() && began.elapsed() < patience {
+    while hall.is_occupied() && began.elapsed() < patience {
         thread::sleep(TICK / 10);
     }
     // Their threads wait in a send, and their sockets close with the program. From here on nobody
     // else says how they ended.
     for (_, guest) in hall.guests().drain() {
-        hall.say_ended(&guest, "cut off, the server stopped");
+        if guest.is_open.load(Ordering::SeqCst) {
+            hall.say_ended(&guest, &Why::new("cut-off", "cut off, the server stopped"));
+        }
     }
     Ok(())
 }
@@ -75,7 +90,7 @@ fn accept_all(listener: &TcpListener, hall: &Arc<Hall>) {
         let (stream, address) = match listener.accept() {
             Ok(accepted) => accepted,
             Err(error) => {
-                say_not_accepted(error);
+                hall.server.log.not_accepted(&error);
                 thread::sleep(ACCEPT_PAUSE);
                 continue;
             }
@@ -87,37 +102,39 @@ fn accept_all(listener: &TcpListener, hall: &Arc<Hall>) {
             number,
             address,
             messages: AtomicU64::new(0),
+            is_open: AtomicBool::new(false),
         });
         hall.guests().insert(number, Arc::clone(&guest));
         let host = Arc::clone(hall);
         let spawned = thread::Builder::new().spawn(move || {
-            let end = serve(stream, &guest, &host);
+            let why = serve(stream, &guest, &host);
             // The line is out before the program may end.
             let mut guests = host.guests();
             if guests.contains_key(&guest.number) {
-                host.say_ended(&guest, &end);
+                host.say_ended(&guest, &why);
                 guests.remove(&guest.number);
             }
         });
         if let Err(error) = spawned {
-            say_not_accepted(error);
+            hall.server.log.not_accepted(&error);
             hall.guests().remove(&number);
         }
     }
 }
 
 /// Serves one connection to its end, and tells how that was.
-fn serve(stream: TcpStream, guest: &Guest, hall: &Hall) -> String {
+fn serve(stream: TcpStream, guest: &Guest, hall: &Hall) -> Why {
     match accept(stream, &hall.server) {
         Ok(mut ws) => {
+            guest.is_open.store(true, Ordering::SeqCst);
             let end = match echo(&mut ws, &guest.messages, &hall.is_stopping) {
                 // How it ended, rather than the failed send that noticed it first.
                 Err(Error::Send(_)) => ws.by_ref().find_map(Result::err).map_or(Ok(()), Err),
                 end => end,
             };
-            words(end, ws.closed())
+            hall.server.why(end, ws.closed())
         }
-        Err(error) => error.to_string(),
+        Err(error) => hall.server.why(Err(error), None),
     }
 }
 

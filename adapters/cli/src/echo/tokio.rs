@@ -8,16 +8,18 @@ use tokio::sync::{mpsc, watch};
 use wspulse_core::CloseCode;
 use wspulse_tokio::{Error, MaybeTls, WebSocket};
 
-use super::{ACCEPT_PAUSE, STOPPING, Server, say_ended, say_not_accepted, words};
+use super::{ACCEPT_PAUSE, STOPPING, Server};
 use crate::{Failure, stop};
 
 type Stream = MaybeTls<TcpStream>;
 
 pub(super) async fn run(server: Server) -> Result<(), Failure> {
     let stop = stop::requested().map_err(Failure::failed)?;
-    let listener = TcpListener::bind(server.listen).await;
+    let listener = TcpListener::bind(&*server.addresses).await;
     let listener = listener.map_err(|error| server.cannot_listen(error))?;
-    server.say_listening(listener.local_addr().map_err(Failure::failed)?);
+    server
+        .log
+        .listening(listener.local_addr().map_err(Failure::failed)?);
 
     let server = Arc::new(server);
     let (stopper, stopped) = watch::channel(false);
@@ -29,7 +31,7 @@ pub(super) async fn run(server: Server) -> Result<(), Failure> {
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    say_not_accepted(error);
+                    server.log.not_accepted(&error);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -64,7 +66,7 @@ async fn serve(
         accepted = accept(stream, server) => accepted,
         () = &mut stop => return,
     };
-    let (end, messages) = match accepted {
+    let (why, messages) = match accepted {
         Ok(mut ws) => {
             let mut messages = 0;
             let end = tokio::select! {
@@ -77,11 +79,11 @@ async fn serve(
                 None => ws.close(CloseCode::GOING_AWAY, STOPPING).await,
             };
             let end = ending(end, &mut ws).await;
-            (words(end, ws.closed()), messages)
+            (server.why(end, ws.closed()), messages)
         }
-        Err(error) => (error.to_string(), 0),
+        Err(error) => (server.why(Err(error), None), 0),
     };
-    say_ended(server.output, peer, end, messages);
+    server.log.ended(peer, &why, messages);
 }
 
 async fn accept(stream: TcpStream, server: &Server) -> Result<WebSocket<Stream>, Error> {

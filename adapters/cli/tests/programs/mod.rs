@@ -1,14 +1,35 @@
 //! Running programs, and what they said.
 
-use std::io::{BufRead, BufReader};
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::io::{self, BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(crate) const RUNTIMES: [&str; 3] = ["std", "tokio", "mio"];
 
 /// No test runs a program for longer than this.
 pub(crate) const LONGEST: Duration = Duration::from_secs(30);
+
+/// Accepts one connection, unless none comes for too long.
+pub(crate) fn accept(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).unwrap();
+    let began = Instant::now();
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false).unwrap();
+                return stream;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => panic!("{error}"),
+        }
+        assert!(began.elapsed() < LONGEST, "nobody connects");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
 
 /// A program that ends with the test.
 pub(crate) struct Program {
@@ -87,8 +108,13 @@ impl Echo {
         let mut lines = program.stdout();
         let mut line = String::new();
         lines.read_line(&mut line).unwrap();
-        let address = line.trim_end().strip_prefix("listening on ");
-        let address = address.unwrap_or_else(|| panic!("{line:?}")).to_owned();
+        let address = match line.trim_end().strip_prefix("listening on ") {
+            Some(address) => address.to_owned(),
+            None => {
+                let object: serde_json::Value = serde_json::from_str(&line).expect(&line);
+                object["address"].as_str().expect(&line).to_owned()
+            }
+        };
         Self {
             program,
             lines,
