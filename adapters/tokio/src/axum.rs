@@ -104,7 +104,8 @@ impl WebSocketUpgrade {
     }
 
     /// Accepts, and runs `serve` in a task of its own once the response has left. Nothing runs if
-    /// the client is gone by then.
+    /// the client is gone by then, or the server does not allow upgrades; with the feature `tracing`
+    /// the log says so.
     #[must_use = "the response is for the client"]
     pub fn on_upgrade<F, T>(self, serve: F) -> Response
     where
@@ -115,8 +116,9 @@ impl WebSocketUpgrade {
             Ok((response, agreed)) => {
                 let upgrade = Upgrade::new(self.on_upgrade, self.config, agreed);
                 tokio::spawn(async move {
-                    if let Ok(ws) = upgrade.await {
-                        serve(ws).await;
+                    match upgrade.await {
+                        Ok(ws) => serve(ws).await,
+                        Err(error) => crate::trace::upgrade_failed(&error),
                     }
                 });
                 response.map(Body::from)

@@ -72,6 +72,9 @@
 //!
 //! # What to know
 //!
+//! - **It needs a runtime of tokio**, with I/O and time (`enable_all`). A future of this crate that
+//!   is polled outside one panics in tokio's words: "there is no reactor running". Code of another
+//!   runtime enters tokio's with [`Handle::enter`](tokio::runtime::Handle::enter).
 //! - **It lives while it is polled.** Timers, pings and pongs run inside
 //!   [`next`](WebSocket::next), [`send`](WebSocket::send) and their kin: keep a `next` running. A
 //!   task that stays away for long does not kill its connection: silence is judged only by a read
@@ -125,7 +128,7 @@
 //!   hyper server; with the feature `axum`, `WebSocketUpgrade` is an extractor that does.
 //! - **Log** (feature `tracing`). Each connection has a span with its role and peer. Events:
 //!   `open` and an end in order at debug; `suspect`, `recovered` and an end that the network
-//!   caused at info; a peer that breaks a rule or a limit at warn. `closed` has the cause and the
+//!   caused at info, as is an upgrade of axum's that failed; a peer that breaks a rule or a limit at warn. `closed` has the cause and the
 //!   numbers. Every 10 s the target `wspulse_tokio::counters` has, at trace, what was added to
 //!   messages, bytes, pings, pongs and lost pings. No payload, header, target or reason is told.
 

@@ -5,8 +5,12 @@
 
 #[cfg(not(feature = "tracing"))]
 pub(crate) use off::Trace;
+#[cfg(all(feature = "axum", not(feature = "tracing")))]
+pub(crate) use off::upgrade_failed;
 #[cfg(feature = "tracing")]
 pub(crate) use on::Trace;
+#[cfg(all(feature = "axum", feature = "tracing"))]
+pub(crate) use on::upgrade_failed;
 
 #[cfg(feature = "tracing")]
 mod on {
@@ -216,6 +220,12 @@ mod on {
         }
     }
 
+    /// A connection that was accepted never came from the HTTP server.
+    #[cfg(feature = "axum")]
+    pub(crate) fn upgrade_failed(error: &crate::Error) {
+        info!(target: TARGET, error = %error, "upgrade failed");
+    }
+
     fn add(count: &mut u64, more: usize) {
         *count = count.saturating_add(u64::try_from(more).unwrap_or(u64::MAX));
     }
@@ -253,6 +263,9 @@ mod off {
         pub(crate) fn event(&mut self, _: &Event) {}
         pub(crate) fn tick(&mut self, _: &Connection, _: &impl Clock) {}
     }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn upgrade_failed(_: &crate::Error) {}
 
     const _: () = assert!(size_of::<Trace>() == 0);
 }

@@ -232,3 +232,49 @@ async fn a_refusal_is_told_without_its_words() {
     assert_eq!(closed.fields["cause"], "handshake refused with status 403");
     assert!(!log.all().contains("secret"));
 }
+
+/// hyper tells too late that it does not allow upgrades.
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn an_upgrade_that_fails_is_told() {
+    use axum::extract::FromRequestParts as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = |request: hyper::Request<hyper::body::Incoming>| async move {
+        let (mut parts, _) = request.into_parts();
+        let upgrade = wspulse_tokio::WebSocketUpgrade::from_request_parts(&mut parts, &()).await;
+        let serve = |_| async { panic!("there is nothing to serve") };
+        Ok::<_, std::convert::Infallible>(upgrade.unwrap().on_upgrade(serve))
+    };
+    let server = async {
+        let stream = hyper_util::rt::TokioIo::new(listener.accept().await.unwrap().0);
+        let http = hyper::server::conn::http1::Builder::new();
+        let _ = http
+            .serve_connection(stream, hyper::service::service_fn(service))
+            .await;
+    };
+    let client = async {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = "GET /secret-path HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
+                       Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                       Sec-WebSocket-Version: 13\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+    };
+    tokio::join!(server, client);
+    // The task that waited for the connection runs before the end of this one's turn.
+    let told = async {
+        while log.lines("upgrade failed").is_empty() {
+            sleep(secs(0)).await;
+        }
+    };
+    tokio::time::timeout(secs(10), told).await.expect("a line");
+    let lines = log.lines("upgrade failed");
+    assert_eq!((lines.len(), lines[0].level), (1, Level::INFO));
+    assert!(!lines[0].fields["error"].is_empty());
+    assert!(!log.all().contains("secret"));
+}

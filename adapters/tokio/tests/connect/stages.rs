@@ -123,3 +123,11 @@ fn the_way_to_a_connection_may_be_a_task_of_its_own() {
     assert_send(connect("wss://127.0.0.1:1/", options()));
     assert_send(connect_through(&proxy, "wss://127.0.0.1:1/", options()));
 }
+
+#[test]
+#[should_panic(expected = "there is no reactor running")]
+fn outside_a_runtime_it_panics_as_the_docs_say() {
+    let connecting = std::pin::pin!(connect("ws://127.0.0.1:1/", options()));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let _ = connecting.poll(&mut context);
+}
