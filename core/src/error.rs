@@ -13,7 +13,7 @@ use crate::heartbeat::DeadReason;
 use crate::message::Message;
 
 /// Something was not queued. Nothing was sent and nothing closed; a message comes back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
     /// The outgoing queue is at its limit: let the transport take some, then send again.
@@ -25,8 +25,10 @@ pub enum SendError {
     Unfinished(Message),
     /// A ping payload of more than 125 bytes (RFC 6455 §5.5).
     PingTooLong,
-    /// Too many pings wait to be sent, or the connection is not open.
+    /// Too many pings wait to be sent: let the transport take some.
     PingNotQueued,
+    /// A ping for a connection that is not open: not yet, or no longer.
+    PingNotOpen,
     /// A close code that must not be sent, or a reason of more than 123 bytes (RFC 6455 §5.5,
     /// §7.4).
     Close(CloseEncodeError),
@@ -45,18 +47,34 @@ impl SendError {
     }
 }
 
+/// With the length of a message that comes back, and not with its content: the message that was not
+/// sent is often the one that logs in.
+impl fmt::Debug for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, message) = match self {
+            Self::Full(message) => ("Full", message),
+            Self::NotOpen(message) => ("NotOpen", message),
+            Self::Unfinished(message) => ("Unfinished", message),
+            Self::PingTooLong => return f.write_str("PingTooLong"),
+            Self::PingNotQueued => return f.write_str("PingNotQueued"),
+            Self::PingNotOpen => return f.write_str("PingNotOpen"),
+            Self::Close(error) => return f.debug_tuple("Close").field(error).finish(),
+        };
+        let size = message.len();
+        write!(f, "{name}({size} bytes)")
+    }
+}
+
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full(_) => f.write_str("the outgoing queue is full"),
-            Self::NotOpen(_) => f.write_str("the connection is not open"),
+            Self::NotOpen(_) | Self::PingNotOpen => f.write_str("the connection is not open"),
             Self::Unfinished(_) => {
                 f.write_str("a message in parts of another kind is not finished")
             }
             Self::PingTooLong => f.write_str("a ping carries at most 125 bytes"),
-            Self::PingNotQueued => {
-                f.write_str("too many pings wait, or the connection is not open")
-            }
+            Self::PingNotQueued => f.write_str("too many pings wait to be sent"),
             Self::Close(error) => fmt::Display::fmt(error, f),
         }
     }

@@ -309,7 +309,7 @@ fn f18_after_a_failure_nothing_counts() {
         "swallowed"
     );
     assert!(matches!(server.send("late"), Err(SendError::NotOpen(_))));
-    assert_eq!(server.ping(b""), Err(SendError::PingNotQueued));
+    assert_eq!(server.ping(b""), Err(SendError::PingNotOpen));
     server.close(at(5), CloseCode::NORMAL, "").unwrap();
     assert_eq!(drain_frames(&mut server, at(5)).len(), 1, "one Close frame");
     server.handle_eof(at(6));

@@ -268,6 +268,31 @@ fn an_end_that_is_not_ours_stays_a_failure() {
 }
 
 #[test]
+fn t9_a_reset_has_the_words_of_every_end_without_a_close() {
+    with_every_client(|runtime, options| {
+        if options.contains(&"--reconnect") {
+            return;
+        }
+        for is_reset in [false, true] {
+            let (url, server) = Peer::start(move |peer| {
+                if is_reset {
+                    let socket = socket2::SockRef::from(&peer.stream);
+                    socket.set_linger(Some(Duration::ZERO)).unwrap();
+                }
+            });
+            let mut program = connect(runtime, &url, options);
+            let _stdin = program.stdin();
+            let output = program.finish();
+            server.join().unwrap();
+            let said = text(&output.stderr).lines().last().unwrap();
+            let said = said.split(" (").next();
+            let words = Some("closed: transport ended without a close frame");
+            assert_eq!(said, words, "{runtime}, reset: {is_reset}");
+        }
+    });
+}
+
+#[test]
 fn the_cause_stays_exact_in_json() {
     for runtime in RUNTIMES {
         let output = run_connect(runtime, &["--json"], Ending::Fin);

@@ -184,8 +184,10 @@ impl From<Error> for io::Error {
             #[cfg(feature = "tls")]
             Error::Tls(_) => io::ErrorKind::InvalidData,
             Error::Closed(closed) => kind_of(&closed.cause),
-            Error::NotOpen | Error::Send(SendError::NotOpen(_)) => io::ErrorKind::NotConnected,
-            Error::Send(SendError::Full(_)) => io::ErrorKind::WouldBlock,
+            Error::NotOpen | Error::Send(SendError::NotOpen(_) | SendError::PingNotOpen) => {
+                io::ErrorKind::NotConnected
+            }
+            Error::Send(SendError::Full(_) | SendError::PingNotQueued) => io::ErrorKind::WouldBlock,
             Error::Send(_)
             | Error::Url(_)
             | Error::Request(_)

@@ -320,7 +320,6 @@ impl fmt::Debug for Reconnect {
 
 /// A connection that has just opened, before anything was sent on it: the place to log in and to
 /// subscribe again.
-#[derive(Debug)]
 pub struct Opening<'a> {
     generation: Generation,
     response: Option<&'a Response>,
@@ -360,6 +359,17 @@ impl<'a> Opening<'a> {
     #[must_use]
     pub fn into_messages(self) -> Vec<Message> {
         self.messages
+    }
+}
+
+/// Without the messages, of which one may log in.
+impl fmt::Debug for Opening<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opening")
+            .field("generation", &self.generation)
+            .field("response", &self.response)
+            .field("messages", &self.messages.len())
+            .finish()
     }
 }
 

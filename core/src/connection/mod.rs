@@ -410,7 +410,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`SendError::PingTooLong`] above 125 bytes; [`SendError::PingNotQueued`] if 16 wait
-    /// already or the connection is not open.
+    /// already; [`SendError::PingNotOpen`] if the connection is not open.
     pub fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
         self.queue_ping(payload)
     }

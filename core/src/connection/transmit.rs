@@ -173,7 +173,7 @@ impl Connection {
             return Err(SendError::PingTooLong);
         }
         if !matches!(self.phase, Phase::Open) {
-            return Err(SendError::PingNotQueued);
+            return Err(SendError::PingNotOpen);
         }
         let outgoing = self.outgoing.get_or_insert_default();
         if outgoing.pings.len() >= MAX_PINGS {

@@ -240,7 +240,7 @@ impl HandshakeError {
     /// Returns the whole response that a server sends before it closes, or nothing where
     /// [`status`](Self::status) is nothing.
     ///
-    /// It says `Connection: close` and has this error's text as its body.
+    /// It says `Connection: close` and has this error's text as its body, which HEAD does not get.
     ///
     /// ```
     /// use wspulse_core::handshake::HandshakeError;
@@ -254,12 +254,18 @@ impl HandshakeError {
     pub fn to_response(&self) -> Option<Vec<u8>> {
         let mut reject = Reject::with_status(self.status()?);
         let lines = &mut reject.header_lines;
-        if *self == Self::Method {
+        if matches!(self, Self::Method | Self::MethodHead) {
             // RFC 9110 §15.5.6: 405 says what is allowed.
             push_line(lines, "Allow", b"GET");
         }
         push_line(lines, "Content-Type", b"text/plain; charset=utf-8");
-        Some(reject.body(format!("{self}\n")).to_response())
+        let reject = reject.body(format!("{self}\n"));
+        let mut response = reject.to_response();
+        if *self == Self::MethodHead {
+            // RFC 9110 §9.3.2: the length is told, and the body is not sent.
+            response.truncate(response.len().saturating_sub(reject.body.len()));
+        }
+        Some(response)
     }
 }
 

@@ -43,6 +43,8 @@ pub enum HandshakeError {
     ListTooLong,
     /// The method is not GET.
     Method,
+    /// The method is HEAD, which asks for an answer without a body (RFC 9110 §9.3.2).
+    MethodHead,
     /// The request target is neither a path nor an absolute URI for the same host.
     Target,
     /// The `Host` header is missing or is not `host[:port]`.
@@ -86,6 +88,7 @@ impl HandshakeError {
             Self::Method => Some(405),
             Self::Version => Some(426),
             Self::HttpVersion => Some(505),
+            Self::MethodHead => Some(405),
             Self::NotHttp
             | Self::ControlByte
             | Self::BareCr
@@ -133,6 +136,7 @@ impl HandshakeError {
             | Self::Target
             | Self::Host
             | Self::Upgrade
+            | Self::MethodHead
             | Self::Connection
             | Self::Key => "RFC 6455 §4.2.1",
             Self::Version => "RFC 6455 §4.4",
@@ -166,6 +170,7 @@ impl fmt::Display for HandshakeError {
             Self::RepeatedHeader => "header that must be single is repeated",
             Self::ListTooLong => "too many elements in a header",
             Self::Method => "method is not GET",
+            Self::MethodHead => "method is HEAD, not GET",
             Self::Target => "invalid request target",
             Self::Host => "missing or invalid host header",
             Self::RequestBody => "upgrade request announces a body",

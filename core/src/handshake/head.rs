@@ -176,6 +176,7 @@ pub(super) struct RequestHead {
     pub(super) is_get: bool,
     pub(super) target: ByteString,
     pub(super) is_http_1_1: bool,
+    pub(super) is_head: bool,
     pub(super) headers: Headers,
 }
 
@@ -188,6 +189,7 @@ impl RequestHead {
             is_get: request.method == Some("GET"),
             target: ByteString::from(request.path.unwrap_or_default()),
             is_http_1_1: request.version == Some(1),
+            is_head: request.method == Some("HEAD"),
             headers: Headers::index(&head.bytes, request.headers)?,
         })
     }

@@ -235,6 +235,9 @@ fn check(head: RequestHead) -> Result<(Request, AcceptKey, Vec<deflate::Offer>),
     let headers = head.headers;
     // RFC 6455 §4.2.1 item 1: the method is GET, and the version 1.1 or one that came after
     // it; those that did are not spoken in lines of text.
+    if head.is_head {
+        return Err(HandshakeError::MethodHead);
+    }
     if !head.is_get {
         return Err(HandshakeError::Method);
     }

@@ -236,7 +236,7 @@ impl Seat {
                     return self.waiting.push_front((part, is_last));
                 }
                 // The end is told soon.
-                Err(SendError::NotOpen(_) | SendError::PingNotQueued) => return,
+                Err(SendError::NotOpen(_) | SendError::PingNotOpen) => return,
                 Err(error) => return self.cut(connections, id, Err(error.to_string())),
             }
         }

@@ -261,7 +261,7 @@ fn f18_after_a_failed_handshake_nothing_counts() {
             1 << 20
         );
         assert!(matches!(connection.send("x"), Err(SendError::NotOpen(_))));
-        assert_eq!(connection.ping(b""), Err(SendError::PingNotQueued));
+        assert_eq!(connection.ping(b""), Err(SendError::PingNotOpen));
         assert_eq!(
             connection.accept(at(1), &Accept::new()),
             Err(AnswerError::NoRequest)

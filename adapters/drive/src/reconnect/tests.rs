@@ -548,3 +548,21 @@ fn clients_have_seeds_of_their_own() {
     };
     assert_ne!(first_delay(), first_delay());
 }
+
+#[test]
+fn debug_shows_no_message() {
+    let mut reconnect = Reconnect::with_seed(&ReconnectPolicy::default(), 7).unwrap();
+    let generation = reconnect.begin(Instant::ZERO);
+    let mut opening = Opening::new(generation, None);
+    opening.send("s3cr3t");
+    let refused = reconnect.keep("s3cr3t".into()).unwrap_err();
+    let error = Error::from(refused.clone());
+    for shown in [
+        format!("{opening:?}"),
+        format!("{reconnect:?}"),
+        format!("{refused:?} {refused}"),
+        format!("{error:?} {error}"),
+    ] {
+        assert!(!shown.contains("s3cr3t"), "{shown}");
+    }
+}

@@ -165,10 +165,10 @@ impl Connections {
     ///
     /// # Errors
     ///
-    /// [`SendError::PingTooLong`] above 125 bytes; [`SendError::PingNotQueued`] if too many wait
-    /// or the connection is not open.
+    /// [`SendError::PingTooLong`] above 125 bytes; [`SendError::PingNotQueued`] if too many wait;
+    /// [`SendError::PingNotOpen`] if the connection is not open.
     pub fn ping(&mut self, id: ConnectionId, payload: &[u8]) -> Result<(), SendError> {
-        let ws = self.running_mut(id).ok_or(SendError::PingNotQueued)?;
+        let ws = self.running_mut(id).ok_or(SendError::PingNotOpen)?;
         ws.ping(payload)?;
         self.schedule(id, Wants::Write);
         Ok(())

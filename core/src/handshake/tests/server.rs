@@ -279,7 +279,7 @@ fn h7_version_is_13() {
 
 #[test]
 fn h8_method_and_http_version() {
-    for method in ["POST", "get", "CONNECT", "GETX", "HEAD"] {
+    for method in ["POST", "get", "CONNECT", "GETX", "head"] {
         let head = replace(&good_request(), b"GET", method.as_bytes());
         assert_request_fails(&head, E::Method);
     }
@@ -289,6 +289,19 @@ fn h8_method_and_http_version() {
     }
     let response = text(E::Method.to_response().unwrap());
     assert!(response.contains("\r\nAllow: GET\r\n"));
+}
+
+#[test]
+fn h8_head_gets_no_body() {
+    let head = replace(&good_request(), b"GET", b"HEAD");
+    assert_request_fails(&head, E::MethodHead);
+    let response = text(E::MethodHead.to_response().unwrap());
+    assert!(
+        response.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"),
+        "{response}"
+    );
+    assert!(response.contains("\r\nAllow: GET\r\n"), "{response}");
+    assert!(response.ends_with("\r\n\r\n"), "{response}");
 }
 
 #[test]

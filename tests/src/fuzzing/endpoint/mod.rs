@@ -295,7 +295,11 @@ impl<'a> Run<'a> {
                 match self.engine(|connection| connection.ping(&payload)) {
                     Ok(()) => assert!(payload.len() <= 125 && self.state() == State::Open),
                     Err(SendError::PingTooLong) => assert!(payload.len() > 125),
-                    Err(error) => assert_eq!(error, SendError::PingNotQueued),
+                    Err(SendError::PingNotQueued) => assert_eq!(self.state(), State::Open),
+                    Err(error) => {
+                        assert_eq!(error, SendError::PingNotOpen);
+                        assert_ne!(self.state(), State::Open);
+                    }
                 }
             }
             Step::Close(code, length) => {

@@ -372,7 +372,7 @@ impl End {
         let payload = vec![number; length];
         match self.call(|connection| connection.ping(&payload)) {
             Ok(()) => self.pings.push_back(payload),
-            Err(SendError::PingNotQueued) => {}
+            Err(SendError::PingNotQueued | SendError::PingNotOpen) => {}
             Err(error) => panic!("{error:?}"),
         }
     }
