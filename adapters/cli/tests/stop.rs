@@ -173,8 +173,15 @@ fn a_reader_who_goes_away_closes_with_1000() {
         stdin.write_all(b"read\n").unwrap();
         stdout.read_line(&mut String::new()).unwrap();
         drop(stdout);
-        stdin.write_all(b"unread\n").unwrap();
+        // A program that another test starts at this moment has the pipe open until it begins, so
+        // one line alone may find a reader yet.
+        let writing = std::thread::spawn(move || {
+            while stdin.write_all(b"unread\n").is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
         let output = program.finish();
+        writing.join().unwrap();
         assert_ended(&output, 0, &["open: ", "closed: received 1000"]);
         let line = server.next_line();
         assert!(line.contains("received 1000"), "{runtime}: {line:?}");
