@@ -175,8 +175,8 @@ impl Report {
         let Some(frame) = ending.received.take() else {
             return;
         };
-        // RFC 6455 §5.5.1: who answers a Close says the same code. Where codes differ, both began,
-        // and only the connection knows which of our codes has left.
+        // RFC 6455 §5.5.1: the answer to a Close has the same code. Where our Close and the
+        // server's differ, both sides began, and only the connection knows which code it sent.
         let is_known = !ending.is_ours || frame.code == CloseCode::NORMAL;
         let Some(snapshot) = snapshot().filter(|_| is_known && !ending.is_told) else {
             return;

@@ -115,7 +115,7 @@ impl Printer {
                         let _ = done.try_send(());
                     }
                 }
-                // Room again: those that found none were next.
+                // The queue has room again. Lines that came while it was full are counted.
                 let dropped = std::mem::take(&mut *lock(&count));
                 if dropped > 0 {
                     let text = format!("{dropped} lines were dropped, since nobody read them");
