@@ -7,7 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 use wspulse_tests::alloc::Counting;
 use wspulse_tests::fuzzing::known::{Excused, Finding};
 use wspulse_tests::fuzzing::{
-    backoff_excusing, head_excusing, inflate_excusing, negotiate_excusing, refusal_excusing,
+    backoff_excusing, head_excusing, negotiate_excusing, refusal_excusing,
 };
 
 #[global_allocator]
@@ -28,35 +28,6 @@ fn fault(target: fn(&[u8], Excused), input: &[u8], finding: Finding) -> Option<S
     let text = error.downcast_ref::<String>().cloned();
     text.or(error.downcast_ref::<&str>().map(|&text| text.to_owned()))
 }
-
-/// "hello" and then no payload at all: an empty message after a flush, as Cowboy and Mojolicious
-/// send it.
-#[test]
-fn i1_a_compressed_message_without_a_byte() {
-    is_known(
-        inflate_excusing,
-        b"\x00\xff\xff\x00\x02\x00\x05hello\x00\x00",
-        Finding::I1,
-        "left == right",
-    );
-}
-
-/// A message that is cut inside a block of dynamic codes, whose last octets and the tail come to
-/// "d" and eight times more of something, and to the end of the block four bits before the tail's
-/// end.
-#[test]
-fn z1_a_message_that_is_cut_inside_a_block() {
-    is_known(
-        inflate_excusing,
-        CUT_INSIDE_A_BLOCK,
-        Finding::Z1,
-        "left == right",
-    );
-}
-
-const CUT_INSIDE_A_BLOCK: &[u8] = b"\x00\xff\xff\x00\x00?\x04\xc1\x0b\x02@ \x10@\xc1\xab\xbc\x03\
-    \xb8T\xb4\x15\xd2\xa6\x0f\xea\xf4fZ\x10\xee\xbeo'k\xd17\xe1\xc0\xaa_0\xc9\xd2\x82\x10\xf4\xe3\
-    \xe8W\xae\xe8#\x85\x16\x84h\xe6\xc0\xaa_0\xc9\xd2\x82\x10\xcd\x1cX";
 
 /// A first delay of up to 5 s under a cap of 3 s.
 #[test]

@@ -7,8 +7,6 @@
 /// A fault that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// A compressed message without a byte of payload is invalid, where an empty one was meant.
-    I1,
     /// Compressed messages that wait to be sent hold room for half of their uncompressed length.
     C1,
     /// A buffer grows once for each fragment, and does not double.
@@ -24,9 +22,6 @@ pub enum Finding {
     /// While an event waits nothing is read: pings are not answered, death is not found, and a
     /// failed write does not end the connection, which waits for a read that finds nothing.
     A6,
-    /// A compressed message that is cut inside a block is taken, with bytes made of the tail, where
-    /// the tail happens to end that block in the middle of its last byte.
-    Z1,
 }
 
 /// What the lists of a handshake hold beside its budget where [`Finding::C15`] is excused: an entry

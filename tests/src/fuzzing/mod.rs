@@ -30,7 +30,7 @@ pub use drive::{drive, drive_excusing};
 pub use endpoint::{client, client_excusing, server, server_excusing};
 pub use frame_decoder::frame_decoder;
 pub use head::{head, head_excusing};
-pub use inflate::{inflate, inflate_excusing};
+pub use inflate::inflate;
 pub use negotiate::{negotiate, negotiate_excusing};
 pub use pair::{pair, pair_excusing};
 pub use refusal::{refusal, refusal_excusing};

@@ -86,12 +86,43 @@ fn rfc_7692_section_7_2_3_4_the_octet_after_a_final_block_is_needed() {
     is_invalid(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x08]);
 }
 
-/// Decided the other way, and not done yet (I1): a compressed message without a single octet is an
-/// empty message, for a peer that flushes twice in a row has nothing left to send. `fuzz_known_formats`
-/// fails once it is done, and this test with it.
+/// Z1, RFC 7692 §7.2.2: the four octets that are appended are the rest of an empty block. A message
+/// that was cut inside a block has no such rest, also where they would fit into that block.
 #[test]
-fn i1_a_message_without_an_octet_is_still_invalid() {
-    is_invalid(&[]);
+fn rfc_7692_section_7_2_2_a_message_that_is_cut_inside_a_block() {
+    // A stored block that announces four octets and has none of them: they would be those.
+    is_invalid(&[0x00, 0x04, 0x00, 0xfb, 0xff]);
+    is_invalid(b"\x04\xc1\x0b\x02@ \x10@\xc1\xab\xbc\x03\xb8T\xb4\x15\xd2\xa6\x0f\xea\xf4fZ\x10\xee\
+        \xbeo'k\xd17\xe1\xc0\xaa_0\xc9\xd2\x82\x10\xf4\xe3\xe8W\xae\xe8#\x85\x16\x84h\xe6\xc0\xaa_0\xc9\
+        \xd2\x82\x10\xcd\x1cX");
+}
+
+/// I1: a compressed message without a single octet is an empty message, for a peer that flushes twice
+/// in a row has nothing left to send.
+#[test]
+fn i1_a_message_without_an_octet_is_empty() {
+    for mut connection in all_kinds() {
+        let peer = connection.role().peer();
+        let mut feed =
+            |first, payload: &[u8]| feed(&mut connection, NOW, &frame(peer, first, payload));
+        assert_eq!(
+            messages(feed(FIN | COMPRESSED | TEXT, &HELLO)),
+            [Ok("Hello".into())]
+        );
+        assert_eq!(
+            messages(feed(FIN | COMPRESSED | TEXT, b"")),
+            [Ok("".into())]
+        );
+        // In several frames, none of which has an octet.
+        let mut fragments = feed(COMPRESSED | BINARY, b"");
+        fragments.extend(feed(0, b""));
+        fragments.extend(feed(FIN, b""));
+        assert_eq!(messages(fragments), [Err(Bytes::new())]);
+        assert_eq!(
+            messages(feed(FIN | COMPRESSED | TEXT, &HELLO)),
+            [Ok("Hello".into())]
+        );
+    }
 }
 
 #[track_caller]
@@ -161,8 +192,7 @@ fn d5_d6_invalid_data_is_1007() {
         let (role, config) = (connection.role(), Arc::clone(connection.config()));
         let peer = role.peer();
         for payload in [
-            &b""[..],
-            &[0x06],
+            &[0x06][..],
             &[0xff; 40],
             &HELLO[..6],
             &HELLO[..1],

@@ -23,6 +23,8 @@ pub(crate) struct Codec {
     deflater: Option<Deflater>,
     /// Whether the message that arrives is compressed.
     is_inflating: bool,
+    /// Whether that message has had a byte of payload.
+    has_payload: bool,
     /// Whether the message that is sent in parts is compressed.
     is_sending: bool,
 }
@@ -41,6 +43,7 @@ impl Codec {
             inflater: None,
             deflater: None,
             is_inflating: false,
+            has_payload: false,
             is_sending: false,
         })
     }
@@ -57,6 +60,7 @@ impl Codec {
     /// A message begins to arrive.
     pub(crate) const fn set_inflating(&mut self, is_compressed: bool) {
         self.is_inflating = is_compressed;
+        self.has_payload = false;
     }
 
     /// Inflates payload of a compressed message, masked as it came; `last` ends the message.
@@ -68,23 +72,24 @@ impl Codec {
         mut room: u64,
         sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), InflateFault<E>> {
-        let inflater = self.inflater.get_or_insert_with(Inflater::new);
-        match mask {
-            None => inflater.push(data, &mut room, sink)?,
-            Some(key) => {
-                let mut block = [0; BLOCK];
-                // BLOCK is a multiple of four: each block begins with the first byte of the mask.
-                for masked in data.chunks(BLOCK) {
-                    let plain = block.get_mut(..masked.len()).unwrap_or_default();
-                    plain.copy_from_slice(masked);
-                    mask::apply(plain, key);
-                    inflater.push(plain, &mut room, sink)?;
-                }
+        if !data.is_empty() {
+            self.has_payload = true;
+            let inflater = self.inflater.get_or_insert_with(Inflater::new);
+            match mask {
+                None => inflater.push(data, &mut room, sink)?,
+                Some(key) => push_masked(inflater, data, key, &mut room, sink)?,
             }
         }
         if last {
             self.is_inflating = false;
-            inflater.finish(&mut room, sink)?;
+            // RFC 7692 §7.2.3.6 gives an empty message one byte. Where it follows a flush some peers
+            // send none: a second flush in a row makes no output, and there is nothing to inflate.
+            let has_payload = core::mem::take(&mut self.has_payload);
+            if let Some(inflater) = self.inflater.as_mut().filter(|_| has_payload)
+                && !inflater.finish()
+            {
+                return Err(InflateFault::Data);
+            }
             if !self.peer_context_takeover {
                 self.inflater = None;
             }
@@ -140,6 +145,24 @@ impl fmt::Debug for Codec {
             .field("deflater", &self.deflater)
             .finish_non_exhaustive()
     }
+}
+
+fn push_masked<E>(
+    inflater: &mut Inflater,
+    data: &[u8],
+    key: [u8; 4],
+    room: &mut u64,
+    sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), InflateFault<E>> {
+    let mut block = [0; BLOCK];
+    // BLOCK is a multiple of four: each block begins with the first byte of the mask.
+    for masked in data.chunks(BLOCK) {
+        let plain = block.get_mut(..masked.len()).unwrap_or_default();
+        plain.copy_from_slice(masked);
+        mask::apply(plain, key);
+        inflater.push(plain, room, sink)?;
+    }
+    Ok(())
 }
 
 /// Unmasked at once, on the stack.

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use zlib_rs::{Inflate, InflateFlush, Status};
+use zlib_rs::{Inflate, InflateError, InflateFlush, Status};
 
 use super::MAX_WINDOW_BITS;
 
@@ -40,73 +40,77 @@ impl Inflater {
         room: &mut u64,
         sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), InflateFault<E>> {
-        self.run(data, InflateFlush::NoFlush, room, sink).map(drop)
-    }
-
-    /// Ends a message.
-    pub(super) fn finish<E>(
-        &mut self,
-        room: &mut u64,
-        sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<(), InflateFault<E>> {
-        // RFC 7692 §7.2.2: the four bytes that the sender removed. They are the rest of an empty
-        // block, so they stop short of the byte behind them; a message that was cut inside a block
-        // takes it for its own.
-        let [.., last] = TAIL_AND_PROBE;
-        let left = self.run(&TAIL_AND_PROBE, InflateFlush::Block, room, sink)?;
-        if left == [last] {
-            Ok(())
-        } else {
-            Err(InflateFault::Data)
-        }
-    }
-
-    /// Inflates all of `data`, or at the end of a message up to the end of the first block in it;
-    /// returns what is left.
-    fn run<'a, E>(
-        &mut self,
-        data: &'a [u8],
-        flush: InflateFlush,
-        room: &mut u64,
-        sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<&'a [u8], InflateFault<E>> {
         let mut rest = data;
         let mut block = [0; BLOCK];
         loop {
             // One more than fits, or it could not be told from just enough.
             let fits = usize::try_from(room.saturating_add(1)).unwrap_or(BLOCK);
             let output = block.get_mut(..fits.min(BLOCK)).unwrap_or_default();
-            let before = (self.stream.total_in(), self.stream.total_out());
-            let status = self.stream.decompress(rest, output, flush);
-            let taken = difference(self.stream.total_in(), before.0);
-            let made = difference(self.stream.total_out(), before.1);
-            rest = rest.get(taken..).unwrap_or_default();
-            let output = output.get(..made).unwrap_or_default();
-            *room = u64::try_from(made)
+            let step = self.step(rest, output, InflateFlush::NoFlush);
+            rest = rest.get(step.taken..).unwrap_or_default();
+            let output = output.get(..step.made).unwrap_or_default();
+            *room = u64::try_from(step.made)
                 .ok()
                 .and_then(|made| room.checked_sub(made))
                 .ok_or(InflateFault::Limit)?;
             if !output.is_empty() {
                 sink(output).map_err(InflateFault::Sink)?;
             }
-            // What came before a mistake counts, however the input was cut.
-            let status = status.map_err(|_| InflateFault::Data)?;
+            // Output that came before a mistake counts, however the input was cut.
+            let status = step.status.map_err(|_| InflateFault::Data)?;
             if status == Status::StreamEnd {
                 // RFC 7692 §7.2.3.4: a block may be the last of its stream without being the last
                 // of its message. Another stream follows, with nothing to refer back to.
                 self.stream.reset(false);
                 continue;
             }
-            let is_full = made == fits.min(BLOCK);
-            if !is_full && (rest.is_empty() || flush == InflateFlush::Block) {
-                return Ok(rest);
-            }
-            // Nothing can come of nothing: neither taken nor made.
-            if taken == 0 && made == 0 {
-                return Ok(rest);
+            let is_full = step.made == fits.min(BLOCK);
+            let is_stuck = step.taken == 0 && step.made == 0;
+            if is_stuck || (!is_full && rest.is_empty()) {
+                return Ok(());
             }
         }
     }
+
+    /// Ends a message; tells whether it ends where it should.
+    ///
+    /// RFC 7692 §7.2.2: the four bytes that the sender removed follow. They are the rest of an empty
+    /// stored block: they make no output, and a block ends with the last of their bits. Where a
+    /// message was cut inside a block they are codes of that block, and one of the two is not so.
+    pub(super) fn finish(&mut self) -> bool {
+        // The stream stops where the block ends, short of the probe, which an unfinished block takes.
+        let tail = self.step(&TAIL_AND_PROBE, &mut [0], InflateFlush::Block);
+        if tail.status.is_err() || tail.made != 0 || tail.taken != TAIL_AND_PROBE.len() - 1 {
+            return false;
+        }
+        let mut block = self.step(&EMPTY_BLOCK, &mut [0], InflateFlush::NoFlush);
+        if block.status == Ok(Status::StreamEnd) && block.taken == 0 {
+            // The empty block has BFINAL (RFC 7692 §7.2.3.4).
+            self.stream.reset(false);
+            block = self.step(&EMPTY_BLOCK, &mut [0], InflateFlush::NoFlush);
+        }
+        // Bits of the tail that are left over are ones. Before an empty block they make a final
+        // block or one of the reserved type.
+        let is_over = block.status.is_ok_and(|status| status != Status::StreamEnd);
+        is_over && block.made == 0 && block.taken == EMPTY_BLOCK.len()
+    }
+
+    fn step(&mut self, data: &[u8], output: &mut [u8], flush: InflateFlush) -> Step {
+        let before = (self.stream.total_in(), self.stream.total_out());
+        let status = self.stream.decompress(data, output, flush);
+        Step {
+            taken: difference(self.stream.total_in(), before.0),
+            made: difference(self.stream.total_out(), before.1),
+            status,
+        }
+    }
+}
+
+/// What one call of the decompressor did.
+struct Step {
+    taken: usize,
+    made: usize,
+    status: Result<Status, InflateError>,
 }
 
 impl fmt::Debug for Inflater {
@@ -117,6 +121,9 @@ impl fmt::Debug for Inflater {
 
 /// The end that every message lacks, and a byte that must not be needed.
 const TAIL_AND_PROBE: [u8; 5] = [0x00, 0x00, 0xFF, 0xFF, 0x00];
+
+/// A stored block without content: between blocks, and on a byte's boundary, it changes nothing.
+const EMPTY_BLOCK: [u8; 5] = [0x00, 0x00, 0x00, 0xFF, 0xFF];
 
 /// Inflated at once, on the stack.
 const BLOCK: usize = 4096;

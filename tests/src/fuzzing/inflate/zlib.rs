@@ -9,11 +9,9 @@ use flate2::{
 pub(super) enum Verdict {
     /// This is the message.
     Message(Vec<u8>),
-    /// zlib refuses the data.
+    /// zlib refuses the data, or the message ends inside a block: that is not what RFC 7692 §7.2.1
+    /// makes of any message, though zlib may have no complaint yet.
     Invalid,
-    /// The message ends inside a block, of which zlib makes this with the tail: it is not what
-    /// RFC 7692 §7.2.1 makes of any message. zlib may have no complaint yet.
-    Unfinished(Vec<u8>),
     /// There is more than the limit.
     TooLong,
 }
@@ -49,28 +47,23 @@ impl Zlib {
         }
         let mut out = Vec::new();
         let is_valid = self.feed(payload, &mut out, limit);
-        let is_taken = is_valid && self.feed(&TAIL, &mut out, limit);
         if out.len() > limit {
             return Verdict::TooLong;
         }
         if !is_valid {
             return Verdict::Invalid;
         }
-        if !is_taken {
-            return Verdict::Unfinished(out);
+        // The tail is the rest of an empty block: zlib that makes output of it is inside another.
+        let mut of_tail = Vec::new();
+        let is_taken = self.feed(&TAIL, &mut of_tail, 0);
+        if !is_taken || !of_tail.is_empty() {
+            return Verdict::Invalid;
         }
         // Between blocks, and on a byte's boundary, a stored block is its content and no more.
         // Anywhere else some bit of it means something else.
-        let (first, rest) = STORED_PROBE.split_at(1);
         let mut probe = Vec::new();
-        let mut is_probe = self.feed(first, &mut probe, usize::MAX);
-        // The engine probes too, with an octet, and counts what an unfinished block makes of it.
-        if out.len() + probe.len() > limit {
-            return Verdict::TooLong;
-        }
-        is_probe = is_probe && self.feed(rest, &mut probe, usize::MAX) && probe == PROBE;
-        if !is_probe {
-            return Verdict::Unfinished(out);
+        if !self.feed(&STORED_PROBE, &mut probe, usize::MAX) || probe != PROBE {
+            return Verdict::Invalid;
         }
         if self.keeps_context {
             self.context.extend_from_slice(&out[self.stream_begins..]);

@@ -187,7 +187,6 @@ fn d5_garbage_is_invalid() {
 
 #[test]
 fn d6_messages_that_end_inside_a_block_are_invalid() {
-    assert_invalid(b"");
     let text = b"the quick brown fox jumps over the lazy dog, and the lazy dog jumps too".repeat(3);
     for level in [1, 6, 9] {
         let config = CONFIG.level(level);
@@ -197,15 +196,59 @@ fn d6_messages_that_end_inside_a_block_are_invalid() {
             .deflate(&text, true, true);
         let message = message.unwrap();
         assert_inflates(&mut codec(), &message, &text);
-        for cut in 0..message.len() {
+        for cut in 1..message.len() {
             assert_invalid(&message[..cut]);
         }
         // The tail is not to be sent along.
         assert_invalid(&[&message[..], &[0x00, 0x00, 0xff, 0xff]].concat());
     }
-    for cut in 0..HELLO.len() {
+    for cut in 1..HELLO.len() {
         assert_invalid(&HELLO[..cut]);
     }
+}
+
+/// Z1: the tail is the rest of an empty block. It makes no output, and a block ends with its last
+/// bit.
+#[test]
+fn rfc_7692_section_7_2_2_the_tail_inflates_to_nothing() {
+    // Cut inside a block of dynamic codes: the tail comes to output and to the end of the block.
+    assert_invalid(CUT_INSIDE_A_BLOCK);
+    // Cut inside a stored block of four bytes: they would be those of the tail.
+    assert_invalid(&[0x00, 0x04, 0x00, 0xfb, 0xff]);
+    // The same behind text, and with the last octets of the content there.
+    for there in 0..4 {
+        let block = [
+            &HELLO[..6],
+            &[0x00, 0x04, 0x00, 0xfb, 0xff],
+            &b"abcd"[..there],
+        ]
+        .concat();
+        assert_invalid(&block);
+    }
+    // A block that is final and empty is one all the same, and the next message is read.
+    let mut receiver = codec();
+    assert_inflates(&mut receiver, &[0x01], b"");
+    assert_inflates(&mut receiver, &HELLO, b"Hello");
+}
+
+const CUT_INSIDE_A_BLOCK: &[u8] = b"\x04\xc1\x0b\x02@ \x10@\xc1\xab\xbc\x03\xb8T\xb4\x15\xd2\xa6\
+    \x0f\xea\xf4fZ\x10\xee\xbeo'k\xd17\xe1\xc0\xaa_0\xc9\xd2\x82\x10\xf4\xe3\xe8W\xae\xe8#\x85\x16\
+    \x84h\xe6\xc0\xaa_0\xc9\xd2\x82\x10\xcd\x1cX";
+
+/// I1: an empty message that follows a flush may have no payload at all.
+#[test]
+fn i1_a_message_without_a_byte_of_payload_is_empty() {
+    for answer in ["", "; client_no_context_takeover"] {
+        let (_, mut server) = pair(CONFIG, answer);
+        assert_inflates(&mut server, b"", b"");
+        assert_inflates(&mut server, &HELLO, b"Hello");
+        server.set_inflating(true);
+        assert_eq!(inflate(&mut server, &[b"", b""], ROOM), Ok(Vec::new()));
+        assert_inflates(&mut server, &HELLO, b"Hello");
+    }
+    // A byte that came before counts.
+    let inflated = inflate(&mut codec(), &[&HELLO[..3], b""], ROOM);
+    assert_eq!(inflated, Err(InflateFault::Data));
 }
 
 #[test]
