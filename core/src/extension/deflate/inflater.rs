@@ -48,14 +48,16 @@ impl Inflater {
             let output = block.get_mut(..fits.min(BLOCK)).unwrap_or_default();
             let step = self.step(rest, output, InflateFlush::NoFlush);
             rest = rest.get(step.taken..).unwrap_or_default();
-            let output = output.get(..step.made).unwrap_or_default();
+            let left = usize::try_from(*room).unwrap_or(usize::MAX);
+            let output = output.get(..step.made.min(left)).unwrap_or_default();
+            // What there is room for counts before the byte beyond it, however the input was cut.
+            if !output.is_empty() {
+                sink(output).map_err(InflateFault::Sink)?;
+            }
             *room = u64::try_from(step.made)
                 .ok()
                 .and_then(|made| room.checked_sub(made))
                 .ok_or(InflateFault::Limit)?;
-            if !output.is_empty() {
-                sink(output).map_err(InflateFault::Sink)?;
-            }
             // Output that came before a mistake counts, however the input was cut.
             let status = step.status.map_err(|_| InflateFault::Data)?;
             if status == Status::StreamEnd {
