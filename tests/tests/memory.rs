@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wspulse_core::handshake::Accept;
 use wspulse_core::heartbeat::{Heartbeat, HeartbeatConfig};
 use wspulse_core::{Config, Connection, Event, Instant, Role, Seed, State};
-use wspulse_tests::alloc::{Counters, Counting, counters, reset_peak};
+use wspulse_tests::alloc::{Counters, Counting, counters, max_growths, reset_peak};
 use wspulse_tests::kit::{at, events, feed, ms, open, ping, with_heartbeat};
 use wspulse_tests::wire::{Frame, frame, header, opcode};
 
@@ -242,6 +242,50 @@ fn memory_follows_what_arrived_in_fragments() {
         matches!(&list[..], [Event::Binary(data)] if data.len() == 20_001 * 64),
         "{list:?}"
     );
+}
+
+/// C2: a fragment costs no reallocation of its own, whatever its length, so that an allocator that
+/// copies moves each byte about once.
+#[test]
+fn c2_fragments_grow_their_buffer_by_doubling() {
+    for (opcode, length, count) in [
+        (opcode::BINARY, 64, 16_384),
+        (opcode::TEXT, 64, 16_384),
+        (opcode::BINARY, 1, 1_000),
+        (opcode::BINARY, 65_536, 128),
+    ] {
+        let payload = vec![b'x'; length];
+        let fragment = |opcode| {
+            let fragment = Frame::new(opcode, &payload).unfinished();
+            fragment.from(Role::Client).encode()
+        };
+        let mut bytes = fragment(opcode);
+        bytes.extend(fragment(opcode::CONTINUATION).repeat(count - 2));
+        bytes.extend(frame(Role::Client, opcode::CONTINUATION, &payload));
+        for cut in [usize::MAX, 10_000] {
+            let mut server = open(Role::Server, &with_heartbeat(HeartbeatConfig::off()));
+            let before = counters().allocations;
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let piece = &rest[..cut.min(rest.len())];
+                rest = &rest[server.handle_input(at(1), piece)..];
+            }
+            let made = counters().allocations - before;
+            // Beside the buffer: the part of the connection that holds it, and the shared message.
+            let most = max_growths((length * count) as u64) + 3;
+            assert!(made <= most, "{made} for {count} fragments of {length}");
+            let event = server.poll_event().expect("a message");
+            assert_eq!(text_or_binary(&event).len(), length * count);
+        }
+    }
+}
+
+fn text_or_binary(event: &Event) -> &[u8] {
+    match event {
+        Event::Text(text) => text.as_bytes(),
+        Event::Binary(data) => data,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A million pings from a peer that never reads: bounded while it lasts, and it ends.

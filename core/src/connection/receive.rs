@@ -242,8 +242,11 @@ impl Connection {
         }
         let rest = if in_parts {
             0
-        } else {
+        } else if self.decoder.fin() {
             self.decoder.remaining()
+        } else {
+            // The frames that follow have not told their lengths.
+            u64::MAX
         };
         if is_compressed {
             self.inflate(part, is_text, in_parts, last)?;

@@ -55,7 +55,7 @@ impl Assembler {
         self.fragments = self.fragments.saturating_add(1);
     }
 
-    /// Appends masked payload of a frame that has `rest` more bytes to come after it.
+    /// Appends masked payload, after which at most `rest` more bytes will come.
     pub(crate) fn push(
         &mut self,
         data: &[u8],
@@ -154,17 +154,20 @@ pub(crate) fn whole_text(data: &[u8], mask: Option<[u8; 4]>) -> Result<ByteStrin
         .ok_or(InvalidUtf8)
 }
 
-/// How much to reserve beyond `len` for `data` bytes, of a frame with `rest` more to come: by what
-/// arrived (twice over), and never beyond what the frame announces.
+/// How much to reserve beyond `len` for `data` bytes, after which at most `rest` will come: twice as
+/// much as before, and never beyond that.
 fn growth(capacity: usize, len: usize, data: usize, rest: u64) -> usize {
     let needed = len.saturating_add(data);
     if needed <= capacity {
         return 0;
     }
-    let announced = needed.saturating_add(usize::try_from(rest).unwrap_or(usize::MAX));
-    let doubled = needed.max(capacity.saturating_mul(2));
-    doubled.min(announced).saturating_sub(len)
+    let longest = needed.saturating_add(usize::try_from(rest).unwrap_or(usize::MAX));
+    let doubled = needed.max(capacity.saturating_mul(2)).max(LEAST);
+    doubled.min(longest).saturating_sub(len)
 }
+
+/// The smallest buffer of a message of more than one frame.
+const LEAST: usize = 64;
 
 fn extend(buffer: &mut Vec<u8>, data: &[u8], mask: Option<[u8; 4]>) {
     match mask {

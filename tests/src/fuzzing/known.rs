@@ -7,10 +7,6 @@
 /// A fault that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// Compressed messages that wait to be sent hold room for half of their uncompressed length.
-    C1,
-    /// A buffer grows once for each fragment, and does not double.
-    C2,
     /// The lists of a handshake hold many times what arrived.
     C15,
     /// A first delay above the cap is not capped, and a Retry-After can be for ever.

@@ -32,7 +32,7 @@ pub use frame_decoder::frame_decoder;
 pub use head::{head, head_excusing};
 pub use inflate::inflate;
 pub use negotiate::{negotiate, negotiate_excusing};
-pub use pair::{pair, pair_excusing};
+pub use pair::pair;
 pub use refusal::{refusal, refusal_excusing};
 pub use world::world;
 

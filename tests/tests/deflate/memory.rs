@@ -67,6 +67,29 @@ fn r1_an_inflated_message_grows_by_doubling() {
     assert!(made < 20, "{made}");
 }
 
+/// C1: what waits to be sent holds what the queue counts, and no room for its uncompressed length.
+#[test]
+fn c1_compressed_messages_that_wait_have_no_slack() {
+    const LENGTH: usize = 1 << 20;
+    let config = config(|builder| builder.max_buffered_amount(256 << 10));
+    let mut server = open(Role::Server, &config);
+    // The compressor's state, and a message that is longer than what is framed at once: the others
+    // wait behind it.
+    let noise: Vec<u8> = (0..16_000_u32)
+        .flat_map(|at| (at.wrapping_mul(2_654_435_761) >> 7).to_le_bytes())
+        .collect();
+    server.send(noise[..20_000].to_vec()).unwrap();
+    let before = (counters().held, server.queue_cost() as i64);
+    let mut count = 0;
+    while server.send(vec![0; LENGTH]).is_ok() {
+        count += 1;
+        let held = counters().held - before.0;
+        let cost = server.queue_cost() as i64 - before.1;
+        assert!(held <= 2 * cost, "{held} bytes are held, {cost} count");
+    }
+    assert!(count > 10, "{count} messages fit");
+}
+
 #[test]
 fn connections_that_agreed_on_nothing_pay_nothing() {
     let config = config(|builder| builder);

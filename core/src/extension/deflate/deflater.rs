@@ -43,25 +43,20 @@ impl Deflater {
     pub(super) fn compress(&mut self, data: &[u8], last: bool) -> Result<Vec<u8>, Broken> {
         let mut output = Vec::new();
         let mut rest = data;
-        let mut length: usize = 0;
+        let mut block = [0; BLOCK];
         loop {
-            // Room for what is likely, and then for what is there.
-            let room = rest.len().div_ceil(2).max(LEAST_ROOM);
-            output.resize(length.saturating_add(room), 0);
-            let free = output.get_mut(length..).unwrap_or_default();
             let before = (self.stream.total_in(), self.stream.total_out());
             self.stream
-                .compress(rest, free, DeflateFlush::SyncFlush)
+                .compress(rest, &mut block, DeflateFlush::SyncFlush)
                 .map_err(|_| Broken)?;
             let taken = difference(self.stream.total_in(), before.0);
             let made = difference(self.stream.total_out(), before.1);
             rest = rest.get(taken..).unwrap_or_default();
-            length = length.saturating_add(made);
-            if made < room {
+            output.extend_from_slice(block.get(..made).unwrap_or_default());
+            if made < BLOCK {
                 break;
             }
         }
-        output.truncate(length);
         if last {
             let removed = output.len().checked_sub(TAIL.len());
             match removed.filter(|_| output.ends_with(&TAIL)) {
@@ -71,11 +66,12 @@ impl Deflater {
                 None => return Err(Broken),
             }
         }
-        if rest.is_empty() {
-            Ok(output)
-        } else {
-            Err(Broken)
+        if !rest.is_empty() {
+            return Err(Broken);
         }
+        // It may wait in the queue, which counts its length.
+        output.shrink_to_fit();
+        Ok(output)
     }
 
     /// Forgets the messages before.
@@ -91,7 +87,9 @@ pub(super) struct Broken;
 /// Wraps a message, or a part that follows a flushed one, in blocks without compression
 /// (RFC 7692 §7.2.3.3).
 pub(super) fn stored(data: &[u8], last: bool) -> Vec<u8> {
-    let mut output = Vec::with_capacity(data.len().saturating_add(LEAST_ROOM));
+    let headers = data.len().div_ceil(usize::from(u16::MAX)).saturating_mul(5);
+    let length = data.len().saturating_add(headers);
+    let mut output = Vec::with_capacity(length.saturating_add(usize::from(last)));
     for block in data.chunks(usize::from(u16::MAX)) {
         let length = u16::try_from(block.len()).unwrap_or(u16::MAX);
         output.push(0);
@@ -115,8 +113,8 @@ impl fmt::Debug for Deflater {
 /// What is removed from the end of each message (RFC 7692 §7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 
-/// More than a short message needs, so that it is done in one go.
-const LEAST_ROOM: usize = 256;
+/// Compressed at once, on the stack: how long the output will be is not known before.
+const BLOCK: usize = 4096;
 
 /// Larger ones cost 100 KiB and more, and gain nothing on messages of up to some KiB.
 const MEMORY_LEVEL: i32 = 5;

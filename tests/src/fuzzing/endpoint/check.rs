@@ -92,13 +92,7 @@ impl Run<'_> {
     /// What was delivered came in a buffer that grew by doubling.
     pub(super) fn grew_within(&mut self, length: usize) {
         let (arrived, growths) = std::mem::take(&mut self.since);
-        let mut allowed = max_growths(arrived.max(length as u64));
-        if growths > allowed
-            && let Some(frames_at) = self.frames_at
-        {
-            let frames = self.read_naively(frames_at).frames.len();
-            allowed += self.excused.allow(Finding::C2, frames as u64);
-        }
+        let allowed = max_growths(arrived.max(length as u64));
         assert!(
             growths <= allowed,
             "{growths} reallocations for {length} bytes of {arrived}"

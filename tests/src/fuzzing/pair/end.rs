@@ -7,7 +7,6 @@ use wspulse_core::{CloseCode, Closed, Connection, Event, Instant, Message, SendE
 
 use super::pipe::{Pipe, Read};
 use crate::alloc::max_growths;
-use crate::fuzzing::known::{Excused, Finding};
 use crate::meter::Meter;
 
 /// A message as it was accepted by `send`.
@@ -22,7 +21,6 @@ pub(super) struct Accepted {
 pub(super) struct End {
     pub(super) connection: Connection,
     meter: Meter,
-    excused: Excused,
     max_frame: usize,
     in_parts: bool,
     /// What was read and not taken.
@@ -53,7 +51,6 @@ impl End {
     pub(super) fn new(
         make: impl FnOnce() -> Connection,
         (max_frame, in_parts): (usize, bool),
-        excused: Excused,
     ) -> Self {
         let (connection, mut meter) = Meter::making(make);
         meter.check(&connection);
@@ -62,7 +59,6 @@ impl End {
             in_parts,
             connection,
             meter,
-            excused,
             leftover: Vec::new(),
             lent: Vec::new(),
             accepted: VecDeque::new(),
@@ -261,8 +257,7 @@ impl End {
     /// What was delivered came in so many frames, in a buffer that grew by doubling.
     fn grew_within(&mut self, length: usize, frames: usize) {
         let (arrived, growths) = std::mem::take(&mut self.since);
-        let allowed = max_growths(arrived.max(length as u64))
-            + self.excused.allow(Finding::C2, frames as u64);
+        let allowed = max_growths(arrived.max(length as u64));
         assert!(
             growths <= allowed,
             "{growths} reallocations for {length} bytes in {frames} frames"

@@ -11,7 +11,6 @@ use wspulse_core::handshake::ClientRequest;
 use wspulse_core::heartbeat::{HeartbeatConfig, Mode};
 use wspulse_core::{Cause, CloseCode, Closed, Config, Connection, Delivery, Instant, Seed, State};
 
-use super::known::Excused;
 use super::parts::{binary, text};
 use super::{Cuts, Reader};
 use crate::rng::Rng;
@@ -30,15 +29,10 @@ use pipe::Pipe;
 /// the sizes of reads and those of writes, each behind their count; and steps: a byte whose lower
 /// four bits say what happens and whose highest bit says at which end, and its arguments.
 pub fn pair(data: &[u8]) {
-    pair_excusing(data, Excused::ALL);
-}
-
-/// As [`pair`], where only some of the findings are excused.
-pub fn pair_excusing(data: &[u8], excused: Excused) {
     let mut reader = Reader::new(data);
     let configs = [(); 2].map(|()| config(&mut reader));
     let pipe = reader.byte();
-    let mut pair = Pair::new(&configs, pipe, excused);
+    let mut pair = Pair::new(&configs, pipe);
     pair.reads = Cuts::new(reader.counted());
     pair.writes = Cuts::new(reader.counted());
     for _ in 0..MAX_STEPS {
@@ -114,7 +108,7 @@ struct Pair<'a> {
 }
 
 impl Pair<'_> {
-    fn new(settings: &[Settings; 2], pipe: u8, excused: Excused) -> Self {
+    fn new(settings: &[Settings; 2], pipe: u8) -> Self {
         let request = ClientRequest::new("example.com", "/").expect("valid");
         let [seed, other] = [1, 2].map(Seed::predictable_for_tests);
         let [client, server] = settings;
@@ -127,10 +121,10 @@ impl Pair<'_> {
         };
         let config = Arc::clone(&client.config);
         let make = || Connection::client(config, &request, seed, at);
-        let client = End::new(make, client.shape, excused);
+        let client = End::new(make, client.shape);
         let config = Arc::clone(&server.config);
         let make = || Connection::server(config, other, at);
-        let mut server_end = End::new(make, server.shape, excused);
+        let mut server_end = End::new(make, server.shape);
         server_end.accepts_at_once = server.accepts_at_once;
         let capacity = [64 << 10, 1 << 20, 5_000, 700][usize::from(pipe & 3)];
         let delay = [0, 1, 10, 30][usize::from(pipe >> 2 & 3)];
