@@ -8,8 +8,9 @@ use crate::alloc::{Budget, DEFLATE_STATE, INFLATE_STATE, WRITE_BUFFERS, measure}
 /// Counts what the calls on one connection allocate, and checks after each of them that no more is
 /// held than twice what arrived, the base, and the exceptions.
 ///
-/// The exceptions are the state of agreed compression with the longest message twice over, the
-/// outgoing queue twice over, the longest message twice over and the write buffers. Make messages inside [`call`](Self::call), and drop events there.
+/// The exceptions are the state of agreed compression with the longest message twice over and, while
+/// output waits, the outgoing queue twice over, the longest message twice over and the write
+/// buffers. Make messages inside [`call`](Self::call), and drop events there.
 #[derive(Debug, Default)]
 pub struct Meter {
     budget: Budget,
@@ -19,6 +20,8 @@ pub struct Meter {
     longest: u64,
     /// What a known fault holds beside.
     excused: u64,
+    /// Whether compression was agreed on.
+    is_compressed: bool,
 }
 
 impl Meter {
@@ -191,12 +194,19 @@ impl Meter {
         self.queue_cost = self.queue_cost.max(queue_cost);
         let mut exceptions = self.excused;
         if connection.deflate().is_some() {
-            exceptions += INFLATE_STATE + DEFLATE_STATE + 2 * self.longest;
+            self.is_compressed = true;
+            exceptions += INFLATE_STATE + DEFLATE_STATE;
         }
-        // Two buffers that grew by doubling hold no more than was queued at once. They may outlast
-        // the output: `memory` holds an idle connection to none.
-        let buffers = WRITE_BUFFERS.min(4 * self.queue_cost);
-        exceptions += 2 * self.queue_cost + 2 * self.longest + buffers;
+        if self.is_compressed {
+            // An inflated message may wait to be taken when the connection is over.
+            exceptions += 2 * self.longest;
+        }
+        // What was taken is freed, in every state.
+        if queue_cost > 0 || connection.wants_write() {
+            // Two buffers that grew by doubling hold no more than was queued at once.
+            let buffers = WRITE_BUFFERS.min(4 * self.queue_cost);
+            exceptions += 2 * self.queue_cost + 2 * self.longest + buffers;
+        }
         self.budget.set_exceptions(exceptions);
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wspulse_core::handshake::Accept;
 use wspulse_core::heartbeat::{Heartbeat, HeartbeatConfig};
-use wspulse_core::{Config, Connection, Event, Instant, Role, Seed, State};
+use wspulse_core::{CloseCode, Config, Connection, Event, Instant, Role, Seed, State};
 use wspulse_tests::alloc::{Counters, Counting, counters, max_growths, reset_peak};
 use wspulse_tests::kit::{at, events, feed, ms, open, ping, with_heartbeat};
 use wspulse_tests::wire::{Frame, frame, header, opcode};
@@ -349,6 +349,58 @@ fn output_has_a_high_water_mark() {
     assert_eq!(refused.into_message().expect("it comes back").len(), 50_000);
     assert!((1 << 20..1 << 21).contains(&queued), "{queued}");
     assert!(counters().held - before < (1 << 21) + (256 << 10));
+}
+
+/// What was taken is freed at once, and not after a quiet time: the buffers, and the places of the
+/// queue.
+#[test]
+fn drained_output_is_freed_while_the_connection_is_open() {
+    for (length, count) in [(0, 10_000), (100, 1_000), (4_000, 100), (5_000, 200)] {
+        for role in [Role::Server, Role::Client] {
+            let mut connection = open(role, &with_heartbeat(HeartbeatConfig::default()));
+            let before = counters().held;
+            // Behind a part, messages wait in the queue and are not framed at once.
+            connection.send_part("a", false).expect("room");
+            connection.send_part("b", true).expect("room");
+            for _ in 0..count {
+                connection.send(vec![1; length]).expect("room");
+            }
+            discard(&mut connection, at(1));
+            let held = counters().held - before;
+            assert!(held <= 2 << 10, "{held} bytes after {count} x {length}");
+        }
+    }
+}
+
+/// The same while it closes, with pings in the queue that will not be sent any more, and while the
+/// answer to a Close waits for a message that came back.
+#[test]
+fn drained_output_is_freed_while_the_connection_closes() {
+    let mut server = open(Role::Server, &with_heartbeat(HeartbeatConfig::default()));
+    let before = counters().held;
+    server.send("first").expect("room");
+    server.poll_transmit().expect("it is lent");
+    for _ in 0..15 {
+        server.send(vec![1; 4_000]).expect("room");
+    }
+    server.ping(b"mine").expect("room");
+    server
+        .close(at(1), CloseCode::NORMAL, "")
+        .expect("it is open");
+    assert!(discard(&mut server, at(1)) > 60_000);
+    assert_eq!(server.state(), State::Closing);
+    let held = counters().held - before;
+    assert!(held <= 2 << 10, "{held} bytes while it closes");
+
+    let config = Config::builder().max_buffered_amount(60_000).build();
+    let mut server = open(Role::Server, &Arc::new(config.expect("valid")));
+    let before = counters().held;
+    while server.send(vec![1; 4_000]).is_ok() {}
+    let close = frame(Role::Client, opcode::CLOSE, &1000_u16.to_be_bytes());
+    assert_eq!(server.handle_input(at(1), &close), close.len());
+    assert!(discard(&mut server, at(1)) > 60_000);
+    let held = counters().held - before;
+    assert!(held <= 2 << 10, "{held} bytes before it answers");
 }
 
 #[test]

@@ -23,6 +23,13 @@ const LONGEST_COMMIT: usize = MAX_SHARED * (COMMIT + FrameHeader::MAX_LEN);
 /// leave a server as they are.
 const GATHER: usize = 4 << 10;
 
+/// A drained buffer of up to this size, enough for any control frame of a server, waits for the
+/// next one; larger ones are freed at once.
+const RETAIN: usize = 128;
+
+/// A queue of up to this size waits for the next long message.
+const RETAIN_QUEUE: usize = 1 << 10;
+
 /// The most payloads that a commit holds without a copy.
 const MAX_SHARED: usize = 16;
 
@@ -268,13 +275,21 @@ impl Outgoing {
         self.wire = Vec::new();
         self.staged = Vec::new();
         self.shared = Vec::new();
+        if self.has_long_queue() {
+            self.parts = VecDeque::new();
+        }
     }
 
-    /// What the buffers take.
-    pub(super) fn capacity(&self) -> usize {
+    /// Whether the buffers are too large to wait for the next output.
+    pub(super) fn is_large(&self) -> bool {
         let shared = self.shared.capacity().saturating_mul(size_of::<Shared>());
         let buffers = self.wire.capacity().max(self.staged.capacity());
-        buffers.max(shared)
+        buffers.max(shared) > RETAIN || self.has_long_queue()
+    }
+
+    /// Whether the queue has more places than a connection uses that keeps up.
+    fn has_long_queue(&self) -> bool {
+        self.parts.capacity().saturating_mul(size_of::<Part>()) > RETAIN_QUEUE
     }
 
     pub(super) fn push(&mut self, payload: Bytes, opcode: Opcode, rsv: u8, last: bool) {
@@ -362,7 +377,12 @@ impl Outgoing {
         if self.wire.is_empty() {
             core::mem::swap(&mut self.wire, &mut self.staged);
         } else {
+            // Exactly: the wire and what is staged next would hold two doubled buffers otherwise.
+            self.wire.reserve_exact(self.staged.len());
             self.wire.append(&mut self.staged);
+            if self.staged.capacity() > RETAIN {
+                self.staged = Vec::new();
+            }
             // What goes before it is queued too.
             self.room = 0;
         }
@@ -404,9 +424,10 @@ impl Outgoing {
         if let Some(part) = self.parts.front()
             && (keys.is_some() || part.is_gathered())
         {
-            let expected = self.unframed.min(COMMIT);
+            let left = COMMIT.saturating_sub(self.wire.len());
+            let expected = self.unframed.min(left);
             self.wire
-                .reserve(expected.saturating_add(FrameHeader::MAX_LEN));
+                .reserve_exact(expected.saturating_add(FrameHeader::MAX_LEN));
         }
         let longest = self.longest_commit(keys.is_some());
         while let Some(part) = self.parts.front_mut() {

@@ -198,6 +198,10 @@ impl Connection {
 
     /// Starts the closing handshake, behind what is queued (RFC 6455 §7.1.2).
     pub(super) fn end(&mut self, now: Instant, cause: Cause, code: CloseCode, reason: &str) {
+        if let Some(outgoing) = &mut self.outgoing {
+            // They will not be sent any more, and would keep the buffers that are drained.
+            outgoing.pings.clear();
+        }
         self.phase = Phase::Ending(Box::new(Ending {
             kind: EndingKind::Graceful,
             cause,

@@ -23,10 +23,6 @@ use crate::message::Message;
 use crate::seed::SeedRng;
 use crate::time::Instant;
 
-/// A drained buffer of up to this size, enough for any control frame of a server, waits for the
-/// next one; larger ones are freed at once.
-const RETAIN: usize = 128;
-
 /// Unsent pings of the application.
 const MAX_PINGS: usize = 16;
 
@@ -363,9 +359,8 @@ impl Connection {
     /// Frees the output's storage if nothing waits: large buffers at once, the rest when the line is
     /// `quiet`, or likely to be so, and now if no timeout will come to find it so.
     pub(super) fn release_outgoing(&mut self, quiet: bool) {
-        if self.holds_answer() {
-            return;
-        }
+        // The queue knows that it was full, and the message that came back may still be sent.
+        let is_awaited = self.holds_answer();
         let is_quiet = quiet || self.next_deadline().is_none();
         let Some(outgoing) = &mut self.outgoing else {
             return;
@@ -374,13 +369,12 @@ impl Connection {
         if outgoing.has_frames() || !outgoing.is_drained() {
             return;
         }
-        let is_large = outgoing.capacity() > RETAIN;
-        if is_unused && outgoing.is_empty() {
+        if is_unused && outgoing.is_empty() && !is_awaited {
             self.outgoing = None;
             if let Some(codec) = self.codec_mut() {
                 codec.release();
             }
-        } else if is_large {
+        } else if outgoing.is_large() {
             outgoing.free_buffers();
         }
     }
