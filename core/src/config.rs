@@ -28,7 +28,10 @@ use crate::heartbeat::HeartbeatConfig;
 pub struct Config {
     pub(crate) heartbeat: Arc<HeartbeatConfig>,
     pub(crate) application_heartbeat: Option<ApplicationHeartbeat>,
-    pub(crate) handshake: HandshakeLimits,
+    /// Of requests, which a server reads.
+    pub(crate) request_limits: HandshakeLimits,
+    /// Of responses, which a client reads.
+    pub(crate) response_limits: HandshakeLimits,
     /// Always `None` without the feature.
     pub(crate) deflate: Option<DeflateConfig>,
     pub(crate) max_frame_size: u64,
@@ -107,18 +110,21 @@ impl Default for Config {
 pub struct ConfigBuilder {
     config: Config,
     heartbeat: HeartbeatConfig,
+    max_frame_size: Option<u64>,
 }
 
 impl Default for ConfigBuilder {
     fn default() -> Self {
         Self {
             heartbeat: HeartbeatConfig::DEFAULT,
+            max_frame_size: None,
             config: Config {
                 heartbeat: Arc::new(HeartbeatConfig::DEFAULT),
                 application_heartbeat: None,
-                handshake: HandshakeLimits::default(),
+                request_limits: HandshakeLimits::SERVER,
+                response_limits: HandshakeLimits::CLIENT,
                 deflate: None,
-                max_frame_size: 16 << 20,
+                max_frame_size: 18 << 20,
                 max_message_size: 16 << 20,
                 max_fragment_count: 1_024,
                 max_buffered_amount: 1 << 20,
@@ -152,18 +158,22 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the longest opening handshake head in bytes; 16 KiB by default, twice what common
-    /// servers allow, since cookies and tokens grow.
+    /// Sets the longest head of the peer's in the opening handshake, in bytes; by default 16 KiB for
+    /// a request, twice what common servers allow, since cookies and tokens grow, and 64 KiB for a
+    /// response ([`HandshakeLimits::CLIENT`]).
     #[must_use]
     pub fn max_head_size(mut self, bytes: usize) -> Self {
-        self.config.handshake.max_head_size = bytes;
+        self.config.request_limits.max_head_size = bytes;
+        self.config.response_limits.max_head_size = bytes;
         self
     }
 
-    /// Sets the most headers in an opening handshake; 100 by default.
+    /// Sets the most headers of the peer's in the opening handshake; by default 100 in a request
+    /// and 256 in a response ([`HandshakeLimits::CLIENT`]).
     #[must_use]
     pub fn max_header_count(mut self, count: usize) -> Self {
-        self.config.handshake.max_header_count = count;
+        self.config.request_limits.max_header_count = count;
+        self.config.response_limits.max_header_count = count;
         self
     }
 
@@ -178,11 +188,13 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the longest frame payload taken, in bytes on the wire; 16 MiB by default. A longer one is
-    /// refused from its header with 1009.
+    /// Sets the longest frame payload taken, in bytes on the wire. By default it follows the limit of
+    /// messages ([`max_message_size`](Self::max_message_size)), since a message may be one frame: 16
+    /// MiB, or an eighth more than a message where that is longer, for a compressed message may be
+    /// longer than what it inflates to. A longer one is refused from its header with 1009.
     #[must_use]
     pub fn max_frame_size(mut self, bytes: u64) -> Self {
-        self.config.max_frame_size = bytes;
+        self.max_frame_size = Some(bytes);
         self
     }
 
@@ -197,7 +209,8 @@ impl ConfigBuilder {
 
     /// Sets how many fragments a message may have beyond one for each 64 bytes received; 1,024 by
     /// default. Fragments are joined as they arrive and hold nothing; the limit is against streams
-    /// of empty ones.
+    /// of empty and very short ones. With [`Delivery::Parts`] only empty ones count: short ones are
+    /// what parts are for.
     #[must_use]
     pub fn max_fragment_count(mut self, count: u64) -> Self {
         self.config.max_fragment_count = count;
@@ -297,6 +310,10 @@ impl ConfigBuilder {
     /// [`ConfigError`] names the value that cannot work.
     pub fn build(mut self) -> Result<Config, ConfigError> {
         self.heartbeat.validate()?;
+        self.config.max_frame_size = self.max_frame_size.unwrap_or_else(|| {
+            let message = self.config.max_message_size;
+            message.saturating_add(message >> 3).max(MIN_FRAME_LIMIT)
+        });
         let config = &self.config;
         if let Some(deflate) = &config.deflate {
             deflate.validate()?;
@@ -309,8 +326,8 @@ impl ConfigBuilder {
         let sizes = [
             config.max_buffered_amount,
             config.max_outgoing_frame,
-            config.handshake.max_head_size,
-            config.handshake.max_header_count,
+            config.request_limits.max_head_size,
+            config.request_limits.max_header_count,
         ];
         if limits.contains(&0) || sizes.contains(&0) {
             return Err(ConfigError::ZeroLimit);
@@ -341,6 +358,9 @@ impl ConfigBuilder {
     }
 }
 
+/// An unset frame limit is never lower: on the wire a short message may be long.
+const MIN_FRAME_LIMIT: u64 = 16 << 20;
+
 /// How incoming messages reach the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -368,7 +388,8 @@ pub struct ApplicationHeartbeat {
 }
 
 impl ApplicationHeartbeat {
-    /// Answers each text message `request` of the peer with the text message `response`.
+    /// Answers each text message `request` of the peer with the text message `response`. At most 16
+    /// answers wait for a transport that takes nothing; those show life as well as more would.
     #[must_use]
     pub fn answer(request: &str, response: &str) -> Self {
         Self {

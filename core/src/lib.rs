@@ -128,16 +128,28 @@
 //!
 //! An open connection is one value of at most 256 bytes and holds no heap while it is idle (a
 //! client keeps the state of its masking keys). What a peer makes it hold follows the bytes that
-//! arrived, at most twice over, never the lengths it announced; every limit in
-//! [`ConfigBuilder`] says why it stands where it does. Who serves many connections of long messages
-//! has a [`BufferPool`] use their buffers again.
+//! arrived, never the lengths it announced: at most twice those bytes and 4 KiB, capacity counted,
+//! from the first byte of the opening handshake on. Beside that stand only
+//!
+//! - the outgoing queue, up to [`max_buffered_amount`](ConfigBuilder::max_buffered_amount) and one
+//!   message, with up to 256 KiB of write buffers while output waits;
+//! - where compression was agreed on, its
+//!   [state](extension::deflate::DeflateConfig#memory) and the message that is inflated, up to
+//!   [`max_message_size`](ConfigBuilder::max_message_size).
+//!
+//! Every limit in [`ConfigBuilder`] says why it stands where it does. To serve many connections of
+//! long messages, have a [`BufferPool`] use their buffers again.
 //!
 //! # Features
 //!
 //! - `deflate`: compressed messages (RFC 7692), offered and agreed to by `ConfigBuilder::deflate`;
-//!   see [`extension::deflate`]. It links `std`.
+//!   see [`extension::deflate`]. It links `std`, so that it does not build where there is none, as
+//!   on `thumbv7em-none-eabi`: there zlib-rs fails.
 //! - `simd`: text checked with vectors, and once where the standard library would look twice, by
 //!   `wspulse-text`, a crate with the `unsafe` that this one has none of. It links `std`.
+//!
+//! Without features it needs an allocator and atomic compare-and-swap, which `bytes` uses:
+//! `thumbv6m-none-eabi` has none.
 //!
 //! # The parts
 //!

@@ -18,8 +18,6 @@ pub struct Meter {
     queue_cost: u64,
     /// The longest message that was announced: its payload stays until its last byte is framed.
     longest: u64,
-    /// What a known fault holds beside.
-    excused: u64,
     /// Whether compression was agreed on.
     is_compressed: bool,
 }
@@ -48,11 +46,6 @@ impl Meter {
     #[must_use]
     pub const fn longest(&self) -> u64 {
         self.longest
-    }
-
-    /// Sets what a known fault may make the connection hold beside all else.
-    pub const fn excuse(&mut self, bytes: u64) {
-        self.excused = bytes;
     }
 
     /// Calls the connection.
@@ -192,7 +185,7 @@ impl Meter {
     pub fn look(&mut self, connection: &Connection) {
         let queue_cost = connection.queue_cost() as u64;
         self.queue_cost = self.queue_cost.max(queue_cost);
-        let mut exceptions = self.excused;
+        let mut exceptions = 0;
         if connection.deflate().is_some() {
             self.is_compressed = true;
             exceptions += INFLATE_STATE + DEFLATE_STATE;

@@ -1,11 +1,13 @@
 //! What the targets excuse, each with an input that shows it. An entry that no longer fails is a
 //! fault of this list: the engine does right, so the entry and the excuse go.
 
+#![cfg(feature = "drive")]
+
 use std::panic::{self, AssertUnwindSafe};
 
 use wspulse_tests::alloc::Counting;
+use wspulse_tests::fuzzing::drive_excusing;
 use wspulse_tests::fuzzing::known::{Excused, Finding};
-use wspulse_tests::fuzzing::server_excusing;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -15,26 +17,17 @@ type Entry = (Finding, &'static str, fn(Excused), &'static str);
 
 const KNOWN: &[Entry] = &[
     (
-        Finding::C15,
-        "server: 64 subprotocols are offered",
-        |excused| server_excusing(&subprotocols(), excused),
-        "bytes are held",
-    ),
-    #[cfg(feature = "drive")]
-    (
         Finding::A6,
         "drive: a ping behind an event that waits",
         |excused| drive_excusing(b"\x02\x00\x0f\x00\x81\x01a\x08\x00\x89\x01p\x08", excused),
         "a ping is not answered",
     ),
-    #[cfg(feature = "drive")]
     (
         Finding::A6,
         "drive: a peer that is mute behind an event that waits",
         |excused| drive_excusing(b"\x00\x00\x0f\x00\x81\x01a\x08", excused),
         "a mute peer is not found",
     ),
-    #[cfg(feature = "drive")]
     (
         Finding::A6,
         "drive: a write that fails behind an event that waits",
@@ -46,7 +39,6 @@ const KNOWN: &[Entry] = &[
         },
         "accepted behind a failed write",
     ),
-    #[cfg(feature = "drive")]
     (
         Finding::A6,
         "drive: a write that fails in the turn that read something",
@@ -57,9 +49,6 @@ const KNOWN: &[Entry] = &[
         "accepted behind a failed write",
     ),
 ];
-
-#[cfg(feature = "drive")]
-use wspulse_tests::fuzzing::drive_excusing;
 
 #[test]
 fn each_finding_that_is_excused_fails_where_it_is_not() {
@@ -82,22 +71,4 @@ fn each_finding_that_is_excused_fails_where_it_is_not() {
         passed.is_empty(),
         "these pass: take them off the list, and the excuse with them: {passed:?}"
     );
-}
-
-/// A handshake whose request offers 64 subprotocols of one or two letters.
-fn subprotocols() -> Vec<u8> {
-    let offered = (0..64).map(|n| format!("{}", 10 + n)).collect::<Vec<_>>();
-    let request = format!(
-        "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Protocol: {}\r\n\r\n",
-        offered.join(",")
-    );
-    let mut script = vec![0x00, 0x03, 0];
-    for piece in request.as_bytes().chunks(255) {
-        script.push(0);
-        script.push(u8::try_from(piece.len()).expect("at most 255"));
-        script.extend(piece);
-    }
-    script
 }

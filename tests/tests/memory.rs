@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use wspulse_core::extension::deflate::DeflateConfig;
 use wspulse_core::handshake::Accept;
 use wspulse_core::heartbeat::{Heartbeat, HeartbeatConfig};
-use wspulse_core::{CloseCode, Config, Connection, Event, Instant, Role, Seed, State};
-use wspulse_tests::alloc::{Counters, Counting, counters, max_growths, reset_peak};
+use wspulse_core::{
+    ApplicationHeartbeat, CloseCode, Config, Connection, Event, Instant, Role, Seed, State,
+};
+use wspulse_tests::alloc::{Budget, Counters, Counting, counters, max_growths, reset_peak};
 use wspulse_tests::kit::{at, events, feed, ms, open, ping, with_heartbeat};
 use wspulse_tests::wire::{Frame, frame, header, opcode};
 
@@ -349,6 +352,74 @@ fn output_has_a_high_water_mark() {
     assert_eq!(refused.into_message().expect("it comes back").len(), 50_000);
     assert!((1 << 20..1 << 21).contains(&queued), "{queued}");
     assert!(counters().held - before < (1 << 21) + (256 << 10));
+}
+
+/// C15: an opening handshake holds what arrived, twice over at most, and 4 KiB: for the lists that make
+/// most of the fewest bytes, and however many headers are allowed. The event counts.
+#[test]
+fn c15_the_lists_of_a_handshake_follow_what_arrived() {
+    let names: Vec<_> = (10..74).map(|name| name.to_string()).collect();
+    let mut lists = vec![
+        format!("Sec-WebSocket-Protocol: {}\r\n", names.join(",")),
+        format!("Sec-WebSocket-Extensions: a{}\r\n", ",a;b".repeat(31)),
+        format!("Sec-WebSocket-Extensions: a{}\r\n", ",a".repeat(63)),
+        "a:\r\n".repeat(9_000),
+        format!("Cookie: {}\r\n", "c".repeat(9_000)),
+        String::new(),
+    ];
+    lists.push(lists[..2].concat());
+    for config in [
+        Config::builder(),
+        Config::builder().deflate(Some(DeflateConfig::DEFAULT)),
+    ] {
+        let roomy = config.max_header_count(10_000).max_head_size(1 << 20);
+        let config = Arc::new(roomy.build().expect("valid"));
+        for list in &lists {
+            let head = format!(
+                "GET /{} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{list}\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+                "a".repeat(3_000)
+            );
+            for cut in [1, 1_000, usize::MAX] {
+                let seed = Seed::predictable_for_tests(1);
+                let mut meter = Budget::new();
+                let make = || Connection::server(Arc::clone(&config), seed, at(0));
+                let mut server = meter.run(make);
+                for piece in head.as_bytes().chunks(cut) {
+                    meter.arrived(piece.len());
+                    meter.run(|| server.handle_input(at(1), piece));
+                    meter.check_peak(0);
+                }
+                let event = meter.run(|| server.poll_event());
+                assert!(matches!(event, Some(Event::Request(_))), "{event:?}");
+                meter.run(|| drop(event));
+            }
+        }
+    }
+}
+
+/// C15, rule 10: a peer that asks by text and never reads has sixteen answers to come, as with pings.
+#[test]
+fn c15_answers_to_application_heartbeats_are_bounded() {
+    let answer = ApplicationHeartbeat::answer("ping", &"p".repeat(125));
+    let config = Config::builder().application_heartbeat(answer);
+    let config = Arc::new(config.build().expect("valid"));
+    let mut server = open(Role::Server, &config);
+    let ask = frame(Role::Client, opcode::TEXT, b"ping");
+    let before = counters().held;
+    for _ in 0..10_000 {
+        assert!(feed(&mut server, at(1), &ask).is_empty());
+        assert!(server.poll_transmit().is_some());
+        server.handle_transmitted(at(1), 0);
+    }
+    let held = counters().held - before;
+    assert!(held < 8 << 10, "{held} bytes");
+    // Whoever reads has each answer.
+    discard(&mut server, at(1));
+    for _ in 0..100 {
+        feed(&mut server, at(2), &ask.repeat(10));
+        assert_eq!(discard(&mut server, at(2)), 10 * 127);
+    }
 }
 
 /// What was taken is freed at once, and not after a quiet time: the buffers, and the places of the

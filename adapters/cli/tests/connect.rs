@@ -338,7 +338,7 @@ fn extensions(stream: &TcpStream) -> Option<String> {
 fn echo_agrees_to_compressed_messages_where_they_are_offered() {
     for runtime in RUNTIMES {
         let offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
-        let agreed = "permessage-deflate; server_max_window_bits=12";
+        let agreed = "permessage-deflate";
         for (options, offer, answer) in [
             (&[][..], offer, Some(agreed)),
             (&[], "", None),
@@ -367,7 +367,7 @@ fn connect_offers_compressed_messages_when_it_is_told_to() {
         (&[][..], None),
         (
             &["--deflate"],
-            Some("permessage-deflate; client_max_window_bits=12"),
+            Some("permessage-deflate; client_max_window_bits"),
         ),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -126,7 +126,7 @@ impl Connection {
     #[must_use]
     pub fn client(config: Arc<Config>, request: &ClientRequest, seed: Seed, now: Instant) -> Self {
         let mut random = seed.into_rng();
-        let (nonce, limits) = (random.nonce(), config.handshake);
+        let (nonce, limits) = (random.nonce(), config.response_limits);
         let handshake = ClientHandshake::offering(request, nonce, limits, config.deflate);
         let head = handshake.request_head().to_vec();
         let mut connection = Self::opening(
@@ -143,7 +143,7 @@ impl Connection {
     /// Starts a server, which waits for a request (RFC 6455 §4.2).
     #[must_use]
     pub fn server(config: Arc<Config>, seed: Seed, now: Instant) -> Self {
-        let mut handshake = ServerHandshake::new(config.handshake);
+        let mut handshake = ServerHandshake::new(config.request_limits);
         if let Some(deflate) = config.deflate {
             handshake = handshake.with_deflate(deflate);
         }

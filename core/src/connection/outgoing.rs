@@ -81,6 +81,8 @@ pub(super) struct Outgoing {
     pub(super) was_full: bool,
     /// Whether an application heartbeat is to be answered behind that message.
     pub(super) owes_answer: bool,
+    /// Answers to application heartbeats that were queued since the last commit.
+    answers: u8,
 }
 
 /// A committed payload that is not copied into the buffer.
@@ -265,6 +267,7 @@ impl Outgoing {
         self.taken = 0;
         self.shared.clear();
         self.shared_taken = 0;
+        self.answers = 0;
     }
 
     /// Frees the buffers, when nothing is in them.
@@ -349,6 +352,13 @@ impl Outgoing {
     pub(super) fn note_full(&mut self) {
         self.was_full = true;
         self.room = 0;
+    }
+
+    /// Counts an answer to an application heartbeat; tells whether it is one too many. Like pongs they
+    /// are bounded: those that wait show that we live as well as more would.
+    pub(super) fn is_answer_excess(&mut self) -> bool {
+        self.answers = self.answers.saturating_add(1);
+        usize::from(self.answers) > MAX_PONGS
     }
 
     /// Makes place for as many short messages as there were in the last commit.

@@ -194,6 +194,8 @@ impl Connection {
         let outgoing = self.outgoing.get_or_insert_default();
         if outgoing.unfinished.is_some() {
             outgoing.owes_answer = true;
+        } else if outgoing.is_answer_excess() {
+            // Rule 10: a bounded number.
         } else if outgoing.can_stage(heartbeat.response.len(), self.config.max_outgoing_frame) {
             let keys = self.extras.as_mut().and_then(|extras| extras.keys.as_mut());
             outgoing.stage(Opcode::Text, 0, heartbeat.response.as_bytes(), keys);

@@ -108,8 +108,23 @@ impl<'a> Extension<'a> {
         values: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Vec<Self>, ExtensionError> {
         let mut found = Vec::new();
+        Self::parse_each(values, |extension| {
+            // By steps: an entry is twenty times as long as the shortest element.
+            if found.len() == found.capacity() {
+                found.reserve_exact(STEP);
+            }
+            found.push(extension);
+        })?;
+        Ok(found)
+    }
+
+    /// Reads a list, and hands out each extension while it is read.
+    pub(crate) fn parse_each(
+        values: impl IntoIterator<Item = &'a [u8]>,
+        mut visit: impl FnMut(Self),
+    ) -> Result<(), ExtensionError> {
         let mut budget = MAX_ELEMENTS;
-        let mut is_present = false;
+        let (mut is_present, mut is_empty) = (false, true);
         for value in values {
             is_present = true;
             let mut cursor = Cursor { rest: value };
@@ -117,7 +132,8 @@ impl<'a> Extension<'a> {
                 spend(&mut budget)?;
                 cursor.skip_whitespace();
                 if let Some(name) = cursor.take_token() {
-                    found.push(Self {
+                    is_empty = false;
+                    visit(Self {
                         name: name.into(),
                         parameters: cursor.take_parameters(&mut budget)?,
                     });
@@ -131,10 +147,10 @@ impl<'a> Extension<'a> {
                 }
             }
         }
-        if is_present && found.is_empty() {
+        if is_present && is_empty {
             return Err(ExtensionError::Malformed);
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Returns the name. Names are compared as they are, with their case.
@@ -216,6 +232,7 @@ impl<'a> Cursor<'a> {
                 };
                 value = Some(taken);
             }
+            parameters.reserve_exact(1);
             parameters.push(Parameter {
                 name: name.into(),
                 value,
@@ -271,3 +288,6 @@ impl<'a> Cursor<'a> {
 /// Elements a list may have. Browsers offer a handful; without a bound, ten thousand offers would
 /// cost ten thousand answers.
 const MAX_ELEMENTS: usize = 64;
+
+/// So many places for extensions are added at a time.
+const STEP: usize = 8;

@@ -15,7 +15,9 @@ use super::head::{HeadReader, Headers, Kind, RawHead, ResponseHead, is_token};
 use super::list;
 use super::origin::{Authority, TupleOrigin};
 use super::refusal::RefusalReader;
-use super::{AcceptKey, HandshakeError, HandshakeLimits, RequestError, push_header, push_line};
+use super::{
+    AcceptKey, HandshakeError, HandshakeLimits, RequestError, WithoutQuery, push_header, push_line,
+};
 use crate::extension::Extension;
 use crate::extension::deflate::{self, DeflateConfig, DeflateParams};
 
@@ -72,13 +74,21 @@ impl ClientRequest {
 
     /// Adds a header; the same name may be added again.
     ///
+    /// `Host` replaces the one there is: through a tunnel, a server is reached under another
+    /// address than the name it answers to.
+    ///
     /// # Errors
     ///
-    /// [`RequestError::HeaderName`], [`RequestError::HeaderValue`], and
-    /// [`RequestError::ReservedHeader`] for what the handshake writes itself: `Host`,
-    /// `Upgrade`, `Connection`, `Origin`, `Sec-WebSocket-*`, `Content-Length` and
-    /// `Transfer-Encoding`.
+    /// [`RequestError::HeaderName`], [`RequestError::HeaderValue`], [`RequestError::Host`], and
+    /// [`RequestError::ReservedHeader`] for what the handshake writes itself: `Upgrade`,
+    /// `Connection`, `Origin`, `Sec-WebSocket-*`, `Content-Length` and `Transfer-Encoding`.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, RequestError> {
+        if name.eq_ignore_ascii_case("host") {
+            let host = str::from_utf8(value.as_ref()).ok();
+            let host = host.filter(|host| Authority::parse(host).is_some());
+            self.host = host.ok_or(RequestError::Host)?.into();
+            return Ok(self);
+        }
         push_header(&mut self.header_lines, name, value.as_ref(), RESERVED)?;
         Ok(self)
     }
@@ -140,12 +150,12 @@ impl ClientRequest {
     }
 }
 
-/// Leaves the added headers out: they carry credentials.
+/// Leaves the query and the added headers out: they carry credentials.
 impl fmt::Debug for ClientRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientRequest")
             .field("host", &self.host)
-            .field("target", &self.target)
+            .field("target", &WithoutQuery(&self.target))
             .field("origin", &self.origin)
             .field("subprotocols", &self.subprotocols)
             .finish_non_exhaustive()
@@ -191,6 +201,8 @@ pub struct ClientHandshake {
     deflate: Option<DeflateConfig>,
     limits: HandshakeLimits,
     interim_count: u8,
+    /// The bytes of interim responses.
+    interim_size: usize,
     state: State,
     result: Option<Result<Response, HandshakeError>>,
 }
@@ -240,7 +252,8 @@ impl ClientHandshake {
             deflate,
             limits,
             interim_count: 0,
-            state: State::Head(HeadReader::new(Kind::Response, limits)),
+            interim_size: 0,
+            state: State::Head(HeadReader::new(Kind::Response, limits, 0)),
             result: None,
         }
     }
@@ -346,8 +359,9 @@ impl ClientHandshake {
             self.fail(HandshakeError::TooManyInterim);
             return;
         }
-        self.limits.max_head_size = self.limits.max_head_size.saturating_sub(size);
-        self.state = State::Head(HeadReader::new(Kind::Response, self.limits));
+        self.interim_size = self.interim_size.saturating_add(size);
+        let reader = HeadReader::new(Kind::Response, self.limits, self.interim_size);
+        self.state = State::Head(reader);
     }
 
     fn check(&self, head: ResponseHead) -> Result<Response, HandshakeError> {
@@ -360,8 +374,8 @@ impl ClientHandshake {
         if !upgrade.eq_ignore_ascii_case(b"websocket") {
             return Err(HandshakeError::Upgrade);
         }
-        let options = list::tokens(headers.get_all("connection"), &HandshakeError::Connection)?;
-        if !list::contains(&options, "upgrade") {
+        let options = list::tokens(headers.get_all("connection"), HandshakeError::Connection);
+        if !list::names(options, "upgrade")? {
             return Err(HandshakeError::Connection);
         }
         // RFC 6455 §4.1: the proof that this server read this request.
@@ -397,12 +411,15 @@ impl ClientHandshake {
                 None => Ok(None),
             };
         };
-        match &*Extension::parse_list(chosen)? {
-            [] => Ok(None),
-            [answer] if answer.name() == deflate::NAME => {
-                let agreed = config.confirm(answer);
-                agreed.map(Some).ok_or(HandshakeError::ExtensionParameters)
-            }
+        let mut answers = 0_u32;
+        let mut agreed = None;
+        Extension::parse_each(chosen, |answer| {
+            answers = answers.saturating_add(1);
+            agreed = (answer.name() == deflate::NAME).then(|| config.confirm(&answer));
+        })?;
+        match (answers, agreed) {
+            (0, _) => Ok(None),
+            (1, Some(agreed)) => agreed.map(Some).ok_or(HandshakeError::ExtensionParameters),
             _ => Err(HandshakeError::UnofferedExtension),
         }
     }
@@ -462,7 +479,6 @@ impl Response {
 }
 
 const RESERVED: &[&str] = &[
-    "Host",
     "Upgrade",
     "Connection",
     "Origin",

@@ -20,9 +20,15 @@ pub enum HandshakeError {
     /// The stream ended before the head did.
     UnexpectedEof,
     /// The head is larger than [`HandshakeLimits::max_head_size`](super::HandshakeLimits).
-    HeadTooLarge,
+    HeadTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// There are more headers than [`HandshakeLimits::max_header_count`](super::HandshakeLimits).
-    TooManyHeaders,
+    TooManyHeaders {
+        /// The limit.
+        limit: usize,
+    },
     /// NUL or another control byte is in the head.
     ControlByte,
     /// A CR is not followed by LF.
@@ -59,7 +65,7 @@ pub enum HandshakeError {
     Version,
     /// `Sec-WebSocket-Key` is missing or is not the base64 form of 16 bytes.
     Key,
-    /// The offered subprotocols are no list of distinct tokens.
+    /// The offered subprotocols are no list of tokens.
     Subprotocols,
     /// The extensions, offered or chosen, are malformed.
     Extensions,
@@ -84,7 +90,7 @@ impl HandshakeError {
     #[must_use]
     pub const fn status(&self) -> Option<u16> {
         match self {
-            Self::HeadTooLarge | Self::TooManyHeaders => Some(431),
+            Self::HeadTooLarge { .. } | Self::TooManyHeaders { .. } => Some(431),
             Self::Method => Some(405),
             Self::Version => Some(426),
             Self::HttpVersion => Some(505),
@@ -122,7 +128,7 @@ impl HandshakeError {
         match self {
             Self::NotHttp => "RFC 9112 §2.1",
             Self::UnexpectedEof => "RFC 9112 §8",
-            Self::HeadTooLarge | Self::TooManyHeaders => "RFC 6585 §5",
+            Self::HeadTooLarge { .. } | Self::TooManyHeaders { .. } => "RFC 6585 §5",
             Self::ControlByte => "RFC 9110 §5.5",
             Self::BareCr | Self::BareLf => "RFC 9112 §2.2",
             Self::LineFolding => "RFC 9112 §5.2",
@@ -158,8 +164,8 @@ impl fmt::Display for HandshakeError {
             Self::Refused(refusal) => return write!(f, "handshake refused with {refusal}"),
             Self::NotHttp => "not an HTTP message",
             Self::UnexpectedEof => "stream ended inside the head",
-            Self::HeadTooLarge => "head is too large",
-            Self::TooManyHeaders => "too many headers",
+            Self::HeadTooLarge { limit } => return write!(f, "head of more than {limit} bytes"),
+            Self::TooManyHeaders { limit } => return write!(f, "more than {limit} headers"),
             Self::ControlByte => "control byte in the head",
             Self::BareCr => "CR without LF in the head",
             Self::BareLf => "LF without CR in the head",

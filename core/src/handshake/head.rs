@@ -1,6 +1,6 @@
 //! The head of an HTTP/1.1 message: found in a stream, then parsed once.
 
-use alloc::vec;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::mem;
@@ -28,6 +28,8 @@ pub(super) enum Kind {
 pub(super) struct HeadReader {
     kind: Kind,
     limits: HandshakeLimits,
+    /// Bytes of heads before this one, which count too.
+    before: usize,
     buffer: Vec<u8>,
     scanned: usize,
     header_count: usize,
@@ -41,6 +43,10 @@ pub(super) struct HeadReader {
 enum Place {
     /// In the first word of the first line, after so many bytes of it.
     Opening(usize),
+    /// In the empty line before a request.
+    LeadingCr,
+    /// After that empty line.
+    Led,
     Line,
     LineCr,
     LineStart,
@@ -56,10 +62,12 @@ pub(super) struct RawHead {
 }
 
 impl HeadReader {
-    pub(super) const fn new(kind: Kind, limits: HandshakeLimits) -> Self {
+    /// Awaits a head after so many bytes of heads before it, which share the limit.
+    pub(super) const fn new(kind: Kind, limits: HandshakeLimits, before: usize) -> Self {
         Self {
             kind,
             limits,
+            before,
             buffer: Vec::new(),
             scanned: 0,
             header_count: 0,
@@ -78,8 +86,9 @@ impl HeadReader {
             if self.place == Place::End {
                 break;
             }
-            if self.scanned >= self.limits.max_head_size {
-                return Err(HandshakeError::HeadTooLarge);
+            let limit = self.limits.max_head_size;
+            if self.before.saturating_add(self.scanned) >= limit {
+                return Err(HandshakeError::HeadTooLarge { limit });
             }
             self.place = self.step(byte)?;
             self.scanned = self.scanned.saturating_add(1);
@@ -94,8 +103,11 @@ impl HeadReader {
         if self.place != Place::End || self.buffer.is_empty() {
             return None;
         }
+        let mut head = mem::take(&mut self.buffer);
+        // It stays as long as the request or the response does.
+        head.shrink_to_fit();
         Some(RawHead {
-            bytes: Bytes::from(mem::take(&mut self.buffer)),
+            bytes: Bytes::from(head),
             header_count: self.header_count,
         })
     }
@@ -106,6 +118,11 @@ impl HeadReader {
             self.examined = self.examined.saturating_add(1);
         }
         match (self.place, byte) {
+            // RFC 9112 §2.2: a server ignores an empty line before the request line.
+            (Place::Opening(0), b'\r') if self.kind == Kind::Request => Ok(Place::LeadingCr),
+            (Place::LeadingCr, b'\n') => Ok(Place::Led),
+            (Place::LeadingCr, _) => Err(HandshakeError::NotHttp),
+            (Place::Led, _) => self.open(0, byte),
             (Place::Opening(count), _) => self.open(count, byte),
             (Place::Line, b'\r') => Ok(Place::LineCr),
             (Place::LineStart, b'\r') => Ok(Place::FinalCr),
@@ -120,8 +137,9 @@ impl HeadReader {
             (_, byte) if !is_field_byte(byte) => Err(HandshakeError::ControlByte),
             (Place::LineStart, _) => {
                 self.header_count = self.header_count.saturating_add(1);
-                if self.header_count > self.limits.max_header_count {
-                    return Err(HandshakeError::TooManyHeaders);
+                let limit = self.limits.max_header_count;
+                if self.header_count > limit {
+                    return Err(HandshakeError::TooManyHeaders { limit });
                 }
                 Ok(Place::Line)
             }
@@ -182,15 +200,17 @@ pub(super) struct RequestHead {
 
 impl RequestHead {
     pub(super) fn parse(head: RawHead) -> Result<Self, HandshakeError> {
-        let mut fields = vec![httparse::EMPTY_HEADER; head.header_count];
-        let mut request = httparse::Request::new(&mut fields);
-        expect_whole(&head, request.parse(&head.bytes))?;
+        let (first, lines) = head.split_first_line()?;
+        let mut request = httparse::Request::new(&mut []);
+        expect_partial(request.parse(first))?;
+        let target = request.path.ok_or(HandshakeError::StartLine)?;
+        let version = request.version.ok_or(HandshakeError::StartLine)?;
         Ok(Self {
             is_get: request.method == Some("GET"),
-            target: ByteString::from(request.path.unwrap_or_default()),
-            is_http_1_1: request.version == Some(1),
+            target: shared(&head.bytes, target.as_bytes()).ok_or(HandshakeError::StartLine)?,
+            is_http_1_1: version == 1,
             is_head: request.method == Some("HEAD"),
-            headers: Headers::index(&head.bytes, request.headers)?,
+            headers: Headers::index(&head, lines)?,
         })
     }
 }
@@ -205,10 +225,10 @@ pub(super) struct ResponseHead {
 
 impl ResponseHead {
     pub(super) fn parse(head: RawHead) -> Result<Self, HandshakeError> {
-        let mut fields = vec![httparse::EMPTY_HEADER; head.header_count];
-        let mut response = httparse::Response::new(&mut fields);
-        expect_whole(&head, response.parse(&head.bytes))?;
-        let status = response.code.unwrap_or_default();
+        let (first, lines) = head.split_first_line()?;
+        let mut response = httparse::Response::new(&mut []);
+        expect_partial(response.parse(first))?;
+        let status = response.code.ok_or(HandshakeError::StartLine)?;
         // RFC 9110 §15: the first digit is the class, and there is none below 1.
         if status < 100 {
             return Err(HandshakeError::StartLine);
@@ -216,59 +236,73 @@ impl ResponseHead {
         Ok(Self {
             status,
             is_http_1_1: response.version == Some(1),
-            headers: Headers::index(&head.bytes, response.headers)?,
+            headers: Headers::index(&head, lines)?,
         })
     }
 }
 
-fn expect_whole(head: &RawHead, parsed: httparse::Result<usize>) -> Result<(), HandshakeError> {
-    match parsed {
-        Ok(httparse::Status::Complete(size)) if size == head.bytes.len() => Ok(()),
-        Ok(_) => Err(HandshakeError::HeaderLine),
-        Err(error) => Err(match error {
-            httparse::Error::Token | httparse::Error::Status => HandshakeError::StartLine,
-            httparse::Error::Version => HandshakeError::HttpVersion,
-            httparse::Error::TooManyHeaders => HandshakeError::TooManyHeaders,
-            httparse::Error::HeaderName
-            | httparse::Error::HeaderValue
-            | httparse::Error::NewLine => HandshakeError::HeaderLine,
-        }),
+impl RawHead {
+    /// Returns the first line with its end, and where the header lines begin.
+    fn split_first_line(&self) -> Result<(&[u8], usize), HandshakeError> {
+        let empty = usize::from(self.bytes.starts_with(b"\r\n")).saturating_mul(2);
+        let rest = self.bytes.get(empty..).unwrap_or_default();
+        let end = rest.iter().position(|byte| *byte == b'\n');
+        let length = end.ok_or(HandshakeError::StartLine)?.saturating_add(1);
+        let first = rest.get(..length).unwrap_or_default();
+        Ok((first, empty.saturating_add(length)))
     }
 }
 
-/// The headers of a head: one shared buffer, and where in it each name and value lies.
+/// The parser is given a first line and no headers, of which it says that they are missing.
+fn expect_partial(parsed: httparse::Result<usize>) -> Result<(), HandshakeError> {
+    match parsed {
+        Ok(_) => Ok(()),
+        Err(httparse::Error::Version) => Err(HandshakeError::HttpVersion),
+        Err(_) => Err(HandshakeError::StartLine),
+    }
+}
+
+/// A part of the head that shares its buffer.
+pub(super) fn shared(head: &Bytes, part: &[u8]) -> Option<ByteString> {
+    ByteString::try_from(head.slice_ref(part)).ok()
+}
+
+/// The headers of a head: its bytes, and where each line begins.
+///
+/// A line of four bytes, the shortest there is, costs four more here, so that all of it is at most
+/// twice what arrived.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Headers {
     head: Bytes,
-    fields: Vec<Field>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Field {
-    name: Span,
-    value: Span,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Span {
-    start: u32,
-    end: u32,
+    lines: Arc<[u32]>,
 }
 
 impl Headers {
-    fn index(head: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<Self, HandshakeError> {
-        let field = |header: &httparse::Header<'_>| {
-            Some(Field {
-                name: Span::of(header.name.as_bytes(), head)?,
-                value: Span::of(header.value, head)?,
-            })
+    fn index(head: &RawHead, first: usize) -> Result<Self, HandshakeError> {
+        let bytes = &head.bytes;
+        // Only in a head of more than 4 GiB a line has no such place.
+        let limit = usize::try_from(u32::MAX).unwrap_or(usize::MAX);
+        if bytes.len() > limit {
+            return Err(HandshakeError::HeadTooLarge { limit });
+        }
+        let mut at = first;
+        let lines = (0..head.header_count).map(|_| {
+            let start = at;
+            let line = bytes.get(at..).unwrap_or_default();
+            let end = line.iter().position(|byte| *byte == b'\n');
+            at = at
+                .saturating_add(end.unwrap_or(line.len()))
+                .saturating_add(1);
+            u32::try_from(start).unwrap_or(u32::MAX)
+        });
+        let headers = Self {
+            lines: lines.collect(),
+            head: bytes.clone(),
         };
-        let fields: Option<Vec<Field>> = parsed.iter().map(field).collect();
-        Ok(Self {
-            head: head.clone(),
-            // Only a head of more than 4 GiB has no span.
-            fields: fields.ok_or(HandshakeError::HeadTooLarge)?,
-        })
+        let is_whole = headers.fields().all(|field| field.is_some());
+        is_whole
+            .then_some(headers)
+            .ok_or(HandshakeError::HeaderLine)
     }
 
     /// Returns the first header of this name, whatever the case.
@@ -293,12 +327,38 @@ impl Headers {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.fields.iter().map(|field| {
-            // A name is a token and so ASCII: the default is never taken.
-            let name = str::from_utf8(field.name.get(&self.head)).unwrap_or_default();
-            (name, field.value.get(&self.head))
+        // Each line was read before.
+        self.fields().flatten()
+    }
+
+    /// A part of a value, sharing the buffer.
+    pub(super) fn share(&self, part: &[u8]) -> Option<ByteString> {
+        shared(&self.head, part)
+    }
+
+    fn fields(&self) -> impl Iterator<Item = Option<(&str, &[u8])>> {
+        let starts = self.lines.iter();
+        starts.enumerate().map(|(count, start)| {
+            // The last line ends before the empty one.
+            let end = match self.lines.get(count.saturating_add(1)) {
+                Some(next) => usize::try_from(*next).ok()?,
+                None => self.head.len().checked_sub(2)?,
+            };
+            let line = self.head.get(usize::try_from(*start).ok()?..end)?;
+            field(line)
         })
     }
+}
+
+/// RFC 9112 §5: a name, a colon that follows it at once, and a value with spaces around it.
+fn field(line: &[u8]) -> Option<(&str, &[u8])> {
+    let colon = line.iter().position(|byte| *byte == b':')?;
+    let (name, value) = line.split_at_checked(colon)?;
+    if !is_token(name) {
+        return None;
+    }
+    // The colon, and the line's end.
+    Some((str::from_utf8(name).ok()?, value.get(1..)?.trim_ascii()))
 }
 
 /// Names only: values carry cookies and tokens that have no place in a log.
@@ -307,26 +367,6 @@ impl fmt::Debug for Headers {
         f.debug_list()
             .entries(self.iter().map(|(name, _)| name))
             .finish()
-    }
-}
-
-impl Span {
-    fn of(part: &[u8], whole: &[u8]) -> Option<Self> {
-        let start = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
-        let end = start.checked_add(part.len())?;
-        Some(Self {
-            start: u32::try_from(start).ok()?,
-            end: u32::try_from(end).ok()?,
-        })
-    }
-
-    fn get(self, whole: &[u8]) -> &[u8] {
-        let bounds = usize::try_from(self.start)
-            .ok()
-            .zip(usize::try_from(self.end).ok());
-        bounds
-            .and_then(|(start, end)| whole.get(start..end))
-            .unwrap_or_default()
     }
 }
 

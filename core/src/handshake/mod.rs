@@ -36,11 +36,12 @@
 //! # What is enforced
 //!
 //! The grammar is strict, because leniency is where two parsers on one path come to disagree:
-//! line ends are CR LF, no header is folded, nothing precedes the first line, no header that
-//! must be single comes twice, and an upgrade request has no body. Header values are opaque
-//! bytes. Each rule has its own [`HandshakeError`], which names its section.
+//! line ends are CR LF, no header is folded, nothing but one empty line precedes a request, no
+//! header that must be single comes twice, and an upgrade request has no body. Header values are
+//! opaque bytes. Each rule has its own [`HandshakeError`], which names its section.
 //!
-//! Memory follows the bytes that arrived, up to [`HandshakeLimits`]. However the stream is cut,
+//! Memory follows the bytes that arrived, up to [`HandshakeLimits`]: a request or a response holds
+//! its head and four bytes for each header line, and lists are read where they stand. However the stream is cut,
 //! each byte is looked at once as it arrives, and the head is parsed once when it is whole. How long a handshake may take is for the caller
 //! to say: a deadline that no arriving byte moves.
 //!
@@ -60,6 +61,7 @@ mod server;
 mod tests;
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -78,7 +80,8 @@ use head::{is_field_byte, is_token};
 ///
 /// Both limits hold while bytes arrive: a head that passes one is refused at the byte that
 /// passes it, with [`HeadTooLarge`](HandshakeError::HeadTooLarge) or
-/// [`TooManyHeaders`](HandshakeError::TooManyHeaders) (431 from a server, RFC 6585 §5).
+/// [`TooManyHeaders`](HandshakeError::TooManyHeaders) (431 from a server, RFC 6585 §5). The default
+/// is [`SERVER`](Self::SERVER).
 ///
 /// ```
 /// use wspulse_core::handshake::HandshakeLimits;
@@ -89,19 +92,31 @@ use head::{is_field_byte, is_token};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HandshakeLimits {
     /// The largest head in bytes, first line and empty line included; for a client, of all
-    /// heads of one answer together. 16 KiB by default: room for the cookies a browser keeps
-    /// for one site, and what common servers and proxies allow.
+    /// heads of one answer together.
     pub max_head_size: usize,
-    /// The largest number of header lines. 100 by default, as in common HTTP servers.
+    /// The largest number of header lines.
     pub max_header_count: usize,
+}
+
+impl HandshakeLimits {
+    /// For requests: 16 KiB, room for the cookies a browser keeps for one site, and 100 headers, as
+    /// common servers and proxies allow.
+    pub const SERVER: Self = Self {
+        max_head_size: 16 << 10,
+        max_header_count: 100,
+    };
+
+    /// For responses: 64 KiB and 256 headers. A client chose its server, and real ones answer with
+    /// 130 headers or 20 KB of cookies.
+    pub const CLIENT: Self = Self {
+        max_head_size: 64 << 10,
+        max_header_count: 256,
+    };
 }
 
 impl Default for HandshakeLimits {
     fn default() -> Self {
-        Self {
-            max_head_size: 16 * 1024,
-            max_header_count: 100,
-        }
+        Self::SERVER
     }
 }
 
@@ -116,6 +131,18 @@ impl AcceptKey {
         let mut text = [0; ACCEPT_KEY_SIZE];
         let size = STANDARD.encode_slice(digest, &mut text).ok()?;
         (size == ACCEPT_KEY_SIZE).then_some(Self(text))
+    }
+}
+
+/// A request target without its query, which often carries a token.
+struct WithoutQuery<'a>(&'a str);
+
+impl fmt::Debug for WithoutQuery<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.split_once('?') {
+            Some((path, _)) => write!(f, "{path:?} and a query"),
+            None => fmt::Debug::fmt(self.0, f),
+        }
     }
 }
 

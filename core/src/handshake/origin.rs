@@ -164,6 +164,13 @@ impl<'a> Authority<'a> {
     }
 }
 
+/// RFC 9110 §4.2.3: the same host, whatever the case, and the same port, be it said or the default
+/// of the scheme.
+pub(super) fn is_same_host(scheme: &str, one: &str, other: &str) -> bool {
+    let of = |text| Authority::parse(text).map(|authority| TupleOrigin { scheme, authority });
+    matches!((of(one), of(other)), (Some(one), Some(other)) if one.is_same_as(&other))
+}
+
 /// Reads `[":" *DIGIT]`; an empty port is the default one (RFC 3986 §3.2.3).
 fn parse_port(text: &str) -> Option<Option<u16>> {
     if text.is_empty() || text == ":" {

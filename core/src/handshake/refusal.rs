@@ -174,10 +174,15 @@ impl Framing {
                 Self::UntilClose
             };
         }
-        match headers.get_single("content-length") {
-            Ok(Some(value)) => parse_length(value).map_or(Self::UntilClose, Self::Length),
-            _ => Self::UntilClose,
+        // RFC 9110 §8.6: a length that is said again is the same length.
+        let mut lengths = headers.get_all("content-length");
+        let Some(first) = lengths.next() else {
+            return Self::UntilClose;
+        };
+        if lengths.any(|other| other != first) {
+            return Self::UntilClose;
         }
+        parse_length(first).map_or(Self::UntilClose, Self::Length)
     }
 }
 
@@ -205,7 +210,13 @@ impl Chunk {
     }
 }
 
+/// Reads a length, which a proxy may have joined with the same one: `5, 5`.
 fn parse_length(value: &[u8]) -> Option<u64> {
+    let mut parts = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let value = parts.next()?;
+    if parts.any(|other| other != value) {
+        return None;
+    }
     if !value.iter().all(u8::is_ascii_digit) {
         return None;
     }

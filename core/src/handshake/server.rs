@@ -9,8 +9,10 @@ use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use bytestring::ByteString;
 
 use super::head::{HeadReader, Headers, Kind, RawHead, RequestHead};
-use super::origin::{Authority, Origin, OriginCheck};
-use super::{Accept, AcceptKey, AnswerError, HandshakeError, HandshakeLimits, Reject, list};
+use super::origin::{Authority, Origin, OriginCheck, is_same_host};
+use super::{
+    Accept, AcceptKey, AnswerError, HandshakeError, HandshakeLimits, Reject, WithoutQuery, list,
+};
 use crate::extension::Extension;
 use crate::extension::deflate::{self, DeflateConfig, DeflateParams};
 
@@ -58,8 +60,8 @@ enum State {
     /// A valid request waits for the application's answer.
     Asked {
         accept: AcceptKey,
-        offered: Vec<ByteString>,
-        deflate_offers: Vec<deflate::Offer>,
+        headers: Headers,
+        deflate_offer: Option<deflate::Offer>,
     },
     /// What follows are frames.
     Accepted,
@@ -73,7 +75,7 @@ impl ServerHandshake {
     #[must_use]
     pub const fn new(limits: HandshakeLimits) -> Self {
         Self {
-            state: State::Head(HeadReader::new(Kind::Request, limits)),
+            state: State::Head(HeadReader::new(Kind::Request, limits, 0)),
             result: None,
             deflate: None,
             agreed: None,
@@ -140,25 +142,26 @@ impl ServerHandshake {
     /// [`AnswerError::UnofferedSubprotocol`], after which another answer is still possible;
     /// [`AnswerError::NoRequest`] and [`AnswerError::AlreadyAnswered`].
     pub fn accept(&mut self, accept: &Accept) -> Result<Vec<u8>, AnswerError> {
-        let (key, offered, deflate_offers) = match &self.state {
+        let (key, headers, deflate_offer) = match &self.state {
             State::Asked {
                 accept,
-                offered,
-                deflate_offers,
-            } => (accept, offered, deflate_offers),
+                headers,
+                deflate_offer,
+            } => (accept, headers, *deflate_offer),
             State::Head(_) | State::Failed => return Err(AnswerError::NoRequest),
             State::Accepted | State::Rejected => return Err(AnswerError::AlreadyAnswered),
         };
         // RFC 6455 §4.2.2 item 5.5: only what the client offered can be chosen.
         if let Some(chosen) = &accept.subprotocol
-            && !offered.contains(chosen)
+            && !subprotocols(headers).any(|offered| offered == Ok(&**chosen))
         {
             return Err(AnswerError::UnofferedSubprotocol);
         }
         self.agreed = self
             .deflate
             .filter(|_| accept.extensions)
-            .and_then(|config| deflate::choose(&config, deflate_offers));
+            .zip(deflate_offer)
+            .map(|(config, offer)| deflate::choose(&config, offer));
         let head = accept.to_response(key, self.agreed);
         self.state = State::Accepted;
         Ok(head)
@@ -188,11 +191,11 @@ impl ServerHandshake {
 
     fn handle_head(&mut self, head: RawHead) {
         match RequestHead::parse(head).and_then(check) {
-            Ok((request, accept, deflate_offers)) => {
+            Ok((request, accept, deflate_offer)) => {
                 self.state = State::Asked {
                     accept,
-                    offered: request.subprotocols.clone(),
-                    deflate_offers,
+                    headers: request.headers.clone(),
+                    deflate_offer,
                 };
                 self.result = Some(Ok(request));
             }
@@ -231,7 +234,9 @@ impl fmt::Debug for ServerHandshake {
 }
 
 /// Reads the client's handshake, item by item (RFC 6455 §4.2.1).
-fn check(head: RequestHead) -> Result<(Request, AcceptKey, Vec<deflate::Offer>), HandshakeError> {
+fn check(
+    head: RequestHead,
+) -> Result<(Request, AcceptKey, Option<deflate::Offer>), HandshakeError> {
     let headers = head.headers;
     // RFC 6455 §4.2.1 item 1: the method is GET, and the version 1.1 or one that came after
     // it; those that did are not spoken in lines of text.
@@ -255,14 +260,13 @@ fn check(head: RequestHead) -> Result<(Request, AcceptKey, Vec<deflate::Offer>),
         return Err(HandshakeError::RequestBody);
     }
     // RFC 6455 §4.2.1 item 3: Upgrade names "websocket".
-    let upgrade = headers.get_single("upgrade")?;
-    let protocols = list::protocols(upgrade.into_iter(), &HandshakeError::Upgrade)?;
-    if !list::contains(&protocols, "websocket") {
+    let protocols = list::protocols(headers.get_all("upgrade"), HandshakeError::Upgrade);
+    if !list::names(protocols, "websocket")? {
         return Err(HandshakeError::Upgrade);
     }
     // RFC 6455 §4.2.1 item 4: Connection names "Upgrade".
-    let options = list::tokens(headers.get_all("connection"), &HandshakeError::Connection)?;
-    if !list::contains(&options, "upgrade") {
+    let options = list::tokens(headers.get_all("connection"), HandshakeError::Connection);
+    if !list::names(options, "upgrade")? {
         return Err(HandshakeError::Connection);
     }
     // RFC 6455 §4.4: another version is answered with the one that is spoken here. It goes
@@ -271,24 +275,29 @@ fn check(head: RequestHead) -> Result<(Request, AcceptKey, Vec<deflate::Offer>),
         return Err(HandshakeError::Version);
     }
     let accept = check_key(&headers)?;
-    let subprotocols = check_subprotocols(&headers)?;
-    let extensions = Extension::parse_list(headers.get_all("sec-websocket-extensions"))?;
-    let deflate_offers = deflate::offers(&extensions);
-    drop(extensions);
+    for offered in subprotocols(&headers) {
+        offered?;
+    }
+    let mut deflate_offer = None;
+    let extensions = headers.get_all("sec-websocket-extensions");
+    Extension::parse_each(extensions, |extension| {
+        deflate_offer = deflate_offer.or_else(|| deflate::Offer::parse(&extension));
+    })?;
     let request = Request {
         target: head.target,
         host,
-        subprotocols,
         headers,
     };
-    Ok((request, accept, deflate_offers))
+    Ok((request, accept, deflate_offer))
 }
 
 /// RFC 6455 §4.2.1 item 2, RFC 9112 §3.2: there is one Host, and it is `host[:port]`.
 fn check_host(headers: &Headers) -> Result<ByteString, HandshakeError> {
     let value = headers.get_single("host")?.ok_or(HandshakeError::Host)?;
     match str::from_utf8(value) {
-        Ok(host) if Authority::parse(host).is_some() => Ok(host.into()),
+        Ok(host) if Authority::parse(host).is_some() => {
+            headers.share(value).ok_or(HandshakeError::Host)
+        }
         _ => Err(HandshakeError::Host),
     }
 }
@@ -309,7 +318,7 @@ fn is_target_for(target: &str, host: &str) -> bool {
         return false;
     };
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    list::contains(&["http", "https"], scheme) && authority.eq_ignore_ascii_case(host)
+    list::contains(&["http", "https"], scheme) && is_same_host(scheme, authority, host)
 }
 
 /// RFC 6455 §4.2.1 item 5: one key, a base64 form of 16 bytes. Bits that its last digit has too
@@ -329,28 +338,18 @@ const KEY: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
 );
 
-/// RFC 6455 §11.3.4, §4.1 item 10: tokens, at least one, and all different.
-fn check_subprotocols(headers: &Headers) -> Result<Vec<ByteString>, HandshakeError> {
-    let mut offered: Vec<ByteString> = Vec::new();
+/// RFC 6455 §11.3.4: a list of tokens. That one comes twice, or none, is a client's mistake that
+/// changes no choice (§4.1 item 10).
+fn subprotocols(headers: &Headers) -> impl Iterator<Item = Result<&str, HandshakeError>> {
     let values = headers.get_all("sec-websocket-protocol");
-    for name in list::tokens(values, &HandshakeError::Subprotocols)? {
-        if offered.iter().any(|before| before == name) {
-            return Err(HandshakeError::Subprotocols);
-        }
-        offered.push(name.into());
-    }
-    if offered.is_empty() && headers.get("sec-websocket-protocol").is_some() {
-        return Err(HandshakeError::Subprotocols);
-    }
-    Ok(offered)
+    list::tokens(values, HandshakeError::Subprotocols)
 }
 
 /// A valid request to open a WebSocket connection (RFC 6455 §4.2.1).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Request {
     target: ByteString,
     host: ByteString,
-    subprotocols: Vec<ByteString>,
     headers: Headers,
 }
 
@@ -424,8 +423,23 @@ impl Request {
         self.headers.iter()
     }
 
-    /// Goes through the offered subprotocols, the preferred one first.
+    /// Goes through the offered subprotocols, each once, the preferred one first.
     pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
-        self.subprotocols.iter().map(|name| &**name)
+        let offered = || subprotocols(&self.headers).flatten();
+        offered()
+            .enumerate()
+            .filter(move |(count, name)| !offered().take(*count).any(|before| before == *name))
+            .map(|(_, name)| name)
+    }
+}
+
+/// Leaves the query out, and of the headers all but their names: they carry credentials.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("target", &WithoutQuery(&self.target))
+            .field("host", &self.host)
+            .field("headers", &self.headers)
+            .finish()
     }
 }

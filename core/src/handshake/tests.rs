@@ -13,7 +13,7 @@ mod random;
 mod server;
 
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::*;
@@ -188,16 +188,20 @@ fn h2_cve_2023_43669_head_is_not_reparsed() {
 
 #[test]
 fn debug_shows_no_credentials() {
-    let request = ClientRequest::new("example.com", "/")
+    // C26: a token often stands in the query.
+    let request = ClientRequest::new("example.com", "/chat?token=secret")
         .and_then(|request| request.header("Authorization", "secret"))
         .unwrap();
     let client = client_of(&request);
-    let asked = serve(&request_with("", "Cookie: secret")).unwrap();
+    let asked = request_with("", "Cookie: secret");
+    let asked = serve(&replace(&asked, b"/chat", b"/chat?token=secret")).unwrap();
+    assert_eq!(asked.target(), "/chat?token=secret");
     let accept = Accept::new().header("Set-Cookie", "secret").unwrap();
     let reject = Reject::new(403).unwrap().body("secret");
     let shown = format!("{request:?} {client:?} {asked:?} {accept:?} {reject:?}");
     assert!(!shown.contains("secret"), "{shown}");
     assert!(shown.contains("Cookie"), "{shown}");
+    assert!(shown.contains("/chat"), "{shown}");
 }
 
 #[test]

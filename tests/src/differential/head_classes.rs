@@ -1,7 +1,5 @@
 //! The differences in what request heads a server accepts that are allowed.
 
-use std::fmt::Write as _;
-
 use wspulse_core::handshake::{Accept, HandshakeError, HandshakeLimits, ServerHandshake};
 
 use super::classes::Peer;
@@ -9,29 +7,11 @@ use super::classes::Peer;
 /// A difference that is allowed. In those with a finding wspulse is the one to mend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HeadClass {
-    /// wspulse refuses an empty line before the request line. Finding C27.
+    /// wspulse ignores one empty line before the request line, the peer several.
     ///
     /// RFC 9112 §2.2: "a server that is expecting to receive and parse a request-line SHOULD
     /// ignore at least one empty line (CRLF) received prior to the request-line."
-    EmptyLineFirst,
-    /// wspulse refuses a second Upgrade line. Finding C27.
-    ///
-    /// RFC 9110 §7.8: Upgrade is a list, `#protocol`; §5.3 lets a list stand on several lines.
-    SecondUpgrade,
-    /// wspulse refuses a target with the default port where Host has none. Finding C27.
-    ///
-    /// RFC 3986 §6.2.3: "an explicit ":port", for which the port is empty or the default for the
-    /// scheme" is equivalent to one without.
-    DefaultPort,
-    /// wspulse refuses an empty list of subprotocols. Finding C27.
-    ///
-    /// RFC 6455 §4.3 has `1#token`, and §4.1 item 10 "one or more"; nothing is lost by reading it as
-    /// none, since the header is optional (§4.2.1 item 8).
-    NoSubprotocol,
-    /// wspulse refuses a subprotocol that is offered twice. Finding C27.
-    ///
-    /// RFC 6455 §4.1 item 10 asks the client for "unique strings", and not the server to refuse.
-    SubprotocolTwice,
+    EmptyLines,
     /// The peer does not look at Host.
     ///
     /// RFC 6455 §4.2.1 item 2: "A |Host| header field containing the server's authority." RFC 9112
@@ -117,11 +97,7 @@ impl HeadClass {
     pub const fn of(peer: Peer) -> &'static [Self] {
         match peer {
             Peer::Tungstenite => &[
-                Self::EmptyLineFirst,
-                Self::SecondUpgrade,
-                Self::DefaultPort,
-                Self::NoSubprotocol,
-                Self::SubprotocolTwice,
+                Self::EmptyLines,
                 Self::HostNotChecked,
                 Self::TargetNotChecked,
                 Self::TargetNotUri,
@@ -137,8 +113,6 @@ impl HeadClass {
                 Self::BytesAfterHead,
             ],
             Peer::Websockets => &[
-                Self::DefaultPort,
-                Self::SubprotocolTwice,
                 Self::HostNotChecked,
                 Self::TargetNotChecked,
                 Self::FirstOfSeveral,
@@ -244,20 +218,19 @@ impl<'a> Look<'a> {
         use HandshakeError as E;
         let is_repeated = |name: &&str| self.values(name).len() > 1;
         match error {
-            E::NotHttp => (self.bytes.starts_with(b"\r\n") || self.bytes.starts_with(b"\n"))
-                .then_some(HeadClass::EmptyLineFirst),
+            E::NotHttp => (self.bytes.starts_with(b"\r\n\r\n") || self.bytes.starts_with(b"\n"))
+                .then_some(HeadClass::EmptyLines),
             E::BareLf => {
                 let pairs = self.bytes.windows(2);
                 let mut bare = pairs.filter(|pair| pair[1] == b'\n' && pair[0] != b'\r');
                 bare.next().map(|_| HeadClass::BareLf)
             }
-            E::HeadTooLarge => (self.end > 16 << 10).then_some(HeadClass::OtherLimits),
-            E::TooManyHeaders => (self.fields.len() > 100).then_some(HeadClass::OtherLimits),
+            E::HeadTooLarge { .. } => (self.end > 16 << 10).then_some(HeadClass::OtherLimits),
+            E::TooManyHeaders { .. } => (self.fields.len() > 100).then_some(HeadClass::OtherLimits),
             E::ListTooLong => (self.list("connection").len() > 64
                 || self.values("connection").join(",").split(',').count() > 64)
                 .then_some(HeadClass::OtherLimits),
             E::Host => (!self.is_legal_host()).then_some(HeadClass::HostNotChecked),
-            E::Target if self.has_default_port() => Some(HeadClass::DefaultPort),
             E::Target | E::StartLine => {
                 (!self.is_legal_target()).then_some(HeadClass::TargetNotChecked)
             }
@@ -270,9 +243,10 @@ impl<'a> Look<'a> {
             E::RequestBody => self.has_body().then_some(HeadClass::BodyNotChecked),
             E::Connection => (!self.is_legal_connection()).then_some(HeadClass::ConnectionNoList),
             E::RepeatedHeader if SINGLE.iter().any(is_repeated) => Some(HeadClass::FirstOfSeveral),
-            E::RepeatedHeader if is_repeated(&"upgrade") => Some(HeadClass::SecondUpgrade),
             E::Extensions => (!self.is_legal_extensions()).then_some(HeadClass::ExtensionsNotRead),
-            E::Subprotocols => self.bad_subprotocols(),
+            E::Subprotocols => {
+                (!self.is_legal_subprotocols()).then_some(HeadClass::SubprotocolsNotRead)
+            }
             _ => None,
         }
     }
@@ -325,9 +299,9 @@ impl<'a> Look<'a> {
             digits.len() == 22 && digits.chars().all(is_digit)
         };
         let is_websocket = |name: &&str| name.eq_ignore_ascii_case("websocket");
-        let subprotocols = self.values("sec-websocket-protocol");
         let extensions = self.values("sec-websocket-extensions");
-        self.bytes.starts_with(b"GET ")
+        let bytes = self.bytes.strip_prefix(b"\r\n").unwrap_or(self.bytes);
+        bytes.starts_with(b"GET ")
             && self.request_line == format!("GET {} HTTP/1.1", self.target)
             && self.target.chars().all(is_visible)
             && (self.target.starts_with('/') || self.is_absolute_target())
@@ -337,22 +311,8 @@ impl<'a> Look<'a> {
             && self.is_legal_connection()
             && self.values("sec-websocket-version") == ["13"]
             && matches!(self.values("sec-websocket-key")[..], [key] if is_key(key))
-            && (subprotocols.is_empty() || self.bad_subprotocols().is_none())
+            && self.is_legal_subprotocols()
             && (extensions.is_empty() || self.is_legal_extensions())
-    }
-
-    fn has_default_port(&self) -> bool {
-        let mut without = String::new();
-        for (scheme, port) in [("http://", ":80"), ("https://", ":443")] {
-            if let Some(rest) = self.target.strip_prefix(scheme) {
-                let end = rest.find(['/', '?']).unwrap_or(rest.len());
-                let authority = rest[..end].strip_suffix(port).unwrap_or(&rest[..end]);
-                let host = self.values("host").join(",");
-                let host = host.strip_suffix(port).unwrap_or(&host).to_owned();
-                let _ = write!(without, "{}", authority.eq_ignore_ascii_case(&host));
-            }
-        }
-        without == "true"
     }
 
     fn is_legal_connection(&self) -> bool {
@@ -363,17 +323,9 @@ impl<'a> Look<'a> {
                 .any(|element| element.eq_ignore_ascii_case("upgrade"))
     }
 
-    fn bad_subprotocols(&self) -> Option<HeadClass> {
+    fn is_legal_subprotocols(&self) -> bool {
         let elements = self.list("sec-websocket-protocol");
-        if elements.is_empty() {
-            return Some(HeadClass::NoSubprotocol);
-        }
-        if !elements.iter().all(|element| is_token(element)) {
-            return Some(HeadClass::SubprotocolsNotRead);
-        }
-        let is_twice = |element| elements.iter().filter(|other| *other == element).count() > 1;
-        let mut all = elements.iter();
-        all.any(is_twice).then_some(HeadClass::SubprotocolTwice)
+        elements.iter().all(|element| is_token(element))
     }
 
     /// One host, and a port if any (RFC 9112 §3.2).
@@ -412,10 +364,20 @@ impl<'a> Look<'a> {
 
     fn is_absolute_target(&self) -> bool {
         let host = self.values("host").join(",");
-        let schemes = ["http://", "https://"].into_iter();
-        let rests = schemes.filter_map(|scheme| self.target.strip_prefix(scheme));
-        let mut authorities = rests.map(|rest| rest.split(['/', '?']).next().unwrap_or_default());
-        authorities.any(|authority| authority.eq_ignore_ascii_case(&host))
+        // RFC 3986 §6.2.3: a port that is empty or the default one is as good as none.
+        let without = |text: &str, port| {
+            let text = text.strip_suffix(port).or(text.strip_suffix(':'));
+            text.map(str::to_ascii_lowercase)
+        };
+        [("http://", ":80"), ("https://", ":443")]
+            .into_iter()
+            .filter_map(|(scheme, port)| Some((self.target.strip_prefix(scheme)?, port)))
+            .any(|(rest, port)| {
+                let authority = rest.split(['/', '?']).next().unwrap_or_default();
+                let [one, other] = [authority, &host]
+                    .map(|text| without(text, port).unwrap_or(text.to_ascii_lowercase()));
+                one == other
+            })
     }
 
     /// RFC 3986 §2, without the `#` of a fragment.

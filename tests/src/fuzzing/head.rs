@@ -6,24 +6,18 @@ use wspulse_core::handshake::{
 };
 
 use super::http::{end_of_head, is_token, nonce_of, split_heads, split_lines};
-use super::known::Excused;
 use super::opening::Opening;
 use super::{Cuts, Reader};
 use crate::alloc::{BASE, measure};
 
 /// Reads a stream as a request or as a response, cut in three ways.
 ///
-/// An end holds at most twice what arrived and 4 KiB, at any time, but for the lists of a whole head
-/// ([`Finding::C15`](super::known::Finding::C15)); the answer to a bad request is at most 4 KiB.
+/// An end holds at most twice what arrived and 4 KiB, at any time; the answer to a bad request is at
+/// most 4 KiB.
 ///
 /// The input is a byte (bit 0: a response; bits 1 and 2: a small limit of the size, of the
 /// number of headers), the sizes of pieces behind their count, and the stream.
 pub fn head(data: &[u8]) {
-    head_excusing(data, Excused::ALL);
-}
-
-/// As [`head`], where only some of the findings are excused.
-pub fn head_excusing(data: &[u8], excused: Excused) {
     let mut reader = Reader::new(data);
     let flags = reader.byte();
     let cuts = Cuts::new(reader.counted());
@@ -36,9 +30,9 @@ pub fn head_excusing(data: &[u8], excused: Excused) {
         limits.max_header_count = 6;
     }
     if flags & 1 == 0 {
-        request(stream, cuts, limits, excused);
+        request(stream, cuts, limits);
     } else {
-        response(stream, cuts, limits, excused);
+        response(stream, cuts, limits);
     }
 }
 
@@ -46,13 +40,13 @@ pub fn head_excusing(data: &[u8], excused: Excused) {
 
 type Asked = Option<Result<Request, HandshakeError>>;
 
-fn request(stream: &[u8], cuts: Cuts<'_>, limits: HandshakeLimits, excused: Excused) {
-    let (mut server, outcome, taken) = read_request(stream, Cuts::new(&[]), limits, excused);
+fn request(stream: &[u8], cuts: Cuts<'_>, limits: HandshakeLimits) {
+    let (mut server, outcome, taken) = read_request(stream, Cuts::new(&[]), limits);
     for cuts in [cuts, Cuts::new(&[u8::MAX])] {
-        let (_, other, other_taken) = read_request(stream, cuts, limits, excused);
+        let (_, other, other_taken) = read_request(stream, cuts, limits);
         assert_eq!((&outcome, taken), (&other, other_taken), "cut");
     }
-    let (mut at_once, mut heap) = Opening::making(excused, || ServerHandshake::new(limits));
+    let (mut at_once, mut heap) = Opening::making(|| ServerHandshake::new(limits));
     let at_once_taken = heap.input(stream, |stream| at_once.handle_input(stream));
     assert_eq!(at_once_taken, taken, "at once");
     let asked = heap.call(|| at_once.poll_request());
@@ -83,8 +77,12 @@ fn request(stream: &[u8], cuts: Cuts<'_>, limits: HandshakeLimits, excused: Excu
             assert_eq!(server.handle_input(b"GET / HTTP/1.1\r\n\r\n"), 18);
             assert_eq!(server.poll_request(), None, "a second answer");
             match error {
-                HandshakeError::HeadTooLarge => assert!(stream.len() > limits.max_head_size),
-                HandshakeError::TooManyHeaders => {
+                HandshakeError::HeadTooLarge { limit } => {
+                    assert_eq!(limit, limits.max_head_size);
+                    assert!(stream.len() > limit);
+                }
+                HandshakeError::TooManyHeaders { limit } => {
+                    assert_eq!(limit, limits.max_header_count);
                     let lines = stream.split(|&byte| byte == b'\n').count();
                     assert!(lines > limits.max_header_count);
                 }
@@ -99,9 +97,8 @@ fn read_request(
     mut stream: &[u8],
     mut cuts: Cuts<'_>,
     limits: HandshakeLimits,
-    excused: Excused,
 ) -> (ServerHandshake, Asked, usize) {
-    let (mut server, mut heap) = Opening::making(excused, || ServerHandshake::new(limits));
+    let (mut server, mut heap) = Opening::making(|| ServerHandshake::new(limits));
     let mut outcome = None;
     let mut taken = 0;
     while let Some(piece) = cuts.split(&mut stream) {
@@ -125,6 +122,8 @@ fn read_request(
 /// Reads the head once more, line by line: what was accepted has all that RFC 6455 §4.2.1 wants.
 fn keeps_the_rules(head: &[u8], request: &Request) {
     let text = head.strip_suffix(b"\r\n\r\n").expect("an empty line");
+    // RFC 9112 §2.2: one before the request is skipped.
+    let text = text.strip_prefix(b"\r\n").unwrap_or(text);
     let mut lines = split_lines(text).into_iter();
     let first = lines.next().expect("a first line");
     let target = first
@@ -271,15 +270,15 @@ fn is_refused(error: &HandshakeError) {
 
 type Answered = Option<Result<Response, HandshakeError>>;
 
-fn response(stream: &[u8], cuts: Cuts<'_>, limits: HandshakeLimits, excused: Excused) {
-    let (outcome, taken) = read_response(stream, Cuts::new(&[]), limits, excused);
+fn response(stream: &[u8], cuts: Cuts<'_>, limits: HandshakeLimits) {
+    let (outcome, taken) = read_response(stream, Cuts::new(&[]), limits);
     for cuts in [cuts, Cuts::new(&[u8::MAX])] {
-        let other = read_response(stream, cuts, limits, excused);
+        let other = read_response(stream, cuts, limits);
         assert_eq!((&outcome, taken), (&other.0, other.1), "cut");
     }
     let request = client_request();
     let make = || ClientHandshake::new(&request, NONCE, limits);
-    let (mut at_once, mut heap) = Opening::making(excused, make);
+    let (mut at_once, mut heap) = Opening::making(make);
     let at_once_taken = heap.input(stream, |stream| at_once.handle_input(stream));
     assert_eq!(at_once_taken, taken, "at once");
     let early = heap.call(|| at_once.poll_response());
@@ -311,8 +310,9 @@ fn response(stream: &[u8], cuts: Cuts<'_>, limits: HandshakeLimits, excused: Exc
                     text.len() <= 1_088 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
                 );
             }
-            if error == HandshakeError::HeadTooLarge {
-                assert!(stream.len() > limits.max_head_size);
+            if let HandshakeError::HeadTooLarge { limit } = error {
+                assert_eq!(limit, limits.max_head_size);
+                assert!(stream.len() > limit);
             }
         }
     }
@@ -330,11 +330,10 @@ fn read_response(
     mut stream: &[u8],
     mut cuts: Cuts<'_>,
     limits: HandshakeLimits,
-    excused: Excused,
 ) -> (Answered, usize) {
     let request = client_request();
     let make = || ClientHandshake::new(&request, NONCE, limits);
-    let (mut client, mut heap) = Opening::making(excused, make);
+    let (mut client, mut heap) = Opening::making(make);
     let mut outcome = None;
     let mut taken = 0;
     while let Some(piece) = cuts.split(&mut stream) {

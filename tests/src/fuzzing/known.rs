@@ -7,24 +7,11 @@
 /// A fault that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// The lists of a handshake hold many times what arrived.
-    C15,
     /// A first delay above the cap is not capped, and a Retry-After can be for ever.
     C20,
-    /// A server's window for the client that is larger than the client's hint is refused.
-    C23,
-    /// Legal requests that are refused: see `refusal`.
-    C27,
     /// While an event waits nothing is read: pings are not answered, death is not found, and a
     /// failed write does not end the connection, which waits for a read that finds nothing.
     A6,
-}
-
-/// What the lists of a handshake hold beside its budget where [`Finding::C15`] is excused: an entry
-/// of 32 bytes for a list element of two.
-#[must_use]
-pub const fn lists_of_handshake(arrived: u64) -> u64 {
-    32 * arrived
 }
 
 /// The findings that a run excuses.

@@ -27,13 +27,13 @@ pub use backoff::{backoff, backoff_excusing};
 pub use deflate::deflate;
 #[cfg(feature = "drive")]
 pub use drive::{drive, drive_excusing};
-pub use endpoint::{client, client_excusing, server, server_excusing};
+pub use endpoint::{client, server};
 pub use frame_decoder::frame_decoder;
-pub use head::{head, head_excusing};
+pub use head::head;
 pub use inflate::inflate;
-pub use negotiate::{negotiate, negotiate_excusing};
+pub use negotiate::negotiate;
 pub use pair::pair;
-pub use refusal::{refusal, refusal_excusing};
+pub use refusal::refusal;
 pub use world::world;
 
 /// Reads a fuzz input from its front; behind its end everything is zero or empty.

@@ -8,25 +8,19 @@ use wspulse_core::handshake::{
 
 use super::Reader;
 use super::http::{self, ListFault};
-use super::known::{Excused, Finding, lists_of_handshake};
 use super::opening::Opening;
 use crate::alloc::{BASE, Budget, measure};
 
 /// Reads the values of extension headers, answers them as a server, takes each as an answer as a
 /// client, and lets both sides of a handshake agree; holds all of it against RFC 7692 §5 and §7.1.
 ///
-/// A list, and each end of the handshake, holds at most twice what arrived and 4 KiB, but for
-/// [`Finding::C15`]; an answer that is chosen or confirmed has no heap.
+/// A list, and each end of the handshake, holds at most twice what arrived and 4 KiB; an answer that
+/// is chosen or confirmed has no heap.
 ///
 /// The input is two bytes of configuration for a client, two for a server (bits 0 to 2: the own
 /// window; bits 3 to 5: the peer's; bit 6: no context takeover; bit 7: none for the peer; the second
 /// byte is a level), and header values, each ended by a line feed.
 pub fn negotiate(data: &[u8]) {
-    negotiate_excusing(data, Excused::ALL);
-}
-
-/// As [`negotiate`], where only some of the findings are excused.
-pub fn negotiate_excusing(data: &[u8], excused: Excused) {
     let mut reader = Reader::new(data);
     let client = Settings::read(&mut reader);
     let server = Settings::read(&mut reader);
@@ -36,14 +30,14 @@ pub fn negotiate_excusing(data: &[u8], excused: Excused) {
         text => text.split(|&byte| byte == b'\n').collect(),
     };
 
-    let parsed = parse_list(&values, excused);
+    let parsed = parse_list(&values);
     let naive = http::extensions(&values);
     match (&parsed, &naive) {
         (Ok(ours), Ok(naive)) => {
             assert_eq!(ours.iter().map(plain).collect::<Vec<_>>(), *naive);
             server.answers(ours, naive);
             for (answer, naive) in ours.iter().zip(naive) {
-                client.confirms(answer, naive, excused);
+                client.confirms(answer, naive);
                 is_spelt_again(answer);
             }
         }
@@ -51,17 +45,13 @@ pub fn negotiate_excusing(data: &[u8], excused: Excused) {
         | (Err(ExtensionError::TooLong), Err(ListFault::TooLong)) => {}
         _ => panic!("{parsed:?}, but naively {naive:?}"),
     }
-    agree(&client, &server, excused);
+    agree(&client, &server);
 }
 
-fn parse_list<'a>(
-    values: &[&'a [u8]],
-    excused: Excused,
-) -> Result<Vec<Extension<'a>>, ExtensionError> {
+fn parse_list<'a>(values: &[&'a [u8]]) -> Result<Vec<Extension<'a>>, ExtensionError> {
     let arrived = values.iter().map(|value| value.len()).sum();
     let mut budget = Budget::new();
     budget.arrived(arrived);
-    budget.set_exceptions(excused.allow(Finding::C15, lists_of_handshake(arrived as u64)));
     let parsed = budget.run(|| Extension::parse_list(values.iter().copied()));
     budget.check_peak(0);
     parsed
@@ -116,7 +106,9 @@ impl Settings {
             let bits = said.server_bits.expect("who takes a window says so");
             assert!(bits <= asked);
         }
-        assert!(said.server_bits.unwrap_or(15) <= self.window);
+        // I5: nothing unasked. The compressor keeps to its own window all the same.
+        assert_eq!(said.server_bits.is_some(), offer.server_bits.is_some());
+        assert!(said.server_bits.is_none_or(|bits| bits <= self.window));
         // §7.1.2.2: only a client that speaks of its window can be told one; it then has a value.
         match (offer.client_bits, said.client_bits) {
             (None, bits) => assert_eq!(bits, None, "a window for a client that knows none"),
@@ -130,7 +122,7 @@ impl Settings {
     }
 
     /// RFC 7692 §5.1, §7.1: a client takes an answer that fits its offer, and no other.
-    fn confirms(&self, answer: &Extension<'_>, naive: &http::Extension, excused: Excused) {
+    fn confirms(&self, answer: &Extension<'_>, naive: &http::Extension) {
         let ours = keeps_nothing(|| self.config.confirm(answer));
         let Some(said) = Parameters::read(naive) else {
             return assert_eq!(ours, None, "an answer that breaks the rules");
@@ -148,13 +140,6 @@ impl Settings {
         }
         // §7.1.2.2: the client's window in an offer is a hint, which binds no answer. What the
         // client compresses with is the smaller of both.
-        let is_above_hint = said
-            .client_bits
-            .flatten()
-            .is_some_and(|bits| bits > self.window);
-        if is_above_hint && excused.has(Finding::C23) {
-            return assert_eq!(ours, None);
-        }
         said.are(&ours.expect("an answer that fits the offer"));
     }
 }
@@ -247,13 +232,13 @@ fn is_spelt_again(extension: &Extension<'_>) {
 }
 
 /// Both ends of one handshake come to the same, which the offer and the answer allow.
-fn agree(client: &Settings, server: &Settings, excused: Excused) {
+fn agree(client: &Settings, server: &Settings) {
     let limits = HandshakeLimits::default();
     let request = ClientRequest::new("example.com", "/").expect("legal");
     let asks = || ClientHandshake::with_deflate(&request, [7; 16], limits, client.config);
-    let (mut asks, mut heap_of_client) = Opening::making(excused, asks);
+    let (mut asks, mut heap_of_client) = Opening::making(asks);
     let answers = || ServerHandshake::new(limits).with_deflate(server.config);
-    let (mut answers, mut heap_of_server) = Opening::making(excused, answers);
+    let (mut answers, mut heap_of_server) = Opening::making(answers);
     heap_of_server.input(asks.request_head(), |head| answers.handle_input(head));
     let request = heap_of_server.call(|| answers.poll_request());
     request.expect("a whole head").expect("legal");
@@ -269,5 +254,5 @@ fn agree(client: &Settings, server: &Settings, excused: Excused) {
     assert!(agreed.client_context_takeover() <= (client.takeover && server.peer_takeover));
     assert!(agreed.server_context_takeover() <= (client.peer_takeover && server.takeover));
     assert!(agreed.client_window_bits() <= server.peer_window);
-    assert!(agreed.server_window_bits() <= server.window.min(client.peer_window));
+    assert!(agreed.server_window_bits() <= client.peer_window);
 }

@@ -100,15 +100,19 @@ fn a_request_that_breaks_a_rule_gets_its_status_and_the_end() {
     let long = format!("Cookie: {}", "c".repeat(1_000));
     let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
     let table = [
-        (and(&long), 431, E::HeadTooLarge),
-        (with("Host", &format!("{many}Host")), 431, E::TooManyHeaders),
+        (and(&long), 431, E::HeadTooLarge { limit: 1_000 }),
+        (
+            with("Host", &format!("{many}Host")),
+            431,
+            E::TooManyHeaders { limit: 20 },
+        ),
         (and("Host : x"), 400, E::HeaderLine),
         (and("no colon"), 400, E::HeaderLine),
         (and("X: a\r\n folded"), 400, E::LineFolding),
         (and("X: a\0b"), 400, E::ControlByte),
         (and("X: a\rb"), 400, E::BareCr),
         (GOOD.replace("\r\n", "\n"), 400, E::BareLf),
-        (format!("\r\n{GOOD}"), 400, E::NotHttp),
+        (format!("\r\n\r\n{GOOD}"), 400, E::NotHttp),
         (format!("\0{GOOD}"), 400, E::NotHttp),
         (and(key), 400, E::RepeatedHeader),
         (and("Host: evil.example"), 400, E::RepeatedHeader),
@@ -199,10 +203,10 @@ fn an_answer_that_breaks_a_rule_opens_nothing_and_is_not_answered() {
         ),
         (and("Sec-WebSocket-Protocol: chat"), E::UnofferedSubprotocol),
         (and("Sec-WebSocket-Extensions: x"), E::UnofferedExtension),
-        (and(&long), E::HeadTooLarge),
+        (and(&long), E::HeadTooLarge { limit: 1_000 }),
         (
             with("Upgrade:", &format!("{many}Upgrade:")),
-            E::TooManyHeaders,
+            E::TooManyHeaders { limit: 20 },
         ),
         (and("X: a\r\n folded"), E::LineFolding),
         (with("HTTP/1.1", "HTTP/1.0"), E::HttpVersion),

@@ -32,7 +32,9 @@
 //! A message ends with an empty stored block of which the last four octets are not sent
 //! (RFC 7692 §7.2.1). One that still has them is invalid, and so is a final block or a partial flush
 //! without the octet 0x00 that belongs after it (§7.2.3.4), although zlib has no complaint: both
-//! leave the next message without a beginning. A message without a single octet is invalid too.
+//! leave the next message without a beginning. So is one that ends inside a block, whatever the four
+//! octets would make of it. A message without a single octet is the empty message: some peers have
+//! no octet left after a second flush in a row.
 //!
 //! # What compression gives away
 //!
@@ -72,7 +74,7 @@ pub(crate) use codec::Codec;
 #[cfg(feature = "deflate")]
 pub(crate) use inflater::InflateFault;
 pub use negotiation::DeflateParams;
-pub(crate) use negotiation::{Offer, choose, offers};
+pub(crate) use negotiation::{Offer, choose};
 
 /// The name of the extension (RFC 7692 §7).
 pub const NAME: &str = "permessage-deflate";
@@ -89,7 +91,7 @@ pub const NAME: &str = "permessage-deflate";
 /// assert_eq!(
 ///     frugal.offer().to_string(),
 ///     "permessage-deflate; server_no_context_takeover; client_no_context_takeover; \
-///      client_max_window_bits=12",
+///      client_max_window_bits",
 /// );
 /// ```
 ///
@@ -134,6 +136,9 @@ impl DeflateConfig {
     /// Sets the length in bytes below which messages are sent as they are; 64 by default. Shorter
     /// ones seldom shrink by more than the time is worth, and the frame has its header anyway.
     /// Parts of a message that is sent in parts are compressed whatever their length.
+    ///
+    /// Clients on libwebsockets 4.1.6, which Debian 12 has, hang on a message that is not compressed
+    /// where compression was agreed on, although RFC 7692 §6 allows it. For them set it to zero.
     #[must_use]
     pub const fn threshold(mut self, bytes: usize) -> Self {
         self.threshold = bytes;
@@ -159,7 +164,8 @@ impl DeflateConfig {
 
     /// Sets how far back, as a power of two from 8 to 15, a message that is sent refers at most; 12
     /// by default: 4 KiB hold what short messages have in common, for half the memory of 15. The
-    /// peer may ask for less (RFC 7692 §7.1.2).
+    /// peer may ask for less (RFC 7692 §7.1.2). Nothing is said of it unasked, since any receiver
+    /// with a larger window can read it, and some peers refuse a handshake in which it is said.
     #[must_use]
     pub const fn window_bits(mut self, bits: u8) -> Self {
         self.window_bits = bits;

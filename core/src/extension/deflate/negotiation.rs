@@ -2,7 +2,6 @@
 
 use alloc::borrow::Cow;
 use alloc::string::ToString;
-use alloc::vec::Vec;
 use core::fmt;
 
 use super::{DeflateConfig, MAX_WINDOW_BITS, MIN_WINDOW_BITS, NAME};
@@ -100,15 +99,15 @@ pub(crate) struct Offer {
 impl DeflateConfig {
     /// Client: returns the extension to offer (RFC 7692 §5, §7.1).
     ///
-    /// It always says that the server may limit the client's window.
+    /// It always says that the server may limit the client's window, and never how large that is: a
+    /// value would be a hint that binds nobody, and some servers refuse one (RFC 7692 §7.1.2.2).
     #[must_use]
     pub fn offer(&self) -> Extension<'static> {
-        let own = below_max(self.window_bits);
         extension([
             (!self.peer_context_takeover).then_some((SERVER_NO_CONTEXT_TAKEOVER, None)),
             (!self.context_takeover).then_some((CLIENT_NO_CONTEXT_TAKEOVER, None)),
             below_max(self.peer_window_bits).map(|bits| (SERVER_MAX_WINDOW_BITS, Some(bits))),
-            Some((CLIENT_MAX_WINDOW_BITS, own)),
+            Some((CLIENT_MAX_WINDOW_BITS, None)),
         ])
     }
 
@@ -118,7 +117,8 @@ impl DeflateConfig {
     /// The answer's header is the [`Display`](fmt::Display) of what is returned.
     #[must_use]
     pub fn accept(&self, offered: &[Extension<'_>]) -> Option<DeflateParams> {
-        choose(self, &offers(offered))
+        let offer = offered.iter().find_map(Offer::parse)?;
+        Some(choose(self, offer))
     }
 
     /// Client: holds the server's answer against the [`offer`](Self::offer). `None` if it is of
@@ -137,10 +137,9 @@ impl DeflateConfig {
             (_, bits) => bits,
         };
         let client_max_window_bits = match answer.client_max_window_bits {
-            // RFC 7692 §7.1.2.2: in an answer it has a value, the same as was offered or a smaller
-            // one.
+            // RFC 7692 §7.1.2.2: in an answer it has a value. Where that is larger than our own
+            // window, the compressor stays within its own.
             Some(None) => return None,
-            Some(Some(bits)) if bits > clamped(self.window_bits) => return None,
             bits => bits.flatten(),
         };
         // RFC 7692 §7.1.1.1: who accepts it says it too.
@@ -156,39 +155,32 @@ impl DeflateConfig {
     }
 }
 
-/// Those offers of the extension that can be understood; RFC 7692 §5.1, §7.1: the others MUST be
-/// declined.
-pub(crate) fn offers(offered: &[Extension<'_>]) -> Vec<Offer> {
-    offered.iter().filter_map(Offer::parse).collect()
-}
-
-/// Answers the first of the offers. There is none that could not be kept to: whatever window the
-/// client asks for, the compressor stays within it.
-pub(crate) fn choose(config: &DeflateConfig, offers: &[Offer]) -> Option<DeflateParams> {
-    let offer = offers.first()?;
-    let own = clamped(config.window_bits);
-    let server_max_window_bits = match offer.server_max_window_bits {
-        Some(asked) => Some(asked.min(own)),
-        None => below_max(own),
-    };
+/// Answers an offer. There is none that could not be kept to: whatever window the client asks for,
+/// the compressor stays within it.
+pub(crate) fn choose(config: &DeflateConfig, offer: Offer) -> DeflateParams {
+    // RFC 7692 §7.1.2.1: it may be said unasked, but a stream with a smaller window is read by any
+    // client, and Netty 4.1 refuses an answer with a parameter that it did not offer.
+    let server_max_window_bits = offer
+        .server_max_window_bits
+        .map(|asked| asked.min(clamped(config.window_bits)));
     // RFC 7692 §7.1.2.2: only a client that says so can be told a window.
     let client_max_window_bits = offer.client_max_window_bits.and_then(|hint| {
         let bits = hint.unwrap_or(MAX_WINDOW_BITS);
         below_max(bits.min(clamped(config.peer_window_bits)))
     });
-    Some(DeflateParams {
+    DeflateParams {
         server_no_context_takeover: offer.server_no_context_takeover || !config.context_takeover,
         client_no_context_takeover: offer.client_no_context_takeover
             || !config.peer_context_takeover,
         server_max_window_bits,
         client_max_window_bits,
-    })
+    }
 }
 
 impl Offer {
-    /// RFC 7692 §7.1: unknown names, names that come twice, values where there are none, missing
-    /// values and invalid ones make all of it invalid.
-    fn parse(extension: &Extension<'_>) -> Option<Self> {
+    /// RFC 7692 §5.1, §7.1: unknown names, names that come twice, values where there are none, missing
+    /// values and invalid ones make all of it invalid, and an invalid offer MUST be declined.
+    pub(crate) fn parse(extension: &Extension<'_>) -> Option<Self> {
         if extension.name() != NAME {
             return None;
         }

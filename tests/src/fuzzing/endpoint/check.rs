@@ -4,7 +4,6 @@ use wspulse_core::{CloseCode, Instant, Role, State};
 
 use super::{Run, script};
 use crate::alloc::max_growths;
-use crate::fuzzing::known::{Finding, lists_of_handshake};
 use crate::fuzzing::naive;
 use crate::fuzzing::parts::asks_text_ping;
 
@@ -77,15 +76,8 @@ impl Run<'_> {
 
     // ---- the heap
 
-    /// What the connection holds is within its budget; the lists of a handshake are excused.
+    /// What the connection holds is within its budget.
     pub(super) fn check_heap(&mut self) {
-        let is_opening = self.state() != State::Open || self.connection.has_event();
-        let lists = if is_opening && self.is(script::HANDSHAKE) {
-            lists_of_handshake(self.meter.bytes_arrived())
-        } else {
-            0
-        };
-        self.meter.excuse(self.excused.allow(Finding::C15, lists));
         self.meter.check(&self.connection);
     }
 

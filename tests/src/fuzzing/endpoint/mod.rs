@@ -13,7 +13,6 @@ use wspulse_core::{
 };
 
 use super::Cuts;
-use super::known::Excused;
 use super::parts::{
     REQUESTS, RESPONSES, any_byte_counts, asks_text_ping, binary, config_of, frame_from, header,
     heartbeat, heartbeat_of, text,
@@ -28,30 +27,20 @@ pub(super) use wire::Wire;
 ///
 /// The two runs must agree on the events, on every byte of the output and on every deadline.
 pub fn server(data: &[u8]) {
-    server_excusing(data, Excused::ALL);
-}
-
-/// As [`server`], where only some of the findings are excused.
-pub fn server_excusing(data: &[u8], excused: Excused) {
-    run_twice(data, Role::Server, excused);
+    run_twice(data, Role::Server);
 }
 
 /// As [`server`], for a client and what a server may send it: a request in a script is one of a few
 /// responses here, and frames come without a mask.
 pub fn client(data: &[u8]) {
-    client_excusing(data, Excused::ALL);
+    run_twice(data, Role::Client);
 }
 
-/// As [`client`], where only some of the findings are excused.
-pub fn client_excusing(data: &[u8], excused: Excused) {
-    run_twice(data, Role::Client, excused);
-}
-
-fn run_twice(data: &[u8], role: Role, excused: Excused) {
+fn run_twice(data: &[u8], role: Role) {
     let script = Script::read(data);
-    let whole = Run::new(&script, role, None, excused).run(&script);
+    let whole = Run::new(&script, role, None).run(&script);
     let cuts = Some(Cuts::new(&script.cuts));
-    let cut = Run::new(&script, role, cuts, excused).run(&script);
+    let cut = Run::new(&script, role, cuts).run(&script);
     let differs = whole
         .marks
         .iter()
@@ -87,7 +76,6 @@ struct Mark {
 struct Run<'a> {
     connection: Connection,
     role: Role,
-    excused: Excused,
     meter: Meter,
     /// Bytes that arrived, and growth of buffers, since something was delivered.
     since: (u64, u64),
@@ -125,7 +113,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(script: &Script, role: Role, cuts: Option<Cuts<'a>>, excused: Excused) -> Self {
+    fn new(script: &Script, role: Role, cuts: Option<Cuts<'a>>) -> Self {
         let setup = script.setup;
         let config = Arc::new(config_of(setup));
         let clock = if setup & script::LATE != 0 {
@@ -162,7 +150,6 @@ impl<'a> Run<'a> {
         Self {
             connection,
             role,
-            excused,
             meter,
             since: (0, 0),
             accept_key,

@@ -3,7 +3,6 @@
 use std::net::Ipv6Addr;
 
 use super::super::http::{self, Fields, end_of_head, is_token, list, nonce_of, split_lines};
-use super::Finding;
 
 /// What a head comes to.
 #[derive(Debug)]
@@ -48,20 +47,12 @@ pub(super) enum Reason {
     /// Laxer: a status line without the space before an empty reason. RFC 9112 §4: "A client SHOULD
     /// ignore the reason-phrase content".
     NoReasonPhrase,
-    /// Stricter, and it should not be: an empty line before the request (RFC 9112 §2.2 SHOULD), a
-    /// list in two `Upgrade` lines (RFC 9110 §5.3), the default port against none (RFC 9110 §4.2.3),
-    /// an empty or a repeated subprotocol (RFC 6455 §4.2.2 names none of them a reason to refuse).
-    C27,
 }
 
 impl Reason {
     /// Whether the engine takes what the letter refuses.
     pub(super) fn is_taken(self) -> bool {
         matches!(self, Self::TargetBytes | Self::NoReasonPhrase)
-    }
-
-    pub(super) fn finding(self) -> Option<Finding> {
-        (self == Self::C27).then_some(Finding::C27)
     }
 }
 
@@ -89,22 +80,14 @@ pub(super) fn read_request(stream: &[u8]) -> Verdict<'_> {
     let mut reasons = Vec::new();
     // RFC 9112 §2.2: a server "SHOULD ignore at least one empty line (CRLF) received prior to the
     // request-line".
-    let stream = match stream.strip_prefix(b"\r\n") {
-        Some(rest) => {
-            reasons.push(Reason::C27);
-            rest
-        }
-        None => stream,
-    };
+    let whole = stream.len();
+    let stream = stream.strip_prefix(b"\r\n").unwrap_or(stream);
+    let empty = whole - stream.len();
     let Some(end) = end_of_head(stream) else {
-        return if reasons.is_empty() {
-            Verdict::Incomplete
-        } else {
-            Verdict::Lax(Asked::default(), Reason::C27)
-        };
+        return Verdict::Incomplete;
     };
     let lines = split_lines(&stream[..end - 4]);
-    if end > MAX_HEAD_SIZE || lines.len() > MAX_HEADERS + 1 {
+    if empty + end > MAX_HEAD_SIZE || lines.len() > MAX_HEADERS + 1 {
         reasons.push(Reason::Limit);
     }
     let words: Vec<&[u8]> = lines[0].split(|&byte| byte == b' ').collect();
@@ -131,7 +114,7 @@ pub(super) fn read_request(stream: &[u8]) -> Verdict<'_> {
     };
     refuse_unless!(
         "item 1: a path, or a URI for this host",
-        read_target(target, name, port, host, &mut reasons)
+        read_target(target, name, port, &mut reasons)
     );
 
     let lengths = fields.all("content-length");
@@ -146,9 +129,6 @@ pub(super) fn read_request(stream: &[u8]) -> Verdict<'_> {
         protocols.iter().all(is_protocol)
     );
     refuse_unless!("item 3: Upgrade", fields.has_word("upgrade", "websocket"));
-    if upgrades.len() > 1 {
-        reasons.push(Reason::C27);
-    }
     let options = bounded(&fields.all("connection"), &mut reasons);
     refuse_unless!(
         "RFC 9110 §7.6.1: options",
@@ -174,11 +154,12 @@ pub(super) fn read_request(stream: &[u8]) -> Verdict<'_> {
         "§11.3.4: subprotocols are tokens",
         names.iter().all(|name| is_token(name))
     );
-    let mut distinct = names.clone();
-    distinct.sort_unstable();
-    distinct.dedup();
-    if distinct.len() < names.len() || (names.is_empty() && !offers.is_empty()) {
-        reasons.push(Reason::C27);
+    // RFC 6455 §4.2.2 names neither an empty list nor a repeated name a reason to refuse.
+    let mut distinct: Vec<&[u8]> = Vec::new();
+    for name in names {
+        if !distinct.contains(&name) {
+            distinct.push(name);
+        }
     }
     match http::extensions(&fields.all("sec-websocket-extensions")) {
         Ok(_) => {}
@@ -189,7 +170,7 @@ pub(super) fn read_request(stream: &[u8]) -> Verdict<'_> {
         Asked {
             target,
             host,
-            subprotocols: names,
+            subprotocols: distinct,
         },
         reasons,
     )
@@ -356,13 +337,7 @@ fn read_host<'a>(host: &'a [u8], reasons: &mut Vec<Reason>) -> Option<(&'a str, 
 }
 
 /// RFC 6455 §4.2.1 item 1, §3: a path, or an http or https URI for this host; no fragment.
-fn read_target(
-    target: &[u8],
-    name: &str,
-    port: Option<&str>,
-    host: &[u8],
-    reasons: &mut Vec<Reason>,
-) -> bool {
+fn read_target(target: &[u8], name: &str, port: Option<&str>, reasons: &mut Vec<Reason>) -> bool {
     let Ok(target) = str::from_utf8(target) else {
         return false;
     };
@@ -397,9 +372,6 @@ fn read_target(
         };
         if !target_name.eq_ignore_ascii_case(name) || or_usual(target_port) != or_usual(port) {
             return false;
-        }
-        if !authority.as_bytes().eq_ignore_ascii_case(host) {
-            reasons.push(Reason::C27);
         }
         path
     };
