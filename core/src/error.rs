@@ -192,17 +192,33 @@ impl fmt::Display for ProtocolError {
 
 impl core::error::Error for ProtocolError {}
 
-/// Which limit the peer went beyond.
+/// Which limit the peer went beyond, and what was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LimitExceeded {
     /// A frame longer than `max_frame_size`, judged from its header.
-    FrameSize,
+    FrameSize {
+        /// The limit in bytes.
+        limit: u64,
+        /// The length that the header announces.
+        length: u64,
+    },
     /// A message longer than `max_message_size`, judged from the header that would pass it, or as
     /// it is inflated.
-    MessageSize,
+    MessageSize {
+        /// The limit in bytes.
+        limit: u64,
+        /// How long the message is at least: with the frame whose header was judged, or up to the
+        /// first inflated byte beyond the limit.
+        length: u64,
+    },
     /// More fragments than `max_fragment_count` and the bytes received allow.
-    FragmentCount,
+    FragmentCount {
+        /// How many the bytes received allow.
+        limit: u64,
+        /// How many that count there are, with the one whose header was judged.
+        count: u64,
+    },
     /// More control frames than any honest use.
     ControlFlood,
     /// A message that took longer than `message_timeout`.
@@ -214,8 +230,8 @@ impl LimitExceeded {
     #[must_use]
     pub const fn close_code(self) -> CloseCode {
         match self {
-            Self::FrameSize | Self::MessageSize => CloseCode::MESSAGE_TOO_BIG,
-            Self::FragmentCount | Self::ControlFlood | Self::MessageTime => {
+            Self::FrameSize { .. } | Self::MessageSize { .. } => CloseCode::MESSAGE_TOO_BIG,
+            Self::FragmentCount { .. } | Self::ControlFlood | Self::MessageTime => {
                 CloseCode::POLICY_VIOLATION
             }
         }
@@ -224,13 +240,19 @@ impl LimitExceeded {
 
 impl fmt::Display for LimitExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::FrameSize => "frame above the size limit",
-            Self::MessageSize => "message above the size limit",
-            Self::FragmentCount => "too many fragments for so few bytes",
-            Self::ControlFlood => "flood of control frames",
-            Self::MessageTime => "message took too long",
-        })
+        match self {
+            Self::FrameSize { limit, length } => {
+                write!(f, "frame of {length} bytes, at most {limit}")
+            }
+            Self::MessageSize { limit, length } => {
+                write!(f, "message of {length} bytes or more, at most {limit}")
+            }
+            Self::FragmentCount { limit, count } => {
+                write!(f, "{count} fragments for so few bytes, at most {limit}")
+            }
+            Self::ControlFlood => f.write_str("flood of control frames"),
+            Self::MessageTime => f.write_str("message took too long"),
+        }
     }
 }
 

@@ -12,23 +12,35 @@ pub(super) fn admit_frame(
     payload_len: u64,
     is_compressed: bool,
 ) -> Result<(), LimitExceeded> {
-    if payload_len > config.max_frame_size {
-        return Err(LimitExceeded::FrameSize);
+    let (limit, length) = (config.max_frame_size, payload_len);
+    if length > limit {
+        return Err(LimitExceeded::FrameSize { limit, length });
     }
     let received = message.map_or(0, Assembler::received);
-    let whole = received.saturating_add(payload_len);
+    let (limit, length) = (
+        config.max_message_size,
+        received.saturating_add(payload_len),
+    );
     // What a compressed one comes to is seen as it is inflated.
-    let is_counted = config.delivery == Delivery::Messages && !is_compressed;
-    if is_counted && whole > config.max_message_size {
-        return Err(LimitExceeded::MessageSize);
+    let has_size = config.delivery == Delivery::Messages && !is_compressed;
+    if has_size && length > limit {
+        return Err(LimitExceeded::MessageSize { limit, length });
     }
     // One fragment for each 64 bytes received is honest at any length: streams of small but real
     // fragments pass, streams of empty ones do not.
-    let allowed = config.max_fragment_count.saturating_add(received >> 6);
-    if message.is_some_and(|message| message.fragments() >= allowed) {
-        return Err(LimitExceeded::FragmentCount);
+    let limit = config.max_fragment_count.saturating_add(received >> 6);
+    let fragments = message.map_or(0, Assembler::fragments);
+    if message.is_some() && counts_as_fragment(config, payload_len) && fragments >= limit {
+        let count = fragments.saturating_add(1);
+        return Err(LimitExceeded::FragmentCount { limit, count });
     }
     Ok(())
+}
+
+/// Whether a fragment counts against the limit. Nothing is held for those that are delivered in
+/// parts, and a stream of short ones is what parts are for.
+pub(super) fn counts_as_fragment(config: &Config, payload_len: u64) -> bool {
+    config.delivery == Delivery::Messages || payload_len == 0
 }
 
 /// A message in one frame that is shorter than this is within all limits, and nothing but its
@@ -48,16 +60,18 @@ pub(super) fn plain_below(config: &Config) -> u16 {
 /// one more burst below the connection is failed.
 #[derive(Clone, Debug, Hash)]
 pub(super) struct ControlBucket {
-    tokens: i32,
+    tokens: i16,
     /// When the bucket was last refilled, in milliseconds that wrap every 49 days.
     refilled_at: u32,
+    /// Whether the application was told of a flood since the bucket was last half full.
+    is_told: bool,
 }
 
 /// What a control frame means for its sender's standing.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     Fine,
-    /// The bucket just ran empty.
+    /// The bucket ran empty, for the first time since it was half full.
     Flood,
     /// The bucket ran empty, and as much again.
     Excess,
@@ -65,7 +79,7 @@ pub(super) enum Standing {
 
 /// The burst is what a second's batch of pings from an impatient peer may hold; the rate is ten
 /// times what the fastest heartbeats in use send.
-const BURST: i32 = 1_000;
+const BURST: i16 = 1_000;
 const PER_SECOND: u32 = 100;
 
 impl ControlBucket {
@@ -73,6 +87,7 @@ impl ControlBucket {
         Self {
             tokens: BURST,
             refilled_at: millis(now),
+            is_told: false,
         }
     }
 
@@ -88,11 +103,11 @@ impl ControlBucket {
             self.refilled_at = now;
             self.add(earned);
         }
-        let was_fine = self.tokens >= 0;
         self.tokens = self.tokens.saturating_sub(1);
         if self.tokens < BURST.saturating_neg() {
             Standing::Excess
-        } else if was_fine && self.tokens < 0 {
+        } else if self.tokens < 0 && !self.is_told {
+            self.is_told = true;
             Standing::Flood
         } else {
             Standing::Fine
@@ -124,8 +139,11 @@ impl ControlBucket {
     }
 
     fn add(&mut self, tokens: u32) {
-        let tokens = i32::try_from(tokens).unwrap_or(i32::MAX);
+        let tokens = i16::try_from(tokens).unwrap_or(i16::MAX);
         self.tokens = self.tokens.saturating_add(tokens).min(BURST);
+        if self.tokens >= BURST / 2 {
+            self.is_told = false;
+        }
     }
 }
 

@@ -120,7 +120,10 @@ impl Connection {
         });
         inflated.map_err(|fault| match fault {
             InflateFault::Data => Fault::Protocol(ProtocolError::InvalidDeflate),
-            InflateFault::Limit => Fault::Limit(LimitExceeded::MessageSize),
+            InflateFault::Limit => Fault::Limit(LimitExceeded::MessageSize {
+                limit,
+                length: limit.saturating_add(1),
+            }),
             InflateFault::Sink(error) => error.into(),
         })
     }

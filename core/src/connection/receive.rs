@@ -258,7 +258,9 @@ impl Connection {
         if !is_compressed {
             message.push(part.data, part.mask, rest)?;
         }
-        if part.end {
+        // A frame whose last payload has no byte has none at all.
+        let last_len = u64::try_from(part.data.len()).unwrap_or(u64::MAX);
+        if part.end && budget::counts_as_fragment(&self.config, last_len) {
             message.end_fragment();
         }
         if in_parts {

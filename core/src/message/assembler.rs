@@ -46,7 +46,7 @@ impl Assembler {
         self.received
     }
 
-    /// Fragments that ended so far.
+    /// Fragments that ended so far and count against the limit.
     pub(crate) fn fragments(&self) -> u64 {
         self.fragments
     }

@@ -1,13 +1,22 @@
 //! Floods: each ends with its own limit after a bounded number of frames, whatever is mixed in;
 //! and the honest twin of each lives. R1 to R4, R10, R11.
 
+use std::mem::discriminant;
+
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Cause, Connection, Event, LimitExceeded, Role, State};
 use wspulse_tests::kit::{at, drain_frames, events, feed, open, with_heartbeat};
 use wspulse_tests::meter::Meter;
 use wspulse_tests::wire::{Frame, frame, opcode};
 
-use LimitExceeded::{ControlFlood, FragmentCount, MessageSize};
+use LimitExceeded::ControlFlood;
+
+/// The kinds of limit; the table leaves the numbers out.
+const FRAGMENT_COUNT: LimitExceeded = LimitExceeded::FragmentCount { limit: 0, count: 0 };
+const MESSAGE_SIZE: LimitExceeded = LimitExceeded::MessageSize {
+    limit: 0,
+    length: 0,
+};
 
 fn of(opcode: u8, payload: &[u8]) -> Vec<u8> {
     frame(Role::Client, opcode, payload)
@@ -102,35 +111,35 @@ fn floods() -> Vec<Flood> {
             &text,
             &[&empty],
             true,
-            Some((FragmentCount, 1_100)),
+            Some((FRAGMENT_COUNT, 1_100)),
         ),
         flood(
             "empty fragments and pings",
             &text,
             &[&empty, &ping],
             true,
-            Some((FragmentCount, 1_100)),
+            Some((FRAGMENT_COUNT, 1_100)),
         ),
         flood(
             "fragments of a byte",
             &text,
             &[&part(0, b"x")],
             true,
-            Some((FragmentCount, 1_100)),
+            Some((FRAGMENT_COUNT, 1_100)),
         ),
         flood(
             "fragments of 32 bytes",
             &text,
             &[&part(0, &[b'x'; 32])],
             true,
-            Some((FragmentCount, 2_100)),
+            Some((FRAGMENT_COUNT, 2_100)),
         ),
         flood(
             "fragments of 63 bytes",
             &text,
             &[&part(0, &[b'x'; 63])],
             true,
-            Some((FragmentCount, 66_000)),
+            Some((FRAGMENT_COUNT, 66_000)),
         ),
         // What brings bytes is a message, as long as it is one that we take.
         flood(
@@ -138,7 +147,7 @@ fn floods() -> Vec<Flood> {
             &text,
             &[&part(0, &[b'x'; 1 << 16])],
             true,
-            Some((MessageSize, 257)),
+            Some((MESSAGE_SIZE, 257)),
         ),
         // Honest, though fast.
         flood("pings in lockstep", &none, &[&ping], true, None),
@@ -246,7 +255,10 @@ fn every_flood_ends_and_its_honest_twin_does_not() {
         let Some(Event::Closed(closed)) = events(&mut server).pop() else {
             panic!("{}: no end", flood.name);
         };
-        assert_eq!(closed.cause, Cause::Limit(limit), "{}", flood.name);
+        let Cause::Limit(met) = closed.cause else {
+            panic!("{}: {}", flood.name, closed.cause);
+        };
+        assert_eq!(discriminant(&met), discriminant(&limit), "{}", flood.name);
     }
 }
 
@@ -261,4 +273,34 @@ fn of_a_flood_that_nobody_reads_the_newest_ping_is_answered() {
     assert!(pongs.len() <= 16, "{}", pongs.len());
     let newest = pongs.last().map(|frame| frame.payload.clone());
     assert_eq!(newest, Some(899_u32.to_be_bytes().to_vec()));
+}
+
+/// C13: a peer that stays at the edge of a flood is told of once, and again only after the bucket was
+/// half full.
+#[test]
+fn a_flood_is_told_of_once_until_the_bucket_is_half_full_again() {
+    let mut server = open(Role::Server, &with_heartbeat(HeartbeatConfig::off()));
+    let pong = of(opcode::PONG, b"");
+    let message = of(opcode::TEXT, b"");
+    let mut told = 0;
+    let mut is_flood = |event: &Event| told += usize::from(matches!(event, Event::ControlFlood));
+    let mut take = |server: &mut Connection, now, bytes: &[u8]| {
+        for event in feed(server, now, bytes) {
+            is_flood(&event);
+        }
+    };
+    take(&mut server, at(5), &pong.repeat(1_001));
+    for _ in 0..3_000 {
+        take(
+            &mut server,
+            at(5),
+            &[&message[..], &message, &pong, &pong].concat(),
+        );
+    }
+    // Not yet half full.
+    take(&mut server, at(4_000), &pong.repeat(500));
+    // 100 tokens a second: half full, and empty again.
+    take(&mut server, at(20_000), &pong.repeat(1_600));
+    assert_eq!(server.state(), State::Open);
+    assert_eq!(told, 2);
 }

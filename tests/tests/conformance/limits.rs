@@ -1,6 +1,8 @@
 //! Every limit at its edge: what passes, what does not, and the typed error and code of what does
 //! not. F2, R3 to R6, R8.
 
+use std::mem::discriminant;
+
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{
     Cause, Closed, Config, ConfigBuilder, Connection, Delivery, Event, LimitExceeded, Role, State,
@@ -9,7 +11,16 @@ use wspulse_tests::kit::{at, drain_frames, events, feed, open};
 use wspulse_tests::meter::Meter;
 use wspulse_tests::wire::{Frame, frame, header, opcode};
 
-use LimitExceeded::{FragmentCount, FrameSize, MessageSize};
+/// The kinds of limit; the tables leave the numbers out.
+const FRAME_SIZE: LimitExceeded = LimitExceeded::FrameSize {
+    limit: 0,
+    length: 0,
+};
+const MESSAGE_SIZE: LimitExceeded = LimitExceeded::MessageSize {
+    limit: 0,
+    length: 0,
+};
+const FRAGMENT_COUNT: LimitExceeded = LimitExceeded::FragmentCount { limit: 0, count: 0 };
 
 fn quiet() -> ConfigBuilder {
     Config::builder().heartbeat(HeartbeatConfig::off())
@@ -54,7 +65,10 @@ fn expect(config: &ConfigBuilder, bytes: &[u8], limit: Option<LimitExceeded>) {
             .any(|event| matches!(event, Event::Text(_) | Event::Binary(_) | Event::MessageEnd));
         assert!(!whole, "{list:?}");
         let closed = failed(&mut server);
-        assert_eq!(closed.cause, Cause::Limit(limit));
+        let Cause::Limit(met) = closed.cause else {
+            panic!("{}", closed.cause);
+        };
+        assert_eq!(discriminant(&met), discriminant(&limit), "{met}");
         assert_eq!(closed.sent, Some(limit.close_code()));
     }
 }
@@ -79,12 +93,12 @@ fn a_frame_and_a_message_are_judged_by_the_header_that_passes_the_limit() {
     let table = [
         // The frame's limit is the lower one.
         (both(100, 1_000), text(100), None),
-        (both(100, 1_000), text(101), Some(FrameSize)),
+        (both(100, 1_000), text(101), Some(FRAME_SIZE)),
         (both(100, 1_000), [part(1, 100), next(100)].concat(), None),
         (
             both(100, 1_000),
             [part(1, 100), next(101)].concat(),
-            Some(FrameSize),
+            Some(FRAME_SIZE),
         ),
         (
             both(100, 1_000),
@@ -94,32 +108,32 @@ fn a_frame_and_a_message_are_judged_by_the_header_that_passes_the_limit() {
         (
             both(100, 1_000),
             [part(1, 100), part(0, 100).repeat(9), next(1)].concat(),
-            Some(MessageSize),
+            Some(MESSAGE_SIZE),
         ),
         // The message's is.
         (both(1_000, 100), text(100), None),
-        (both(1_000, 100), text(101), Some(MessageSize)),
-        (both(1_000, 100), text(1_001), Some(FrameSize)),
+        (both(1_000, 100), text(101), Some(MESSAGE_SIZE)),
+        (both(1_000, 100), text(1_001), Some(FRAME_SIZE)),
         (both(1_000, 100), [part(2, 60), next(40)].concat(), None),
         (
             both(1_000, 100),
             [part(2, 60), next(41)].concat(),
-            Some(MessageSize),
+            Some(MESSAGE_SIZE),
         ),
         (both(1_000, 100), [part(2, 100), next(0)].concat(), None),
         (
             both(1_000, 100),
             [part(2, 0), part(0, 100), next(1)].concat(),
-            Some(MessageSize),
+            Some(MESSAGE_SIZE),
         ),
         // Of one byte.
         (both(1, 1), text(1), None),
-        (both(1, 1), text(2), Some(FrameSize)),
+        (both(1, 1), text(2), Some(FRAME_SIZE)),
         (both(1, 1), [part(1, 1), last(0)].concat(), None),
         (
             both(1, 1),
             [part(1, 1), next(1)].concat(),
-            Some(MessageSize),
+            Some(MESSAGE_SIZE),
         ),
         // The next message starts again.
         (
@@ -141,7 +155,7 @@ fn a_frame_and_a_message_are_judged_by_the_header_that_passes_the_limit() {
         (
             both(u64::MAX, i64::MAX.unsigned_abs()),
             [part(1, 1), next(i64::MAX.unsigned_abs())].concat(),
-            Some(MessageSize),
+            Some(MESSAGE_SIZE),
         ),
     ];
     for (config, bytes, limit) in table {
@@ -174,7 +188,7 @@ fn a_message_in_parts_has_no_limit_but_that_of_its_frames() {
     expect(
         &config,
         &[part(1, 100), part(0, 100).repeat(50), next(101)].concat(),
-        Some(FrameSize),
+        Some(FRAME_SIZE),
     );
 }
 
@@ -183,13 +197,13 @@ fn a_message_in_parts_has_no_limit_but_that_of_its_frames() {
 fn fragments_are_counted_beside_the_bytes_they_bring() {
     let some = |count| quiet().max_fragment_count(count);
     let table = [
-        (some(1), part(1, 0), last(0), Some(FragmentCount)),
+        (some(1), part(1, 0), last(0), Some(FRAGMENT_COUNT)),
         (some(2), part(1, 0), last(0), None),
         (
             some(2),
             [part(1, 0), part(0, 0)].concat(),
             last(0),
-            Some(FragmentCount),
+            Some(FRAGMENT_COUNT),
         ),
         (
             some(10),
@@ -201,22 +215,22 @@ fn fragments_are_counted_beside_the_bytes_they_bring() {
             some(10),
             [part(1, 0), part(0, 0).repeat(9)].concat(),
             last(0),
-            Some(FragmentCount),
+            Some(FRAGMENT_COUNT),
         ),
         (
             some(10),
             [part(1, 1), part(0, 1).repeat(9)].concat(),
             last(1),
-            Some(FragmentCount),
+            Some(FRAGMENT_COUNT),
         ),
         // 63 bytes are none, 64 are one more, 128 are two.
-        (some(1), part(1, 63), last(0), Some(FragmentCount)),
+        (some(1), part(1, 63), last(0), Some(FRAGMENT_COUNT)),
         (some(1), part(1, 64), last(0), None),
         (
             some(1),
             [part(1, 64), part(0, 0)].concat(),
             last(0),
-            Some(FragmentCount),
+            Some(FRAGMENT_COUNT),
         ),
         (some(1), [part(1, 128), part(0, 0)].concat(), last(0), None),
         (
@@ -229,7 +243,7 @@ fn fragments_are_counted_beside_the_bytes_they_bring() {
             some(1),
             [part(1, 64), part(0, 63)].concat(),
             last(0),
-            Some(FragmentCount),
+            Some(FRAGMENT_COUNT),
         ),
     ];
     for (config, before, last, limit) in table {
@@ -239,6 +253,68 @@ fn fragments_are_counted_beside_the_bytes_they_bring() {
     // The next message starts again.
     let one = [part(1, 0), last(0)].concat();
     expect(&some(2), &one.repeat(100), None);
+}
+
+/// C18: nothing is held for a fragment that is delivered as a part, so that only empty ones count.
+#[test]
+fn short_fragments_in_parts_have_no_limit() {
+    let config = quiet().max_fragment_count(10).delivery(Delivery::Parts);
+    let tokens = [part(1, 1), part(0, 1).repeat(100_000)].concat();
+    expect(&config, &tokens, None);
+    let empty = [part(1, 1), part(0, 0).repeat(10)].concat();
+    expect(&config, &empty, None);
+    expect(
+        &config,
+        &[empty.clone(), part(0, 1).repeat(63), last(1)].concat(),
+        None,
+    );
+    expect(&config, &[empty, last(0)].concat(), Some(FRAGMENT_COUNT));
+}
+
+/// C22: a frame may be as long as a message, unless it has a limit of its own; and the error has the
+/// numbers.
+#[test]
+fn an_unset_frame_limit_follows_that_of_the_message() {
+    let announced = |config: ConfigBuilder, len| {
+        let mut server = build(config);
+        feed(&mut server, at(1), &announced(opcode::BINARY, len));
+        server
+    };
+    let large = quiet().max_message_size(64 << 20);
+    assert_eq!(announced(large.clone(), 64 << 20).state(), State::Open);
+    for (config, length, met, text) in [
+        (
+            large.clone().max_frame_size(1 << 20),
+            2 << 20,
+            LimitExceeded::FrameSize {
+                limit: 1 << 20,
+                length: 2 << 20,
+            },
+            "limit exceeded: frame of 2097152 bytes, at most 1048576",
+        ),
+        (
+            quiet().max_message_size(1_000),
+            1_001,
+            LimitExceeded::MessageSize {
+                limit: 1_000,
+                length: 1_001,
+            },
+            "limit exceeded: message of 1001 bytes or more, at most 1000",
+        ),
+        (
+            large.max_frame_size(u64::MAX),
+            65 << 20,
+            LimitExceeded::MessageSize {
+                limit: 64 << 20,
+                length: 65 << 20,
+            },
+            "limit exceeded: message of 68157440 bytes or more, at most 67108864",
+        ),
+    ] {
+        let closed = failed(&mut announced(config, length));
+        assert_eq!(closed.cause, Cause::Limit(met));
+        assert_eq!(closed.cause.to_string(), text);
+    }
 }
 
 /// RFC 6455 §5.5.1: after our Close, limits still hold, and no second Close frame says so.
@@ -257,6 +333,12 @@ fn limits_hold_while_the_peer_is_asked_to_close() {
     };
     assert_eq!(
         (closed.cause, closed.clean),
-        (Cause::Limit(FrameSize), false)
+        (
+            Cause::Limit(LimitExceeded::FrameSize {
+                limit: 100,
+                length: 101
+            }),
+            false
+        )
     );
 }

@@ -44,7 +44,10 @@ fn d1_a_bomb_costs_no_more_than_the_limit() {
         // The limit, once more while the buffer grows, and the window.
         assert!(peak <= 2 * MIB as i64 + (64 << 10), "{peak}");
         let cause = assert_fails(&mut server, b"", 1009);
-        assert_eq!(cause, Cause::Limit(LimitExceeded::MessageSize));
+        let limit = MIB as u64;
+        let length = limit + 1;
+        let exceeded = LimitExceeded::MessageSize { limit, length };
+        assert_eq!(cause, Cause::Limit(exceeded));
     }
 }
 
@@ -78,7 +81,10 @@ fn d2_the_frame_limit_counts_what_is_on_the_wire() {
     assert_eq!(messages(feed(&mut server, NOW, &wire)).len(), 1);
     let mut server = open(Role::Server, &of_frames(bomb.len() - 1));
     let cause = assert_fails(&mut server, &wire[..8], 1009);
-    assert_eq!(cause, Cause::Limit(LimitExceeded::FrameSize));
+    let length = bomb.len() as u64;
+    let limit = length - 1;
+    let exceeded = LimitExceeded::FrameSize { limit, length };
+    assert_eq!(cause, Cause::Limit(exceeded));
     // A message may be longer on the wire than its limit, if little comes of it.
     let blocks = [&[0x00, 0x00, 0x00, 0xff, 0xff][..]; 50].concat();
     let wire = frame(
@@ -98,7 +104,9 @@ fn d9_r3_fragments_of_compressed_messages_are_counted() {
         wire.extend(frame(Role::Client, 0, b""));
     }
     let cause = assert_fails(&mut open(Role::Server, &config), &wire, 1008);
-    assert_eq!(cause, Cause::Limit(LimitExceeded::FragmentCount));
+    let (limit, count) = (10, 11);
+    let exceeded = LimitExceeded::FragmentCount { limit, count };
+    assert_eq!(cause, Cause::Limit(exceeded));
 }
 
 #[test]
