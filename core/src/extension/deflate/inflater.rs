@@ -81,8 +81,9 @@ impl Inflater {
     /// message was cut inside a block they are codes of that block, and one of the two is not so.
     pub(super) fn finish(&mut self) -> bool {
         // The stream stops where the block ends, short of the probe, which an unfinished block takes.
-        let tail = self.step(&TAIL_AND_PROBE, &mut [0], InflateFlush::Block);
-        if tail.status.is_err() || tail.made != 0 || tail.taken != TAIL_AND_PROBE.len() - 1 {
+        let [tail @ .., _] = TAIL_AND_PROBE;
+        let step = self.step(&TAIL_AND_PROBE, &mut [0], InflateFlush::Block);
+        if step.status.is_err() || step.made != 0 || step.taken != tail.len() {
             return false;
         }
         let mut block = self.step(&EMPTY_BLOCK, &mut [0], InflateFlush::NoFlush);
