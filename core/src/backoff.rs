@@ -48,8 +48,9 @@ use crate::Instant;
 /// Decides when a client connects again.
 ///
 /// The first delay after a good connection is uniform in `[0, first]`; further ones are uniform in
-/// `[0, base]`, `[0, 2 base]`, `[0, 4 base]` and so on up to `[0, cap]`. A connection that stayed open
-/// for `min_uptime` starts the sequence over.
+/// `[0, base]`, `[0, 2 base]`, `[0, 4 base]` and so on; none is above `cap`. A Retry-After of at most
+/// `max_retry_after` goes before the delay. A connection that stayed open for `min_uptime` starts the
+/// sequence over.
 ///
 /// Delays depend on the seed and on what happened, on nothing else: the same calls give the same
 /// answers. Any order of calls is legal. A `now` below the largest seen counts as the largest seen.
@@ -156,8 +157,9 @@ impl Backoff {
         // that were told the same time to come back must not come back at the same time.
         let (floor, ceiling) = match outcome.retry_after() {
             Some(asked) => (
-                self.now.saturating_add(asked),
-                self.ceiling().max(self.config.first),
+                self.now
+                    .saturating_add(asked.min(self.config.max_retry_after)),
+                self.ceiling().max(self.first()),
             ),
             None => (self.now, self.ceiling()),
         };
@@ -233,13 +235,18 @@ impl Backoff {
         // increasingly longer amounts of time, using a method such as truncated binary
         // exponential backoff".
         match self.failures.checked_sub(2) {
-            None => self.config.first,
+            None => self.first(),
             Some(doublings) => {
                 let ceiling =
                     nanos(self.config.base).saturating_mul(2u64.saturating_pow(doublings));
                 Duration::from_nanos(ceiling).min(self.config.cap)
             }
         }
+    }
+
+    /// The longest first delay.
+    fn first(&self) -> Duration {
+        self.config.first.min(self.config.cap)
     }
 
     /// A duration below `ceiling`, the same one each time it is asked for in this generation.
@@ -279,6 +286,7 @@ pub struct BackoffConfig {
     first: Duration,
     base: Duration,
     cap: Duration,
+    max_retry_after: Duration,
     min_uptime: Duration,
     max_retries: Option<u32>,
     classify: fn(Outcome) -> RetryClass,
@@ -303,13 +311,23 @@ impl BackoffConfig {
         self
     }
 
-    /// Sets the longest delay of all, Retry-After apart.
+    /// Sets the longest delay of all, the first among them; a Retry-After goes before it.
     ///
     /// 60 s by default: on average a client is back half a minute after its server, and no
     /// server minds one attempt in half a minute.
     #[must_use]
     pub const fn cap(mut self, cap: Duration) -> Self {
         self.cap = cap;
+        self
+    }
+
+    /// Sets the longest time for which a Retry-After is obeyed; a longer one counts as this much.
+    ///
+    /// An hour by default: a slip of the server's must not cost a client its day, and
+    /// [`Backoff::handle_network_up`] never comes before the time that the server asked for.
+    #[must_use]
+    pub const fn max_retry_after(mut self, max: Duration) -> Self {
+        self.max_retry_after = max;
         self
     }
 
@@ -353,6 +371,7 @@ impl Default for BackoffConfig {
             first: Duration::from_secs(5),
             base: Duration::from_secs(1),
             cap: Duration::from_secs(60),
+            max_retry_after: Duration::from_secs(3_600),
             min_uptime: Duration::from_secs(10),
             max_retries: None,
             classify: Outcome::class,

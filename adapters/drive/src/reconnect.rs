@@ -41,7 +41,6 @@ use crate::socket;
 pub struct ReconnectPolicy {
     backoff: BackoffConfig,
     while_down: WhileDown,
-    max_retry_after: Duration,
 }
 
 impl ReconnectPolicy {
@@ -51,7 +50,6 @@ impl ReconnectPolicy {
         Self {
             backoff,
             while_down: WhileDown::Reject,
-            max_retry_after: Duration::from_secs(3600),
         }
     }
 
@@ -64,10 +62,10 @@ impl ReconnectPolicy {
     }
 
     /// Sets the longest time for which a server's Retry-After is obeyed; an hour by default.
-    /// A longer one counts as this much: a slip of the server's must not cost a client its day.
+    /// It is that of the delays ([`BackoffConfig::max_retry_after`]).
     #[must_use]
     pub const fn max_retry_after(mut self, max: Duration) -> Self {
-        self.max_retry_after = max;
+        self.backoff = self.backoff.max_retry_after(max);
         self
     }
 }
@@ -116,7 +114,6 @@ pub enum WhileDown {
 pub struct Reconnect {
     backoff: Backoff,
     while_down: WhileDown,
-    max_retry_after: Duration,
     /// The attempt or connection that is under way.
     current: Option<Generation>,
     /// The opening's messages, for the present connection alone.
@@ -146,7 +143,6 @@ impl Reconnect {
         Ok(Self {
             backoff: Backoff::new(policy.backoff, seed)?,
             while_down: policy.while_down,
-            max_retry_after: policy.max_retry_after,
             current: None,
             greeting: VecDeque::new(),
             kept: VecDeque::new(),
@@ -206,7 +202,7 @@ impl Reconnect {
             };
         }
         let retries = self.backoff.failures();
-        let decision = match class::outcome(&reason, self.max_retry_after) {
+        let decision = match class::outcome(&reason) {
             Some(outcome) => self.backoff.handle_closed(now, generation, outcome).ok()?,
             None => Decision::GiveUp(GiveUp::Fatal),
         };

@@ -239,6 +239,51 @@ fn p43_ten_thousand_clients_are_no_storm() {
     }
 }
 
+/// C20: the slip of a server parks no client for ever.
+#[test]
+fn p42_a_retry_after_has_a_ceiling() {
+    let refused = |asked| Outcome::Refused {
+        status: 503,
+        retry_after: Some(asked),
+    };
+    let hour = 3_600 * SECOND;
+    for seed in 0..100 {
+        let plain = fail(&mut backoff(seed), Outcome::ConnectFailed);
+        for asked in [
+            hour,
+            hour + SECOND,
+            Duration::from_secs(u64::MAX),
+            Duration::MAX,
+        ] {
+            assert_eq!(fail(&mut backoff(seed), refused(asked)), hour + plain);
+        }
+        let config = BackoffConfig::default().max_retry_after(SECOND);
+        let mut backoff = Backoff::new(config, seed).unwrap();
+        assert_eq!(fail(&mut backoff, refused(hour)), SECOND + plain);
+    }
+}
+
+/// C20: no delay is above the cap, and the first is none that is.
+#[test]
+fn the_first_delay_is_below_the_cap() {
+    let config = BackoffConfig::default().cap(3 * SECOND);
+    let busy = Outcome::Refused {
+        status: 503,
+        retry_after: Some(SECOND),
+    };
+    let (mut most, mut most_busy) = (Duration::ZERO, Duration::ZERO);
+    for seed in 0..1_000 {
+        let fail = |outcome| fail(&mut Backoff::new(config, seed).unwrap(), outcome);
+        most = most.max(fail(Outcome::ConnectFailed));
+        most_busy = most_busy.max(fail(busy));
+    }
+    assert!(most > 2 * SECOND && most <= 3 * SECOND, "{most:?}");
+    assert!(
+        most_busy > 3 * SECOND && most_busy <= 4 * SECOND,
+        "{most_busy:?}"
+    );
+}
+
 #[test]
 fn p43_a_common_retry_after_is_no_storm() {
     let busy = Outcome::Refused {

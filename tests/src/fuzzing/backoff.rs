@@ -9,7 +9,6 @@ use wspulse_core::backoff::{
 };
 
 use super::Reader;
-use super::known::{Excused, Finding};
 use crate::alloc::without_heap;
 
 /// Runs a history of attempts in virtual time and compares each answer with what the docs promise:
@@ -19,11 +18,6 @@ use crate::alloc::without_heap;
 /// The input is five bytes of configuration (each names a duration or a count), a seed of eight, and
 /// steps: a byte whose lower three bits say what happens, and its arguments.
 pub fn backoff(data: &[u8]) {
-    backoff_excusing(data, Excused::ALL);
-}
-
-/// As [`backoff`], where only some of the findings are excused.
-pub fn backoff_excusing(data: &[u8], excused: Excused) {
     let mut reader = Reader::new(data);
     let limits = Limits::read(&mut reader);
     let mut seed = [0; 8];
@@ -38,7 +32,6 @@ pub fn backoff_excusing(data: &[u8], excused: Excused) {
     let mut run = Run {
         backoff: made.expect("a configuration that can work"),
         limits,
-        excused,
         clock: 0,
         now: 0,
         generations: Vec::new(),
@@ -87,13 +80,9 @@ impl Limits {
 
     /// The longest delay after so many failures: `first`, `base`, twice that and so on, none of
     /// them above `cap`.
-    fn longest(&self, failures: u32, excused: Excused) -> Duration {
+    fn longest(&self, failures: u32) -> Duration {
         if failures <= 1 {
-            return if excused.has(Finding::C20) {
-                self.first
-            } else {
-                self.first.min(self.cap)
-            };
+            return self.first.min(self.cap);
         }
         let mut longest = self.base;
         for _ in 2..failures {
@@ -124,7 +113,6 @@ enum Phase {
 struct Run {
     backoff: Backoff,
     limits: Limits,
-    excused: Excused,
     /// What the caller's clock says, in nanoseconds; it may go back.
     clock: u64,
     /// The largest time told.
@@ -223,7 +211,7 @@ impl Run {
         let Decision::Retry { at } = decision else {
             panic!("{decision:?} after {} failures", self.failures);
         };
-        let mut longest = self.limits.longest(self.failures, self.excused);
+        let mut longest = self.limits.longest(self.failures);
         let mut floor = self.now;
         if let Outcome::Refused {
             retry_after: Some(asked),
@@ -231,8 +219,8 @@ impl Run {
         } = outcome
         {
             // Clients that were told the same time spread as after a loss.
-            longest = longest.max(self.limits.longest(1, self.excused));
-            floor = after(floor, asked);
+            longest = longest.max(self.limits.longest(1));
+            floor = after(floor, asked.min(MAX_RETRY_AFTER));
         }
         let until = at.as_nanos();
         let most = after(floor, longest);
@@ -240,10 +228,6 @@ impl Run {
             until >= floor && until <= most,
             "{until} is not in {floor}..={most}"
         );
-        if most == END && !self.excused.has(Finding::C20) {
-            let own = after(self.now, longest);
-            assert!(own == END || until < END, "a Retry-After for ever");
-        }
         self.phase = Phase::Waiting {
             until,
             floor,
@@ -359,3 +343,6 @@ fn nanos(duration: Duration) -> u64 {
 const END: u64 = Instant::MAX.as_nanos();
 
 const MAX_STEPS: usize = 200;
+
+/// For so long a Retry-After is obeyed by default.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);

@@ -7,8 +7,6 @@
 /// A fault that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// A first delay above the cap is not capped, and a Retry-After can be for ever.
-    C20,
     /// While an event waits nothing is read: pings are not answered, death is not found, and a
     /// failed write does not end the connection, which waits for a read that finds nothing.
     A6,
@@ -32,11 +30,5 @@ impl Excused {
     #[must_use]
     pub const fn has(self, finding: Finding) -> bool {
         self.0 & 1 << finding as u32 != 0
-    }
-
-    /// Returns `excuse` where `finding` is excused, otherwise nothing.
-    #[must_use]
-    pub const fn allow(self, finding: Finding, excuse: u64) -> u64 {
-        if self.has(finding) { excuse } else { 0 }
     }
 }

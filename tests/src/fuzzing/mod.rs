@@ -23,7 +23,7 @@ mod refusal;
 pub mod script;
 mod world;
 
-pub use backoff::{backoff, backoff_excusing};
+pub use backoff::backoff;
 pub use deflate::deflate;
 #[cfg(feature = "drive")]
 pub use drive::{drive, drive_excusing};

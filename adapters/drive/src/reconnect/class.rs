@@ -11,12 +11,12 @@ use crate::error::Error;
 
 /// Sorts an end. `None` is a mistake of the caller's own, or a server that must not be trusted:
 /// fatal, whatever [`classify`](wspulse_core::backoff::BackoffConfig::classify) says.
-pub(super) fn outcome(reason: &DownReason, max_retry_after: Duration) -> Option<Outcome> {
+pub(super) fn outcome(reason: &DownReason) -> Option<Outcome> {
     match reason {
         DownReason::Ended(closed) => Some(Outcome::Closed {
             code: code(closed).as_u16(),
         }),
-        DownReason::Failed(error) => failure(error, max_retry_after),
+        DownReason::Failed(error) => failure(error),
     }
 }
 
@@ -29,13 +29,12 @@ fn code(closed: &Closed) -> CloseCode {
     }
 }
 
-fn failure(error: &Error, max_retry_after: Duration) -> Option<Outcome> {
+fn failure(error: &Error) -> Option<Outcome> {
     match error {
         Error::Closed(closed) => Some(match &closed.cause {
             Cause::Handshake(HandshakeError::Refused(refusal)) => Outcome::Refused {
                 status: refusal.status(),
-                retry_after: retry_after(refusal, SystemTime::now())
-                    .map(|asked| asked.min(max_retry_after)),
+                retry_after: retry_after(refusal, SystemTime::now()),
             },
             // An answer that is none: a server that is half way up, a proxy's complaint. Wrongly
             // taken for fatal it would end a client that had only to wait.
