@@ -93,6 +93,54 @@ impl Config {
         self.max_buffered_amount
     }
 
+    /// Checks that something can pass each limit.
+    fn check_sizes(&self) -> Result<(), ConfigError> {
+        let size = |size| u64::try_from(size).unwrap_or(u64::MAX);
+        let head = self.request_limits;
+        for (setting, value, least) in [
+            ("max_frame_size", self.max_frame_size, 1),
+            ("max_message_size", self.max_message_size, 1),
+            ("max_fragment_count", self.max_fragment_count, 1),
+            ("max_buffered_amount", size(self.max_buffered_amount), 1),
+            ("max_outgoing_frame", size(self.max_outgoing_frame), 1),
+            ("max_head_size", size(head.max_head_size), LEAST_HEAD),
+            (
+                "max_header_count",
+                size(head.max_header_count),
+                LEAST_HEADERS,
+            ),
+        ] {
+            if value < least {
+                return Err(ConfigError::TooSmall { setting });
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that no timeout is over when it begins, and that an end comes.
+    fn check_times(&self) -> Result<(), ConfigError> {
+        for (setting, value) in [
+            ("handshake_timeout", self.handshake_timeout),
+            ("close_timeout", self.close_timeout),
+            ("idle_timeout", self.idle_timeout),
+            ("max_age", self.max_age),
+            ("message_timeout", self.message_timeout),
+        ] {
+            if value.is_zero() {
+                return Err(ConfigError::TooSmall { setting });
+            }
+        }
+        for (setting, value) in [
+            ("close_timeout", self.close_timeout),
+            ("linger", self.linger),
+        ] {
+            if value > LONGEST_END {
+                return Err(ConfigError::TooLong { setting });
+            }
+        }
+        Ok(())
+    }
+
     /// Tells whether anything beyond the heartbeat watches the open connection's time.
     pub(crate) fn has_optional_timers(&self) -> bool {
         [self.idle_timeout, self.max_age, self.message_timeout] != [Duration::MAX; 3]
@@ -265,7 +313,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets how long the closing handshake may take; 5 s by default. No traffic extends it.
+    /// Sets how long the closing handshake may take, at most a day; 5 s by default. No traffic extends
+    /// it.
     #[must_use]
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.config.close_timeout = timeout;
@@ -273,7 +322,7 @@ impl ConfigBuilder {
     }
 
     /// Sets how long the Close frame for a dead peer may wait for a blocked transport; 250 ms by
-    /// default. At zero, only a write within the same instant carries it.
+    /// default, at most a day. At zero, only a write within the same instant carries it.
     #[must_use]
     pub fn linger(mut self, linger: Duration) -> Self {
         self.config.linger = linger;
@@ -318,45 +367,36 @@ impl ConfigBuilder {
         if let Some(deflate) = &config.deflate {
             deflate.validate()?;
         }
-        let limits = [
-            config.max_frame_size,
-            config.max_message_size,
-            config.max_fragment_count,
-        ];
-        let sizes = [
-            config.max_buffered_amount,
-            config.max_outgoing_frame,
-            config.request_limits.max_head_size,
-            config.request_limits.max_header_count,
-        ];
-        if limits.contains(&0) || sizes.contains(&0) {
-            return Err(ConfigError::ZeroLimit);
-        }
+        config.check_sizes()?;
         if !config.dead_close_code.is_sendable() {
             return Err(ConfigError::CloseCode);
         }
         if let Some(heartbeat) = &config.application_heartbeat {
-            let longest = heartbeat.request.len().max(heartbeat.response.len());
-            let is_empty = heartbeat.request.is_empty() || heartbeat.response.is_empty();
+            let lengths = [heartbeat.request.len(), heartbeat.response.len()];
+            let most = config.max_message_size.min(config.max_frame_size).min(125);
+            let is_legal = |length| length > 0 && u64::try_from(length).is_ok_and(|it| it <= most);
             let is_mute = heartbeat.sends && !self.heartbeat.pings();
-            if heartbeat.request == heartbeat.response || longest > 125 || is_empty || is_mute {
+            if heartbeat.request == heartbeat.response
+                || !lengths.into_iter().all(is_legal)
+                || is_mute
+            {
                 return Err(ConfigError::ApplicationHeartbeat);
             }
         }
-        let timeouts = [
-            config.handshake_timeout,
-            config.close_timeout,
-            config.idle_timeout,
-            config.max_age,
-            config.message_timeout,
-        ];
-        if timeouts.contains(&Duration::ZERO) {
-            return Err(ConfigError::ZeroTimeout);
-        }
+        config.check_times()?;
         self.config.heartbeat = Arc::new(self.heartbeat);
         Ok(self.config)
     }
 }
+
+/// The shortest response that opens a connection; a request is longer.
+const LEAST_HEAD: u64 = 106;
+
+/// The headers of that response.
+const LEAST_HEADERS: u64 = 3;
+
+/// For so long a connection that is over may stay at most.
+const LONGEST_END: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An unset frame limit is never lower: on the wire a short message may be long.
 const MIN_FRAME_LIMIT: u64 = 16 << 20;

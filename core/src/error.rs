@@ -88,7 +88,7 @@ impl core::error::Error for SendError {}
 pub enum ConfigError {
     /// The heartbeat's interval is zero.
     ZeroInterval,
-    /// A timeout is zero.
+    /// The heartbeat's timeout is zero.
     ZeroTimeout,
     /// Suspicion would come after death: `suspect_after` is zero or above the timeout.
     SuspectAfter,
@@ -98,12 +98,21 @@ pub enum ConfigError {
     EvidenceWithoutPings,
     /// Jitter above 50 %.
     Jitter,
-    /// A limit of zero, which nothing could pass.
-    ZeroLimit,
+    /// A limit or a timeout is too small for anything to pass: zero, or a limit of heads that no
+    /// handshake fits in.
+    TooSmall {
+        /// The method of [`ConfigBuilder`](crate::ConfigBuilder) that set it.
+        setting: &'static str,
+    },
+    /// `close_timeout` or `linger` is above a day: a connection that is over would stay.
+    TooLong {
+        /// The method of [`ConfigBuilder`](crate::ConfigBuilder) that set it.
+        setting: &'static str,
+    },
     /// The close code for a dead peer must not be sent.
     CloseCode,
-    /// An application heartbeat that answers itself, has a payload that is empty or above 125
-    /// bytes, or asks while the heartbeat sends no pings.
+    /// An application heartbeat that answers itself, has a payload that is empty, above 125 bytes or
+    /// above the limits of frames and messages, or asks while the heartbeat sends no pings.
     ApplicationHeartbeat,
     /// A compression level that is not 1 to 9.
     DeflateLevel,
@@ -114,16 +123,18 @@ pub enum ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::TooSmall { setting } => return write!(f, "{setting} is too small"),
+            Self::TooLong { setting } => return write!(f, "{setting} is above a day"),
             Self::ZeroInterval => "the heartbeat's interval must not be zero",
-            Self::ZeroTimeout => "a timeout must not be zero",
+            Self::ZeroTimeout => "the heartbeat's timeout must not be zero",
             Self::SuspectAfter => "suspect_after must lie between zero and the timeout",
             Self::ZeroDuration => "write_stall_timeout and max_local_pause must not be zero",
             Self::EvidenceWithoutPings => "a passive heartbeat gets no pongs to go by",
             Self::Jitter => "jitter is at most 50 percent",
-            Self::ZeroLimit => "a limit must not be zero",
             Self::CloseCode => "the close code for a dead peer must not be sent",
             Self::ApplicationHeartbeat => {
-                "an application heartbeat needs pings, and two different payloads of 1 to 125 bytes"
+                "an application heartbeat needs pings, and two different payloads of 1 to 125 bytes \
+                 within the limits"
             }
             Self::DeflateLevel => "a compression level is 1 to 9",
             Self::DeflateWindowBits => "window bits are 8 to 15",

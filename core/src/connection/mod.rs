@@ -167,7 +167,8 @@ impl Connection {
 
     /// Continues with compressed messages, if the handshake that was done elsewhere agreed on them
     /// (RFC 7692). How they are compressed is for the configuration to say. To be called before
-    /// anything is handed over or sent.
+    /// anything is handed over or sent; a connection whose handshake is under way agrees by itself,
+    /// and ignores it.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -190,7 +191,9 @@ impl Connection {
     #[cfg(feature = "deflate")]
     #[must_use]
     pub fn with_deflate(mut self, agreed: Option<DeflateParams>) -> Self {
-        self.agree_on_deflate(agreed);
+        if matches!(self.phase, Phase::Open) && self.decoder.is_between_frames() {
+            self.agree_on_deflate(agreed);
+        }
         self
     }
 
@@ -453,6 +456,11 @@ impl Connection {
         config: HeartbeatConfig,
     ) -> Result<(), ConfigError> {
         let now = self.heartbeat.observe(now);
+        config.validate()?;
+        let asks = self.config.application_heartbeat.as_ref();
+        if asks.is_some_and(|heartbeat| heartbeat.sends) && !config.pings() {
+            return Err(ConfigError::ApplicationHeartbeat);
+        }
         self.heartbeat.set_config(now, config)
     }
 

@@ -85,7 +85,7 @@ impl Run {
         let config = Config::builder()
             .heartbeat(HeartbeatConfig::off())
             .report_control(true)
-            .close_timeout(Duration::MAX)
+            .close_timeout(Duration::from_secs(3_600))
             .max_message_size(case.limits.message as u64)
             .max_frame_size(case.limits.frame as u64)
             .max_fragment_count(options.fragments)

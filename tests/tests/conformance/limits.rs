@@ -2,12 +2,16 @@
 //! not. F2, R3 to R6, R8.
 
 use std::mem::discriminant;
+use std::sync::Arc;
+use std::time::Duration;
 
+use wspulse_core::handshake::{Accept, ClientRequest, HandshakeLimits, ServerHandshake};
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{
-    Cause, Closed, Config, ConfigBuilder, Connection, Delivery, Event, LimitExceeded, Role, State,
+    ApplicationHeartbeat, Cause, Closed, Config, ConfigBuilder, ConfigError, Connection, Delivery,
+    Event, LimitExceeded, Role, Seed, State,
 };
-use wspulse_tests::kit::{at, drain_frames, events, feed, open};
+use wspulse_tests::kit::{at, drain, drain_frames, events, feed, open};
 use wspulse_tests::meter::Meter;
 use wspulse_tests::wire::{Frame, frame, header, opcode};
 
@@ -341,4 +345,82 @@ fn limits_hold_while_the_peer_is_asked_to_close() {
             false
         )
     );
+}
+
+/// C21: what nothing could pass is refused, and the error names the setting.
+#[test]
+fn a_limit_that_nothing_passes_is_refused_by_its_name() {
+    let small = |setting| ConfigError::TooSmall { setting };
+    let heartbeat = ConfigError::ApplicationHeartbeat;
+    let long = Duration::from_secs(24 * 60 * 60 + 1);
+    let answer = || ApplicationHeartbeat::answer("ping", &"p".repeat(100));
+    for (config, error) in [
+        (quiet().max_frame_size(0), small("max_frame_size")),
+        (quiet().max_message_size(0), small("max_message_size")),
+        (quiet().max_fragment_count(0), small("max_fragment_count")),
+        (quiet().max_buffered_amount(0), small("max_buffered_amount")),
+        (
+            quiet().max_outgoing_frame(Some(0)),
+            small("max_outgoing_frame"),
+        ),
+        (quiet().max_head_size(0), small("max_head_size")),
+        (quiet().max_head_size(105), small("max_head_size")),
+        (quiet().max_header_count(2), small("max_header_count")),
+        (
+            quiet().linger(long),
+            ConfigError::TooLong { setting: "linger" },
+        ),
+        (
+            quiet().application_heartbeat(answer()).max_message_size(99),
+            heartbeat,
+        ),
+        (
+            quiet().application_heartbeat(answer()).max_frame_size(99),
+            heartbeat,
+        ),
+    ] {
+        assert_eq!(config.build().err(), Some(error));
+    }
+    assert_eq!(
+        small("max_head_size").to_string(),
+        "max_head_size is too small"
+    );
+    let fits = quiet()
+        .application_heartbeat(answer())
+        .max_message_size(100);
+    fits.build().expect("valid");
+
+    // A response of so many bytes opens a connection.
+    let config = quiet().max_head_size(106).max_header_count(3);
+    let config = Arc::new(config.build().expect("valid"));
+    let request = ClientRequest::new("a", "/").expect("legal");
+    let seed = Seed::predictable_for_tests(1);
+    let mut client = Connection::client(config, &request, seed, at(0));
+    let head = drain(&mut client, at(0));
+    let mut server = ServerHandshake::new(HandshakeLimits::default());
+    server.handle_input(&head);
+    let answer = server.accept(&Accept::new()).expect("a request");
+    let answer = String::from_utf8(answer).expect("text");
+    let answer = answer
+        .replace(" Switching Protocols", "")
+        .replace(": ", ":");
+    assert_eq!(answer.len(), 106);
+    let opened = feed(&mut client, at(1), answer.as_bytes());
+    assert!(matches!(opened[..], [Event::Open(_)]), "{opened:?}");
+}
+
+/// C21: a heartbeat that asks needs pings, whenever the policy is set.
+#[test]
+fn a_policy_without_pings_is_refused_where_an_application_heartbeat_asks() {
+    let config = Config::builder().application_heartbeat(ApplicationHeartbeat::ask("?", "!"));
+    let mut server = build(config);
+    for policy in [
+        HeartbeatConfig::off(),
+        HeartbeatConfig::passive(Duration::from_secs(60)),
+    ] {
+        let set = server.set_heartbeat(at(1), policy);
+        assert_eq!(set, Err(ConfigError::ApplicationHeartbeat));
+    }
+    let fast = server.set_heartbeat(at(1), HeartbeatConfig::fast());
+    assert_eq!(fast, Ok(()));
 }

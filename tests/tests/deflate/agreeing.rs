@@ -137,3 +137,23 @@ fn config_that_cannot_work_is_refused() {
         assert_eq!(built.unwrap_err(), error);
     }
 }
+
+/// C16: a handshake that is under way agrees by itself; what is said of another changes nothing.
+#[test]
+fn an_agreement_elsewhere_is_none_of_a_handshake_under_way() {
+    let agreed = Some(DeflateParams::default());
+    let (plain, request) = (
+        Arc::new(Config::default()),
+        ClientRequest::new("example.com", "/").unwrap(),
+    );
+    let seed = || Seed::predictable_for_tests(1);
+    let mut client = Connection::client(plain.clone(), &request, seed(), NOW).with_deflate(agreed);
+    let mut server = Connection::server(plain, seed(), NOW).with_deflate(agreed);
+    assert_eq!((client.deflate(), server.deflate()), (None, None));
+    feed(&mut server, NOW, &drain(&mut client, NOW));
+    server.accept(NOW, &Accept::new()).unwrap();
+    feed(&mut client, NOW, &drain(&mut server, NOW));
+    server.send("a".repeat(1_000)).unwrap();
+    let arrived = messages(carry(&mut server, &mut client));
+    assert_eq!(arrived, [Ok("a".repeat(1_000))]);
+}

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use wspulse_core::handshake::{Accept, ClientRequest};
 use wspulse_core::{
-    CloseCode, Connection, Instant, Message, Role, Seed, SendError, Snapshot, State, TimeoutReason,
+    CloseCode, ConfigError, Connection, Instant, Message, Role, Seed, SendError, Snapshot, State,
+    TimeoutReason,
 };
 
 use super::Cuts;
@@ -304,7 +305,10 @@ impl<'a> Run<'a> {
             Step::SetHeartbeat(which) => {
                 let config = heartbeat(*which % 10);
                 let set = self.engine(|connection| connection.set_heartbeat(now, config));
-                assert_eq!(set, config.validate());
+                // A heartbeat of texts that asks does so in place of pings.
+                let asks = asks_text_ping(self.setup) && matches!(*which % 10, 2 | 3);
+                let mute = asks.then_some(ConfigError::ApplicationHeartbeat);
+                assert_eq!(set, config.validate().and(mute.map_or(Ok(()), Err)));
                 if set.is_ok() {
                     self.any_byte_counts = any_byte_counts(*which % 10);
                 }
