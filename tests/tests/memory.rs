@@ -414,7 +414,7 @@ fn c15_answers_to_application_heartbeats_are_bounded() {
     }
     let held = counters().held - before;
     assert!(held < 8 << 10, "{held} bytes");
-    // Whoever reads has each answer.
+    // A peer that reads gets each answer.
     discard(&mut server, at(1));
     for _ in 0..100 {
         feed(&mut server, at(2), &ask.repeat(10));

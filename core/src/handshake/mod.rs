@@ -41,9 +41,10 @@
 //! opaque bytes. Each rule has its own [`HandshakeError`], which names its section.
 //!
 //! Memory follows the bytes that arrived, up to [`HandshakeLimits`]: a request or a response holds
-//! its head and four bytes for each header line, and lists are read where they stand. However the stream is cut,
-//! each byte is looked at once as it arrives, and the head is parsed once when it is whole. How long a handshake may take is for the caller
-//! to say: a deadline that no arriving byte moves.
+//! its head and four bytes for each header line, and lists are read where they stand. However the
+//! stream is cut, each byte is looked at once as it arrives, and the head is parsed once when it is
+//! whole. How long a handshake may take is for the caller to say: a deadline that no arriving byte
+//! moves.
 //!
 //! The one extension that is negotiated is permessage-deflate, and only where it is asked for
 //! ([`ClientHandshake::with_deflate`], [`ServerHandshake::with_deflate`]); other offers stay
