@@ -15,6 +15,8 @@ use crate::input::{self, Leftover};
 mod attempts;
 mod ends;
 
+pub use ends::copy_of;
+
 /// A connection and what became of its stream.
 ///
 /// The `handle_*` methods are told how each attempt on the stream ended, as the operating system
@@ -22,7 +24,7 @@ mod ends;
 /// found nothing is said so, every write attempt is reported, the stream is half-closed once
 /// everything was said and read on to its end. [`read`](Self::read), [`write`](Self::write),
 /// [`shutdown`](Self::shutdown) and [`turn`](Self::turn) make the attempts too, for a
-/// [`Transport`] that does not wait.
+/// [`Transport`](crate::Transport) that does not wait.
 ///
 /// Events are for the application to take, by [`poll_event`](Self::poll_event). Where it does not,
 /// since it only sends or is busy, [`collect`](Self::collect) puts them into an inbox, so that
@@ -163,6 +165,14 @@ impl Drive {
         Outcome::Progress
     }
 
+    /// The stream failed, as it says without being read or written: a socket's SO_ERROR. What was
+    /// read before is still handed out.
+    pub fn handle_failure(&mut self, now: Instant, error: io::Error) {
+        self.fail_writing(now, error);
+        self.keep_leftover();
+        self.end_reading(now, Half::Failed);
+    }
+
     /// A write of what [`poll_transmit`](Self::poll_transmit) lends began and ended, and took this
     /// much of it. `WouldBlock` says that it took nothing for now.
     pub fn handle_write(
@@ -253,6 +263,11 @@ impl Drive {
             return self.inbox.pop();
         }
         self.next_event()
+    }
+
+    /// Puts the event that was taken last back, to be taken next.
+    pub fn put_back(&mut self, event: Event) {
+        self.inbox.push_front(event);
     }
 
     #[inline(always)]
@@ -387,7 +402,7 @@ impl Drive {
     }
 
     /// Sets how much the inbox takes.
-    pub const fn set_inbox_limits(&mut self, limits: InboxLimits) {
+    pub fn set_inbox_limits(&mut self, limits: InboxLimits) {
         self.inbox.set_limits(limits);
     }
 
@@ -412,13 +427,14 @@ impl Drive {
 
     /// Tells whether to make a read attempt although nobody waits for events: the last one is
     /// older than it may be ([`HeartbeatConfig::read_interval`]), or the stream took no more
-    /// output and the peer's last words are still to be read (rule 16). After a
-    /// [`collect`](Self::collect).
+    /// output and the peer's last words are still to be read (rule 16).
+    /// [`collect`](Self::collect) first.
     #[must_use]
     pub fn is_read_due(&self, now: Instant) -> bool {
         let age = now.saturating_duration_since(self.looked_at);
         let is_old = age.as_nanos() >= self.read_interval.into();
-        self.wants_read() && (is_old || self.writing == Half::Failed)
+        let may_read = self.reading == Half::Open && !self.inbox.is_full();
+        may_read && (is_old || self.writing == Half::Failed)
     }
 
     /// Returns how the connection ended, once its last event was taken, or is in the inbox.
@@ -456,6 +472,13 @@ impl Drive {
     #[must_use]
     pub fn has_buffered_input(&self) -> bool {
         !self.inbox.is_empty() || !self.leftover.is_empty() || !self.connection.wants_read()
+    }
+
+    /// Tells whether an event waits that came before the peer's Close.
+    #[must_use]
+    pub fn has_waiting_message(&self) -> bool {
+        let has_input = self.connection.state() == State::Open && !self.leftover.is_empty();
+        !self.inbox.is_empty() || has_input || !self.connection.wants_read()
     }
 
     /// Returns when the last write that [`write`](Self::write) or [`turn`](Self::turn) attempted
@@ -521,14 +544,18 @@ impl Drive {
     /// Ends the connection, since nothing can be sent any more. Messages that were read are still
     /// handed out.
     fn cut_off(&mut self, now: Instant) {
+        self.keep_leftover();
+        self.is_cut_off |= !self.is_over();
+        self.connection.abort(now);
+    }
+
+    fn keep_leftover(&mut self) {
         while !self.leftover.is_empty() && !self.inbox.is_overfull() {
             match self.next_event() {
                 Some(event) => self.inbox.push(event),
                 None => break,
             }
         }
-        self.is_cut_off |= !self.is_over();
-        self.connection.abort(now);
     }
 }
 

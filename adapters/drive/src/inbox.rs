@@ -65,7 +65,8 @@ impl Default for InboxLimits {
 #[derive(Default)]
 pub(crate) struct Inbox {
     queue: Option<Box<Queue>>,
-    limits: InboxLimits,
+    /// Nothing for the defaults: an idle connection is small.
+    limits: Option<Box<InboxLimits>>,
 }
 
 #[derive(Default)]
@@ -92,17 +93,22 @@ impl Inbox {
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
         self.queue.as_ref().is_some_and(|queue| {
-            queue.bytes >= self.limits.max_bytes || queue.events.len() >= self.limits.max_messages
+            let limits = self.limits();
+            queue.bytes >= limits.max_bytes || queue.events.len() >= limits.max_messages
         })
     }
 
     /// Tells whether not even the rest of one read is to be taken in, at the end of the stream.
     pub(crate) fn is_overfull(&self) -> bool {
-        self.bytes() >= self.limits.max_bytes.saturating_add(MAX_REST)
+        self.bytes() >= self.limits().max_bytes.saturating_add(MAX_REST)
     }
 
-    pub(crate) const fn set_limits(&mut self, limits: InboxLimits) {
-        self.limits = limits;
+    fn limits(&self) -> InboxLimits {
+        self.limits.as_deref().copied().unwrap_or_default()
+    }
+
+    pub(crate) fn set_limits(&mut self, limits: InboxLimits) {
+        self.limits = (limits != InboxLimits::new()).then(|| Box::new(limits));
     }
 
     /// Adds an event behind those that wait, also to a full inbox.
@@ -111,6 +117,13 @@ impl Inbox {
         let queue = self.queue.get_or_insert_default();
         queue.bytes = queue.bytes.saturating_add(cost(&event));
         queue.events.push_back(event);
+    }
+
+    /// Adds an event before those that wait.
+    pub(crate) fn push_front(&mut self, event: Event) {
+        let queue = self.queue.get_or_insert_default();
+        queue.bytes = queue.bytes.saturating_add(cost(&event));
+        queue.events.push_front(event);
     }
 
     /// Takes the oldest event, and frees the memory with the last one.
@@ -128,7 +141,8 @@ impl Inbox {
     /// for how much. A copy holds as much as is counted. A payload beyond the limit fills the
     /// inbox alone, and is not worth a copy.
     fn shrink(&self, event: Event) -> Event {
-        let is_worth = |length| length > 0 && length <= self.limits.max_bytes;
+        let max_bytes = self.limits().max_bytes;
+        let is_worth = |length| length > 0 && length <= max_bytes;
         match event {
             Event::Text(text) if is_worth(text.len()) => Event::Text(ByteString::from(&*text)),
             Event::Binary(data) if is_worth(data.len()) => {

@@ -86,7 +86,7 @@ mod transport;
 mod url;
 
 pub use clock::{Clock, SystemClock};
-pub use drive::{Drive, Outcome, Turn};
+pub use drive::{Drive, Outcome, Turn, copy_of};
 pub use error::{Error, Stage};
 pub use inbox::InboxLimits;
 pub use input::{READ_SIZE, with_buffer};

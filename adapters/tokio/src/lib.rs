@@ -185,8 +185,8 @@ pub use websocket::WebSocket;
 #[cfg(feature = "tls")]
 pub use wspulse_drive::tls;
 pub use wspulse_drive::{
-    ConnectOptions, DownReason, Error, MalformedUrl, Opening, ReconnectError, ReconnectEvent,
-    ReconnectPolicy, RedirectError, Stage, UrlError, WhileDown,
+    ConnectOptions, DownReason, Error, InboxLimits, MalformedUrl, Opening, ReconnectError,
+    ReconnectEvent, ReconnectPolicy, RedirectError, Stage, UrlError, WhileDown,
 };
 #[cfg(feature = "hyper")]
 pub use wspulse_drive::{set_patience, tune};

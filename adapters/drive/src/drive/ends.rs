@@ -66,8 +66,8 @@ impl Drive {
         !self.is_asked && self.connection.state() == State::Closing
     }
 
-    /// Why nothing is sent any more, for a sender that has not ended the connection itself.
-    fn sender_error(&mut self) -> Option<Error> {
+    /// Returns why nothing is sent any more, for a sender that has not ended the connection itself.
+    pub fn sender_error(&mut self) -> Option<Error> {
         // The end is known as soon as somebody asks for it.
         self.collect();
         match &self.closed {
@@ -94,8 +94,9 @@ impl Drive {
     }
 }
 
-/// Several calls may be told of the same failure.
-fn copy_of(error: &io::Error) -> io::Error {
+/// Makes another error that says the same, since several calls may be told of one failure.
+#[must_use]
+pub fn copy_of(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
         None if error.get_ref().is_some() => io::Error::new(error.kind(), error.to_string()),
