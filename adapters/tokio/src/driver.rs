@@ -360,6 +360,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             None => poll(self, cx),
         };
         self.waiters.note(side, &result, cx);
+        if self.guard.is_some() {
+            self.tell_drain();
+        }
         let other = side.other();
         if self.moved
             || self.drive.is_over()
@@ -652,7 +655,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 }
 
 impl<S> Driver<S> {
-    /// Tells the drain of an end that nobody has taken.
+    /// Tells the drain of an end, also of one that nobody has taken yet.
     fn tell_drain(&mut self) {
         if let Some(closed) = self.drive.closed()
             && let Some(guard) = self.guard.take()

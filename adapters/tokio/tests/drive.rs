@@ -74,7 +74,11 @@ async fn rule_18_send_leaves_at_once_and_takes_along_what_was_fed() {
     server.feed(first).await.unwrap();
     assert_eq!(log.lock().unwrap().writes, [], "it was only queued");
     server.send("now").await.unwrap();
-    assert_eq!(log.lock().unwrap().writes, [10], "although input is at hand");
+    assert_eq!(
+        log.lock().unwrap().writes,
+        [10],
+        "although input is at hand"
+    );
     let second = server.next().await.unwrap().unwrap();
     server.feed(second).await.unwrap();
     server.flush().await.unwrap();
