@@ -47,7 +47,7 @@ impl Meter {
         self.longest
     }
 
-    /// Sets what a known fault may make the connection hold beside all else.
+    /// Sets what may be held beside all else: by a known fault, or by what is around the connection.
     pub const fn excuse(&mut self, bytes: u64) {
         self.excused = bytes;
     }

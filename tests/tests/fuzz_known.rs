@@ -48,46 +48,7 @@ const KNOWN: &[Entry] = &[
         |excused| server_excusing(&subprotocols(), excused),
         "bytes are held",
     ),
-    #[cfg(feature = "drive")]
-    (
-        Finding::A6,
-        "drive: a ping behind an event that waits",
-        |excused| drive_excusing(b"\x02\x00\x0f\x00\x81\x01a\x08\x00\x89\x01p\x08", excused),
-        "a ping is not answered",
-    ),
-    #[cfg(feature = "drive")]
-    (
-        Finding::A6,
-        "drive: a peer that is mute behind an event that waits",
-        |excused| drive_excusing(b"\x00\x00\x0f\x00\x81\x01a\x08", excused),
-        "a mute peer is not found",
-    ),
-    #[cfg(feature = "drive")]
-    (
-        Finding::A6,
-        "drive: a write that fails behind an event that waits",
-        |excused| {
-            drive_excusing(
-                b"\x02\x00\x0f\x00\x81\x01a\x08\x0d\x01\x03\x00\x05\x08",
-                excused,
-            )
-        },
-        "accepted behind a failed write",
-    ),
-    #[cfg(feature = "drive")]
-    (
-        Finding::A6,
-        "drive: a write that fails in the turn that read something",
-        |excused| {
-            let input = b"\x31\x00\x92\x92\x2f\x92\x92\x92\x6e\x6d\x6d\x67\x92\x8f\x92\x92\xc9\x00";
-            drive_excusing(input, excused);
-        },
-        "accepted behind a failed write",
-    ),
 ];
-
-#[cfg(feature = "drive")]
-use wspulse_tests::fuzzing::drive_excusing;
 
 #[test]
 fn each_finding_that_is_excused_fails_where_it_is_not() {

@@ -40,7 +40,7 @@ use crate::websocket::WebSocket;
 ///             let mut ws = accept(stream, Config::default()).await?;
 ///             drain.guard(&mut ws, peer);
 ///             while let Some(message) = ws.next().await {
-///                 ws.send(message?).await?;
+///                 ws.feed(message?).await?;
 ///             }
 ///             Ok::<(), Error>(())
 ///         });

@@ -21,9 +21,6 @@ pub enum Finding {
     C23,
     /// Legal requests that are refused: see `refusal`.
     C27,
-    /// While an event waits nothing is read: pings are not answered, death is not found, and a
-    /// failed write does not end the connection, which waits for a read that finds nothing.
-    A6,
     /// A compressed message that is cut inside a block is taken, with bytes made of the tail, where
     /// the tail happens to end that block in the middle of its last byte.
     Z1,

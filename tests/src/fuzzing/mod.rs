@@ -26,7 +26,7 @@ mod world;
 pub use backoff::{backoff, backoff_excusing};
 pub use deflate::deflate;
 #[cfg(feature = "drive")]
-pub use drive::{drive, drive_excusing};
+pub use drive::drive;
 pub use endpoint::{client, client_excusing, server, server_excusing};
 pub use frame_decoder::frame_decoder;
 pub use head::{head, head_excusing};
