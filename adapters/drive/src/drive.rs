@@ -38,10 +38,8 @@ pub struct Drive {
     connection: Connection,
     inbox: Inbox,
     leftover: Leftover,
-    /// When the leftover was read.
+    /// When the last read attempt began, and so that of the leftover, behind which nothing is read.
     read_at: Instant,
-    /// When the last read attempt began.
-    looked_at: Instant,
     /// How old that may be when something is sent, in nanoseconds: a second at most.
     read_interval: u32,
     reading: Half,
@@ -115,7 +113,6 @@ impl Drive {
             inbox: Inbox::default(),
             leftover: Leftover::default(),
             read_at: Instant::ZERO,
-            looked_at: Instant::ZERO,
             read_interval,
             reading: Half::Open,
             writing: Half::Open,
@@ -138,7 +135,7 @@ impl Drive {
         if self.reading != Half::Open {
             return Outcome::Idle;
         }
-        self.looked_at = now;
+        self.read_at = now;
         match read {
             // What was read before the end comes before the end.
             Ok([]) if !self.leftover.is_empty() => self.reading = Half::Ending,
@@ -431,7 +428,7 @@ impl Drive {
     /// [`collect`](Self::collect) first.
     #[must_use]
     pub fn is_read_due(&self, now: Instant) -> bool {
-        let age = now.saturating_duration_since(self.looked_at);
+        let age = now.saturating_duration_since(self.read_at);
         let is_old = age.as_nanos() >= self.read_interval.into();
         let may_read = self.reading == Half::Open && !self.inbox.is_full();
         may_read && (is_old || self.writing == Half::Failed)
@@ -512,7 +509,6 @@ impl Drive {
     fn take_input(&mut self, now: Instant, bytes: &[u8]) {
         let mut rest = bytes;
         if self.leftover.is_empty() {
-            self.read_at = now;
             let taken = self.connection.handle_input(now, bytes);
             rest = bytes.get(taken..).unwrap_or_default();
         }

@@ -61,40 +61,40 @@ impl Default for InboxLimits {
     }
 }
 
-/// A queue of events with a limit. Allocates nothing while it is empty.
+/// A queue of events with a limit. Allocates nothing while it is empty and the limits are the
+/// defaults: an idle connection is small.
 #[derive(Default)]
-pub(crate) struct Inbox {
-    queue: Option<Box<Queue>>,
-    /// Nothing for the defaults: an idle connection is small.
-    limits: Option<Box<InboxLimits>>,
-}
+pub(crate) struct Inbox(Option<Box<Queue>>);
 
 #[derive(Default)]
 struct Queue {
     events: VecDeque<Event>,
     bytes: usize,
+    limits: InboxLimits,
 }
 
 impl Inbox {
     #[inline]
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.queue.is_none()
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|queue| queue.events.is_empty())
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.queue.as_ref().map_or(0, |queue| queue.events.len())
+        self.0.as_ref().map_or(0, |queue| queue.events.len())
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.queue.as_ref().map_or(0, |queue| queue.bytes)
+        self.0.as_ref().map_or(0, |queue| queue.bytes)
     }
 
-    /// Tells whether no further event is to be taken in.
+    /// Tells whether no further event is to be taken in. One always may be.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
-        self.queue.as_ref().is_some_and(|queue| {
-            let limits = self.limits();
-            queue.bytes >= limits.max_bytes || queue.events.len() >= limits.max_messages
+        self.0.as_ref().is_some_and(|queue| {
+            let limits = &queue.limits;
+            let is_at =
+                queue.bytes >= limits.max_bytes || queue.events.len() >= limits.max_messages;
+            is_at && !queue.events.is_empty()
         })
     }
 
@@ -104,37 +104,49 @@ impl Inbox {
     }
 
     fn limits(&self) -> InboxLimits {
-        self.limits.as_deref().copied().unwrap_or_default()
+        let limits = self.0.as_ref().map(|queue| queue.limits);
+        limits.unwrap_or_default()
     }
 
     pub(crate) fn set_limits(&mut self, limits: InboxLimits) {
-        self.limits = (limits != InboxLimits::new()).then(|| Box::new(limits));
+        self.0.get_or_insert_default().limits = limits;
+        self.release();
     }
 
     /// Adds an event behind those that wait, also to a full inbox.
     pub(crate) fn push(&mut self, event: Event) {
         let event = self.shrink(event);
-        let queue = self.queue.get_or_insert_default();
+        let queue = self.0.get_or_insert_default();
         queue.bytes = queue.bytes.saturating_add(cost(&event));
         queue.events.push_back(event);
     }
 
     /// Adds an event before those that wait.
     pub(crate) fn push_front(&mut self, event: Event) {
-        let queue = self.queue.get_or_insert_default();
+        let queue = self.0.get_or_insert_default();
         queue.bytes = queue.bytes.saturating_add(cost(&event));
         queue.events.push_front(event);
     }
 
     /// Takes the oldest event, and frees the memory with the last one.
     pub(crate) fn pop(&mut self) -> Option<Event> {
-        let queue = self.queue.as_mut()?;
+        let queue = self.0.as_mut()?;
         let event = queue.events.pop_front();
         queue.bytes = queue.bytes.saturating_sub(event.as_ref().map_or(0, cost));
-        if queue.events.is_empty() {
-            self.queue = None;
-        }
+        self.release();
         event
+    }
+
+    fn release(&mut self) {
+        let Some(queue) = &mut self.0 else {
+            return;
+        };
+        if queue.events.is_empty() {
+            queue.events = VecDeque::new();
+            if queue.limits == InboxLimits::new() {
+                self.0 = None;
+            }
+        }
     }
 
     /// A payload may hold more memory than its length, up to twice as much, and nobody can ask
@@ -202,7 +214,7 @@ mod tests {
         });
         assert_eq!(lengths.collect::<Vec<_>>(), [(1 << 20) - 65, 5 << 20]);
         assert!(inbox.is_empty() && !inbox.is_full() && inbox.bytes() == 0);
-        assert!(inbox.queue.is_none(), "an empty inbox holds nothing");
+        assert!(inbox.0.is_none(), "an empty inbox holds nothing");
     }
 
     #[test]

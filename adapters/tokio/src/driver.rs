@@ -223,7 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Ok(()) => {
                     let now = self.note_fed();
                     if !self.is_due(now) && !self.is_fed_old(now) {
-                        // The other half writes it; what that one was about can wait no longer.
+                        // The other half, if it waits, writes it.
                         self.waiters.wake(Side::Receive);
                         return Poll::Ready(Ok(()));
                     }
@@ -500,7 +500,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.fed_at = Instant::MAX;
         let turn = turn(
             &mut self.drive,
             &mut stream(&mut self.stream, &mut self.held, &mut self.trace, cx),
@@ -511,6 +510,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         self.read_in_turn = self.read_in_turn.saturating_add(read);
         self.moved |= turn.moved;
         self.wrote |= turn.wrote;
+        if turn.wrote || !self.drive.wants_write() {
+            self.fed_at = Instant::MAX;
+        }
         if self.drive.is_inbox_full() != self.is_watched {
             self.watch();
         }
@@ -551,6 +553,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     #[inline(always)]
     pub(crate) fn take_event(&mut self) -> Option<Event> {
+        // As of the last turn, which is when the side that sends went to sleep.
         let was_full = self.is_watched;
         let event = self.drive.poll_event();
         if was_full {

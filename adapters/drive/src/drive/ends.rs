@@ -38,9 +38,9 @@ impl Drive {
             SendError::NotOpen(message) | SendError::Full(message) => self
                 .sender_error()
                 .unwrap_or_else(|| SendError::NotOpen(message).into()),
-            SendError::PingNotQueued => self
+            SendError::PingNotOpen => self
                 .sender_error()
-                .unwrap_or_else(|| SendError::PingNotQueued.into()),
+                .unwrap_or_else(|| SendError::PingNotOpen.into()),
             error => error.into(),
         }
     }
