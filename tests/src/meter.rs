@@ -20,6 +20,8 @@ pub struct Meter {
     longest: u64,
     /// Whether compression was agreed on.
     is_compressed: bool,
+    /// What the connection's surroundings may hold beside it.
+    around: u64,
 }
 
 impl Meter {
@@ -46,6 +48,11 @@ impl Meter {
     #[must_use]
     pub const fn longest(&self) -> u64 {
         self.longest
+    }
+
+    /// Sets what may be held beside all else, by what is around the connection.
+    pub const fn allow(&mut self, bytes: u64) {
+        self.around = bytes;
     }
 
     /// Calls the connection.
@@ -185,7 +192,7 @@ impl Meter {
     pub fn look(&mut self, connection: &Connection) {
         let queue_cost = connection.queue_cost() as u64;
         self.queue_cost = self.queue_cost.max(queue_cost);
-        let mut exceptions = 0;
+        let mut exceptions = self.around;
         if connection.deflate().is_some() {
             self.is_compressed = true;
             exceptions += INFLATE_STATE + DEFLATE_STATE;

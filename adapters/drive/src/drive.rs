@@ -3,15 +3,19 @@
 use std::time::Duration;
 use std::{fmt, io};
 
-use wspulse_core::handshake::HandshakeError;
+use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{
-    BufferPool, Cause, Closed, Connection, Event, Instant, SendError, State, Transmit,
+    BufferPool, Cause, CloseCode, Closed, ConfigError, Connection, Event, Instant, SendError,
+    State, Transmit,
 };
 
-use crate::clock::Clock;
-use crate::error::Error;
+use crate::inbox::{Inbox, InboxLimits};
 use crate::input::{self, Leftover};
-use crate::transport::Transport;
+
+mod attempts;
+mod ends;
+
+pub use ends::copy_of;
 
 /// A connection and what became of its stream.
 ///
@@ -20,16 +24,24 @@ use crate::transport::Transport;
 /// found nothing is said so, every write attempt is reported, the stream is half-closed once
 /// everything was said and read on to its end. [`read`](Self::read), [`write`](Self::write),
 /// [`shutdown`](Self::shutdown) and [`turn`](Self::turn) make the attempts too, for a
-/// [`Transport`] that does not wait.
+/// [`Transport`](crate::Transport) that does not wait.
+///
+/// Events are for the application to take, by [`poll_event`](Self::poll_event). Where it does not,
+/// since it only sends or is busy, [`collect`](Self::collect) puts them into an inbox, so that
+/// reading goes on up to its [limits](InboxLimits): pings and Closes are answered, and death is
+/// noticed. `poll_event` serves the inbox first.
 ///
 /// How to wait, for what, and how long one connection may keep others from their turn is left to
 /// the adapter. Before it sleeps it reads [`poll_timeout`](Self::poll_timeout) again, which moves
 /// earlier whenever a call makes it.
 pub struct Drive {
     connection: Connection,
+    inbox: Inbox,
     leftover: Leftover,
-    /// When the leftover was read.
+    /// When the last read attempt began, and so that of the leftover, behind which nothing is read.
     read_at: Instant,
+    /// How old that may be when something is sent, in nanoseconds: a second at most.
+    read_interval: u32,
     reading: Half,
     writing: Half,
     /// The stream may hold back what it took until it is flushed.
@@ -40,6 +52,8 @@ pub struct Drive {
     was_ending: bool,
     /// The connection was ended because the stream failed, and not by its owner.
     is_cut_off: bool,
+    /// The application has asked for the end.
+    is_asked: bool,
     closed: Option<Box<Closed>>,
     /// Writes that the stream took.
     written: u32,
@@ -93,16 +107,20 @@ impl Drive {
     /// Takes over `connection`, whose stream is whole.
     #[must_use]
     pub fn new(connection: Connection) -> Self {
+        let read_interval = nanos(connection.config().heartbeat().read_interval());
         Self {
             connection,
+            inbox: Inbox::default(),
             leftover: Leftover::default(),
             read_at: Instant::ZERO,
+            read_interval,
             reading: Half::Open,
             writing: Half::Open,
             needs_flush: false,
             failure: None,
             was_ending: false,
             is_cut_off: false,
+            is_asked: false,
             closed: None,
             written: 0,
             written_at: Instant::ZERO,
@@ -111,12 +129,13 @@ impl Drive {
 
     // ---- what happened
 
-    /// A read ended like this. No bytes are the end of the stream; `WouldBlock` says that there
-    /// was nothing to read. `TimedOut` is a failure: the kernel gave the peer up.
+    /// A read that began at `now` ended like this. No bytes are the end of the stream; `WouldBlock`
+    /// says that there was nothing to read. `TimedOut` is a failure: the kernel gave the peer up.
     pub fn handle_read(&mut self, now: Instant, read: io::Result<&[u8]>) -> Outcome {
         if self.reading != Half::Open {
             return Outcome::Idle;
         }
+        self.read_at = now;
         match read {
             // What was read before the end comes before the end.
             Ok([]) if !self.leftover.is_empty() => self.reading = Half::Ending,
@@ -141,6 +160,14 @@ impl Drive {
             }
         }
         Outcome::Progress
+    }
+
+    /// The stream failed, as it says without being read or written: a socket's SO_ERROR. What was
+    /// read before is still handed out.
+    pub fn handle_failure(&mut self, now: Instant, error: io::Error) {
+        self.fail_writing(now, error);
+        self.keep_leftover();
+        self.end_reading(now, Half::Failed);
     }
 
     /// A write of what [`poll_transmit`](Self::poll_transmit) lends began and ended, and took this
@@ -223,11 +250,25 @@ impl Drive {
         }
     }
 
-    /// Returns the next event, for which it hands over bytes that were read earlier.
+    /// Returns the next event, for which it hands over bytes that were read earlier. Those in the
+    /// inbox come first.
     // Events are looked at where they lie: each move of a fresh one waits for its stores.
     #[inline(always)]
     #[must_use = "an event is told once"]
     pub fn poll_event(&mut self) -> Option<Event> {
+        if !self.inbox.is_empty() {
+            return self.inbox.pop();
+        }
+        self.next_event()
+    }
+
+    /// Puts the event that was taken last back, to be taken next.
+    pub fn put_back(&mut self, event: Event) {
+        self.inbox.push_front(event);
+    }
+
+    #[inline(always)]
+    fn next_event(&mut self) -> Option<Event> {
         let mut input = self.leftover.as_slice();
         let before = input.len();
         let mut event = self.connection.next_event(self.read_at, &mut input);
@@ -252,10 +293,39 @@ impl Drive {
         }
         if let Some(Event::Closed(closed)) = event {
             if self.is_cut_off && closed.cause == Cause::Aborted {
-                closed.cause = Cause::Eof;
+                // The Close frame that came is the reason, although its answer could not leave.
+                closed.cause = match closed.received {
+                    Some(_) => Cause::Normal,
+                    None => Cause::Eof,
+                };
             }
             self.closed = Some(closed.clone());
         }
+    }
+
+    /// Takes the events that are at hand into the inbox, up to its [limits](InboxLimits), where
+    /// the application does not take them just now; tells whether there were any. Afterwards
+    /// [`wants_read`](Self::wants_read) tells whether to read on.
+    ///
+    /// The end of the connection is taken in whatever the limits, so that [`closed`](Self::closed)
+    /// and the errors of commands tell of it.
+    pub fn collect(&mut self) -> bool {
+        let before = self.inbox.len();
+        while self.may_collect() {
+            match self.next_event() {
+                Some(event) => self.inbox.push(event),
+                None => break,
+            }
+        }
+        self.inbox.len() > before
+    }
+
+    /// A peer that closes waits for the message that was told to wait for room, until its Close is
+    /// taken: that is for the application to do.
+    fn may_collect(&self) -> bool {
+        let is_awaited =
+            self.connection.state() == State::Closing && self.connection.takes_messages();
+        self.is_over() || !(self.inbox.is_full() || is_awaited && self.connection.wants_read())
     }
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) is due.
@@ -280,122 +350,6 @@ impl Drive {
         taken > 0
     }
 
-    // ---- attempts, for a stream that does not wait
-
-    /// Reads once, if the connection takes input.
-    pub fn read(&mut self, transport: &mut impl Transport, clock: &impl Clock) -> Outcome {
-        self.read_counted(transport, clock).0
-    }
-
-    /// Also returns how much was read, and when.
-    fn read_counted(
-        &mut self,
-        transport: &mut impl Transport,
-        clock: &impl Clock,
-    ) -> (Outcome, usize, Option<Instant>) {
-        if !self.wants_read() {
-            return (Outcome::Idle, 0, None);
-        }
-        input::with_buffer(|buffer| {
-            let read = transport.read(buffer);
-            let bytes = match read {
-                Ok(count) => buffer.get(..count).ok_or_else(|| {
-                    io::Error::other("the stream read more than there was room for")
-                }),
-                Err(error) => Err(error),
-            };
-            if bytes.as_ref().is_err_and(is_would_block) && !transport.has_looked() {
-                return (Outcome::Blocked, 0, None);
-            }
-            let count = bytes.as_ref().map_or(0, |bytes| bytes.len());
-            if count > 0 {
-                input::lend_buffer(&mut self.connection);
-            }
-            let now = clock.now();
-            (self.handle_read(now, bytes), count, Some(now))
-        })
-    }
-
-    /// Writes until the output is drained or the stream takes no more; tells whether it took any.
-    pub fn write(&mut self, transport: &mut impl Transport, clock: &impl Clock) -> bool {
-        let was_written = self.written;
-        self.write_all(transport, clock);
-        self.written != was_written
-    }
-
-    fn write_all(&mut self, transport: &mut impl Transport, clock: &impl Clock) -> Outcome {
-        let mut outcome = Outcome::Idle;
-        while let Some(transmit) = self.poll_transmit() {
-            let began = clock.now();
-            let written = transport.write(&transmit);
-            if written.as_ref().is_err_and(is_would_block) && !transport.has_offered() {
-                return Outcome::Blocked;
-            }
-            let ended = clock.now();
-            self.written_at = ended;
-            if self.handle_write(began, ended, written) == Outcome::Blocked {
-                return Outcome::Blocked;
-            }
-            outcome = Outcome::Progress;
-        }
-        let wants_flush = self.needs_flush || transport.wants_flush();
-        if wants_flush && self.writing == Half::Open {
-            let flushed = transport.flush();
-            // Only a failure needs the time.
-            let now = match flushed {
-                Ok(()) => self.written_at,
-                Err(_) => clock.now(),
-            };
-            if self.handle_flush(now, flushed) == Outcome::Blocked {
-                return Outcome::Blocked;
-            }
-        }
-        outcome
-    }
-
-    /// Half-closes the stream if it is time to (RFC 6455 §7.1.1), and leaves the reading side
-    /// open: closing over unread input would destroy what is on its way.
-    pub fn shutdown(&mut self, transport: &mut impl Transport) -> Outcome {
-        if self.wants_shutdown() {
-            self.handle_shutdown(transport.shutdown())
-        } else {
-            Outcome::Idle
-        }
-    }
-
-    /// Tries each thing once: hand over, write, read, the clock.
-    pub fn turn(&mut self, transport: &mut impl Transport, clock: &impl Clock) -> Turn {
-        // What is at hand comes first, so that its answers share a write.
-        if self.hand_over() {
-            return Turn {
-                moved: true,
-                ..Turn::default()
-            };
-        }
-        let was_written = self.written;
-        let had_event = self.connection.has_event();
-        let write = self.write_all(transport, clock);
-        let shutdown = self.shutdown(transport);
-        let (read, count, read_at) = self.read_counted(transport, clock);
-        // A moment ago is now: a deadline that came since then is seen in the next turn.
-        let wrote_at = (self.written != was_written).then_some(self.written_at);
-        let time = match (self.poll_timeout(), read_at.or(wrote_at)) {
-            (None, _) => Outcome::Idle,
-            (Some(deadline), Some(now)) if deadline > now => Outcome::Idle,
-            (Some(_), now) => self.handle_timeout(now.unwrap_or_else(|| clock.now())),
-        };
-        Turn {
-            moved: [read, shutdown, time].contains(&Outcome::Progress)
-                // What time or a write brought is for somebody to take.
-                || (self.connection.has_event() && !had_event)
-                || (write != Outcome::Blocked && self.wants_write())
-                || self.writing == Half::Open && self.connection.wants_shutdown(),
-            wrote: self.written != was_written,
-            read: count,
-            is_blocked: write == Outcome::Blocked,
-        }
-    }
-
     // ---- what an owner asks
 
     /// Runs a command of the connection.
@@ -409,7 +363,78 @@ impl Drive {
         &self.connection
     }
 
-    /// Returns how the connection ended, once its last event was taken.
+    /// Starts the closing handshake for the application, unless the connection is past that:
+    /// [`Connection::close`]. A call that sends is then told that this side has ended it, and not
+    /// how.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Close`] for a code that must not be sent, or a reason above 123 bytes.
+    pub fn close(&mut self, now: Instant, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        let was_open = matches!(self.connection.state(), State::Connecting | State::Open);
+        self.connection.close(now, code, reason)?;
+        self.is_asked |= was_open;
+        Ok(())
+    }
+
+    /// Ends the connection for the application, at once: [`Connection::abort`].
+    pub fn abort(&mut self, now: Instant) {
+        self.is_asked |= self.connection.state() != State::Closed;
+        self.connection.abort(now);
+    }
+
+    /// Changes the heartbeat's policy, at any time.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if it cannot work; the one before stays.
+    pub fn set_heartbeat(
+        &mut self,
+        now: Instant,
+        config: HeartbeatConfig,
+    ) -> Result<(), ConfigError> {
+        self.connection.set_heartbeat(now, config)?;
+        self.read_interval = nanos(config.read_interval());
+        Ok(())
+    }
+
+    /// Sets how much the inbox takes.
+    pub fn set_inbox_limits(&mut self, limits: InboxLimits) {
+        self.inbox.set_limits(limits);
+    }
+
+    /// Tells whether the inbox takes no more, so that nothing is read: the kernel has to watch
+    /// over the peer ([`watch`](crate::watch)).
+    #[must_use]
+    pub fn is_inbox_full(&self) -> bool {
+        self.inbox.is_full()
+    }
+
+    /// Returns how many events wait in the inbox.
+    #[must_use]
+    pub fn inbox_len(&self) -> usize {
+        self.inbox.len()
+    }
+
+    /// Returns how many bytes of the limit the inbox uses.
+    #[must_use]
+    pub fn inbox_bytes(&self) -> usize {
+        self.inbox.bytes()
+    }
+
+    /// Tells whether to make a read attempt although nobody waits for events: the last one is
+    /// older than it may be ([`HeartbeatConfig::read_interval`]), or the stream took no more
+    /// output and the peer's last words are still to be read (rule 16).
+    /// [`collect`](Self::collect) first.
+    #[must_use]
+    pub fn is_read_due(&self, now: Instant) -> bool {
+        let age = now.saturating_duration_since(self.read_at);
+        let is_old = age.as_nanos() >= self.read_interval.into();
+        let may_read = self.reading == Half::Open && !self.inbox.is_full();
+        may_read && (is_old || self.writing == Half::Failed)
+    }
+
+    /// Returns how the connection ended, once its last event was taken, or is in the inbox.
     #[must_use]
     pub fn closed(&self) -> Option<&Closed> {
         self.closed.as_deref()
@@ -418,7 +443,10 @@ impl Drive {
     /// Tells whether to read: the stream has more, and the connection takes it.
     #[must_use]
     pub fn wants_read(&self) -> bool {
-        self.reading == Half::Open && self.leftover.is_empty() && self.connection.wants_read()
+        self.reading == Half::Open
+            && self.leftover.is_empty()
+            && self.connection.wants_read()
+            && !self.inbox.is_full()
     }
 
     /// Tells whether something is left to write or to flush.
@@ -440,7 +468,14 @@ impl Drive {
     /// Tells whether more input is at hand than the application has seen.
     #[must_use]
     pub fn has_buffered_input(&self) -> bool {
-        !self.leftover.is_empty() || !self.connection.wants_read()
+        !self.inbox.is_empty() || !self.leftover.is_empty() || !self.connection.wants_read()
+    }
+
+    /// Tells whether an event waits that came before the peer's Close.
+    #[must_use]
+    pub fn has_waiting_message(&self) -> bool {
+        let has_input = self.connection.state() == State::Open && !self.leftover.is_empty();
+        !self.inbox.is_empty() || has_input || !self.connection.wants_read()
     }
 
     /// Returns when the last write that [`write`](Self::write) or [`turn`](Self::turn) attempted
@@ -469,53 +504,11 @@ impl Drive {
         !self.connection.takes_messages() || self.connection.queue_cost() < limit
     }
 
-    /// Tells whether everything queued was taken, or why it never will be.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Io`] if the stream failed, [`Error::NotOpen`] if the connection is over.
-    pub fn is_flushed(&mut self) -> Result<bool, Error> {
-        if let Some(error) = self.take_cause() {
-            return Err(error.into());
-        }
-        // What is left after a failure never will be.
-        if self.is_over() || self.writing == Half::Failed {
-            return Err(Error::NotOpen);
-        }
-        Ok(!self.wants_write())
-    }
-
-    /// Turns a failed command into an error: the stream's own where that is what it came from.
-    pub fn send_error(&mut self, error: SendError) -> Error {
-        match error {
-            SendError::NotOpen(message) => match self.take_cause() {
-                Some(failure) => failure.into(),
-                None => SendError::NotOpen(message).into(),
-            },
-            error => error.into(),
-        }
-    }
-
-    /// Turns the end into an error: the stream's own where that is what it came from.
-    pub fn end_error(&mut self, closed: Box<Closed>) -> Error {
-        let is_of_stream = matches!(
-            closed.cause,
-            Cause::Eof | Cause::Aborted | Cause::Handshake(HandshakeError::UnexpectedEof)
-        );
-        // A peer that said why it goes has told more than its stream.
-        let is_of_stream = is_of_stream && closed.received.is_none();
-        match self.failure.take() {
-            Some(error) if is_of_stream => error.into(),
-            _ => Error::Closed(closed),
-        }
-    }
-
     // ---- ends
 
     fn take_input(&mut self, now: Instant, bytes: &[u8]) {
         let mut rest = bytes;
         if self.leftover.is_empty() {
-            self.read_at = now;
             let taken = self.connection.handle_input(now, bytes);
             rest = bytes.get(taken..).unwrap_or_default();
         }
@@ -533,7 +526,8 @@ impl Drive {
         }
     }
 
-    /// The peer's last words may still be there to read, so reading goes on to its end.
+    /// The peer's last words may still be there to read: a read that finds nothing ends the
+    /// connection, or the end of the stream.
     fn fail_writing(&mut self, now: Instant, error: io::Error) {
         self.writing = Half::Failed;
         self.needs_flush = false;
@@ -543,25 +537,21 @@ impl Drive {
         }
     }
 
-    fn note_failure(&mut self, error: io::Error) {
-        if self.failure.is_none() {
-            self.was_ending = matches!(self.connection.state(), State::Closing | State::Closed);
-            self.failure = Some(error);
-        }
-    }
-
-    /// The failure, if that is why the connection ended. A stream that fails while a connection
-    /// ends, such as one that the kernel gives up after the engine did, has not ended it.
-    fn take_cause(&mut self) -> Option<io::Error> {
-        if self.was_ending {
-            return None;
-        }
-        self.failure.take()
-    }
-
+    /// Ends the connection, since nothing can be sent any more. Messages that were read are still
+    /// handed out.
     fn cut_off(&mut self, now: Instant) {
+        self.keep_leftover();
         self.is_cut_off |= !self.is_over();
         self.connection.abort(now);
+    }
+
+    fn keep_leftover(&mut self) {
+        while !self.leftover.is_empty() && !self.inbox.is_overfull() {
+            match self.next_event() {
+                Some(event) => self.inbox.push(event),
+                None => break,
+            }
+        }
     }
 }
 
@@ -572,9 +562,14 @@ impl fmt::Debug for Drive {
             .field("connection", &self.connection)
             .field("reading", &self.reading)
             .field("writing", &self.writing)
+            .field("inbox", &self.inbox)
             .field("failure", &self.failure)
             .finish_non_exhaustive()
     }
+}
+
+fn nanos(duration: Duration) -> u32 {
+    u32::try_from(duration.as_nanos()).unwrap_or(u32::MAX)
 }
 
 fn is_would_block(error: &io::Error) -> bool {

@@ -19,9 +19,10 @@ pub enum Error {
     /// TLS failed: the certificate is not one to trust, or the peers have nothing in common.
     #[cfg(feature = "tls")]
     Tls(rustls::Error),
-    /// The connection is over, otherwise than by a closing handshake.
+    /// The connection is over, otherwise than by a closing handshake; for a call that sends, also by
+    /// the peer's.
     Closed(Box<Closed>),
-    /// The connection was over before the operation was done; `next` tells how it ended.
+    /// This side ended the connection before the operation was done, or its task is gone.
     NotOpen,
     /// Something was not queued; [`SendError::into_message`] gives a message back.
     Send(SendError),

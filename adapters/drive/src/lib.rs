@@ -67,7 +67,7 @@
 //! ```
 //!
 //! Beside it: [`ConnectOptions`], [`Error`] and [`Target`], which are the same in every adapter;
-//! [`tune`], [`set_patience`] and [`seed`]; [`Reconnect`], for clients that come back; and with the
+//! [`tune`], [`set_patience`], [`watch`] and [`seed`]; [`InboxLimits`]; [`Reconnect`], for clients that come back; and with the
 //! feature `tls`, the module `tls`.
 
 #![forbid(unsafe_code)]
@@ -75,6 +75,7 @@
 mod clock;
 mod drive;
 mod error;
+mod inbox;
 mod input;
 mod options;
 mod reconnect;
@@ -85,14 +86,15 @@ mod transport;
 mod url;
 
 pub use clock::{Clock, SystemClock};
-pub use drive::{Drive, Outcome, Turn};
+pub use drive::{Drive, Outcome, Turn, copy_of};
 pub use error::{Error, Stage};
+pub use inbox::InboxLimits;
 pub use input::{READ_SIZE, with_buffer};
 pub use options::ConnectOptions;
 pub use reconnect::{
     DownReason, Opening, Reconnect, ReconnectError, ReconnectEvent, ReconnectPolicy, WhileDown,
     retry_after,
 };
-pub use socket::{seed, set_patience, tune};
+pub use socket::{seed, set_patience, tune, watch};
 pub use transport::{Transport, with_slices};
 pub use url::{MalformedUrl, RedirectError, Target, UrlError, without_secrets};

@@ -1,8 +1,9 @@
 //! What an adapter asks of the operating system beside bytes: entropy and socket options.
 
 use std::io;
+use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Config, Seed};
 
@@ -65,13 +66,46 @@ pub fn set_patience<'s>(socket: impl Into<SockRef<'s>>, heartbeat: &HeartbeatCon
     let _ = (socket, heartbeat);
 }
 
+/// Has the kernel watch over the peer while nobody reads, as a full inbox has it (rule 16), or no
+/// longer: a silence is found within about the heartbeat's interval and timeout by TCP keepalive,
+/// and what nobody acknowledges by TCP_USER_TIMEOUT (Linux). The socket then reports an error.
+///
+/// Without a heartbeat that gives up there is nothing to watch for.
+///
+/// Best effort, as [`tune`].
+pub fn watch<'s>(socket: impl Into<SockRef<'s>>, heartbeat: &HeartbeatConfig, on: bool) {
+    let socket = socket.into();
+    let bound = heartbeat.detection_bound().filter(|_| on);
+    let Some(bound) = bound else {
+        let _ = socket.set_keepalive(false);
+        return set_patience(socket, heartbeat);
+    };
+    // Half of it in silence, and three probes in the other half; the kernel counts seconds.
+    let seconds = |part: u32| (bound / part).max(Duration::from_secs(1));
+    let keepalive = TcpKeepalive::new().with_time(seconds(2));
+    #[cfg(any(
+        target_os = "linux",
+        target_os = "android",
+        target_vendor = "apple",
+        windows
+    ))]
+    let keepalive = keepalive.with_interval(seconds(6));
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    let keepalive = keepalive.with_retries(3);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if i32::try_from(bound.as_millis()).is_ok() {
+        let _ = socket.set_tcp_user_timeout(Some(bound));
+    }
+}
+
 /// Unsent output that the kernel takes.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const NOTSENT_LOWAT: u32 = 128 * 1024;
 
 /// How much longer than the engine the kernel waits.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const AFTER_THE_ENGINE: std::time::Duration = std::time::Duration::from_secs(1);
+const AFTER_THE_ENGINE: Duration = Duration::from_secs(1);
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {

@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 async fn echo(stream: TcpStream, config: Arc<Config>) -> Result<(), Error> {
     let mut ws = wspulse_tokio::accept(stream, config).await?;
     while let Some(message) = ws.next().await {
-        ws.send(message?).await?;
+        ws.feed(message?).await?;
     }
     Ok(())
 }

@@ -36,7 +36,7 @@ use crate::websocket::WebSocket;
 ///     let upgrade = upgrade.subprotocols(["chat.v2", "chat.v1"]);
 ///     Ok(upgrade.on_upgrade(|mut ws| async move {
 ///         while let Some(Ok(message)) = ws.next().await {
-///             if ws.send(message).await.is_err() {
+///             if ws.feed(message).await.is_err() {
 ///                 break;
 ///             }
 ///         }

@@ -1,6 +1,7 @@
 //! The time, as the runtime has it.
 
 use std::any::Any;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -50,6 +51,18 @@ pub(crate) fn set_patience<S: Any>(stream: &S, heartbeat: &HeartbeatConfig) {
     if let Some(socket) = tcp_of(stream) {
         wspulse_drive::set_patience(socket, heartbeat);
     }
+}
+
+/// Has the kernel watch over the peer while nobody reads, or no longer.
+pub(crate) fn watch<S: Any>(stream: &S, heartbeat: &HeartbeatConfig, on: bool) {
+    if let Some(socket) = tcp_of(stream) {
+        wspulse_drive::watch(socket, heartbeat, on);
+    }
+}
+
+/// Returns what the TCP socket failed with, which is told once.
+pub(crate) fn take_failure<S: Any>(stream: &S) -> Option<io::Error> {
+    tcp_of(stream)?.take_error().ok().flatten()
 }
 
 /// Returns who is at the other end of the TCP socket underneath, if that is known.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -39,7 +40,7 @@ use crate::websocket::WebSocket;
 ///             let mut ws = accept(stream, Config::default()).await?;
 ///             drain.guard(&mut ws, peer);
 ///             while let Some(message) = ws.next().await {
-///                 ws.send(message?).await?;
+///                 ws.feed(message?).await?;
 ///             }
 ///             Ok::<(), Error>(())
 ///         });
@@ -82,13 +83,31 @@ struct State {
 /// What a guarded connection is told.
 struct Entry {
     label: String,
-    shared: Arc<Mutex<Orders>>,
+    shared: Arc<Orders>,
 }
 
-#[derive(Default)]
 struct Orders {
+    /// Looked at by each call of the connection, without the lock.
+    is_waiting: AtomicBool,
+    inner: Mutex<OrderAndWaker>,
+}
+
+struct OrderAndWaker {
     order: Option<Order>,
     waker: Option<Waker>,
+}
+
+impl Orders {
+    fn new(order: Option<Order>) -> Self {
+        Self {
+            is_waiting: AtomicBool::new(order.is_some()),
+            inner: Mutex::new(OrderAndWaker { order, waker: None }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, OrderAndWaker> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a guarded connection is to do.
@@ -171,8 +190,7 @@ impl Drain {
         let id = state.next_id;
         state.next_id += 1;
         let order = state.is_draining.then_some(Order::Close);
-        let orders = Orders { order, waker: None };
-        let shared = Arc::new(Mutex::new(orders));
+        let shared = Arc::new(Orders::new(order));
         let guard = Guard {
             id,
             inner: Arc::clone(&self.inner),
@@ -311,9 +329,10 @@ impl Inner {
     }
 }
 
-fn give(shared: &Mutex<Orders>, order: Order) {
-    let mut orders = shared.lock().unwrap_or_else(PoisonError::into_inner);
+fn give(shared: &Orders, order: Order) {
+    let mut orders = shared.lock();
     orders.order = Some(order);
+    shared.is_waiting.store(true, Ordering::Release);
     let waker = orders.waker.take();
     drop(orders);
     if let Some(waker) = waker {
@@ -340,18 +359,24 @@ async fn first(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
 pub(crate) struct Guard {
     id: u64,
     inner: Arc<Inner>,
-    shared: Arc<Mutex<Orders>>,
+    shared: Arc<Orders>,
 }
 
 impl Guard {
     /// Returns an order that was not taken yet; the next one wakes `cx`.
     pub(crate) fn poll_order(&self, cx: &Context<'_>) -> Option<Order> {
-        let mut orders = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut orders = self.shared.lock();
+        self.shared.is_waiting.store(false, Ordering::Release);
         match &mut orders.waker {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
         orders.order.take()
+    }
+
+    /// Tells whether an order was not taken yet.
+    pub(crate) fn has_order(&self) -> bool {
+        self.shared.is_waiting.load(Ordering::Acquire)
     }
 
     /// What to close with.

@@ -3,18 +3,19 @@
 //! All state lives here and not in their callers' futures: a future that is dropped at any await
 //! loses no byte and repeats none.
 
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+mod commands;
+mod polled;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::task::coop;
-use wspulse_core::heartbeat::HeartbeatConfig;
-use wspulse_core::{
-    Cause, CloseCode, Closed, ConfigError, Connection, Event, Instant, Message, SendError, State,
-    Transmit,
-};
-use wspulse_drive::{Clock as _, Drive, Transport, with_slices};
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use polled::stream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::unconstrained;
+use wspulse_core::{Cause, Connection, Event, Instant, Message, SendError, State};
+use wspulse_drive::{Clock as _, Drive, Turn};
 
 use crate::Error;
 use crate::clock::{self, Clock};
@@ -34,8 +35,10 @@ pub(crate) struct Driver<S> {
     waiters: Waiters,
     /// Bytes read since the task last waited.
     read_in_turn: u32,
-    /// Tells the socket, where `S` is known to be or to have one.
-    set_patience: fn(&S, &HeartbeatConfig),
+    /// Does what depends on more than is known of `S` where it is wanted.
+    call: fn(&mut Self, Call) -> Option<io::Error>,
+    /// When the oldest of the messages was queued that no write was attempted for.
+    fed_at: Instant,
     /// Whether anything moved, or output alone, in the call under way.
     moved: bool,
     wrote: bool,
@@ -43,10 +46,29 @@ pub(crate) struct Driver<S> {
     is_done: bool,
     /// Nobody takes events any more, so they are dropped, all but the last.
     is_deaf: bool,
-    // Both are rare: in boxes they cost an idle connection little.
-    last: Option<Box<Event>>,
+    /// A message that is sent in parts is not finished.
+    is_in_parts: bool,
+    /// Messages come through the `Sink`, before which others may hold one more.
+    is_sink: bool,
+    /// That one more was waited for, after the peer's Close.
+    has_yielded: bool,
+    /// The kernel watches over the peer, since the inbox is full.
+    is_watched: bool,
+    // Rare: in a box it costs an idle connection little.
     guard: Option<Box<Guard>>,
     trace: Trace,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Call {
+    /// Has the socket, if `S` is one or has one, wait for the peer as long as the heartbeat does.
+    SetPatience,
+    /// Has the kernel watch over the peer, or no longer.
+    Watch(bool),
+    /// Returns what the socket failed with.
+    TakeFailure,
+    /// Makes a last attempt to write, when the driver is dropped.
+    WriteLast,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Driver<S> {
@@ -61,14 +83,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Driver<S> {
             timer: Timer::default(),
             waiters: Waiters::default(),
             read_in_turn: 0,
-            set_patience: clock::set_patience::<S>,
+            call: Self::call,
+            fed_at: Instant::MAX,
             moved: false,
             wrote: false,
             is_done: false,
             is_deaf: false,
-            last: None,
+            is_in_parts: false,
+            is_sink: false,
+            has_yielded: false,
+            is_watched: false,
             guard: None,
         }
+    }
+
+    fn call(&mut self, call: Call) -> Option<io::Error> {
+        let heartbeat = self.drive.connection().heartbeat();
+        match call {
+            Call::SetPatience => clock::set_patience(&self.stream, heartbeat),
+            Call::Watch(on) => clock::watch(&self.stream, heartbeat, on),
+            Call::TakeFailure => return clock::take_failure(&self.stream),
+            Call::WriteLast => self.write_last(),
+        }
+        None
     }
 }
 
@@ -78,11 +115,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// Waits for the next event; `None` after [`Event::Closed`].
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         self.wait(Side::Receive, cx, |driver, cx| {
+            driver.tend_at_hand(cx);
             loop {
+                if driver.yields_to_sink(cx) {
+                    return Poll::Pending;
+                }
                 if let Some(event) = driver.take_event() {
-                    // Whoever waits for room may have none to wait for.
-                    driver.moved |= !matches!(event, Event::Text(_) | Event::Binary(_));
-                    driver.half_close(cx);
+                    driver.note_taken(&event, cx);
                     return Poll::Ready(Some(event));
                 }
                 if driver.drive.closed().is_some() {
@@ -99,13 +138,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Message, Error>>> {
         while !self.is_done {
-            // A message at hand waits for nobody, and changes nothing for who sends.
-            match self.take_event() {
-                Some(Event::Text(text)) => return Poll::Ready(Some(Ok(Message::Text(text)))),
-                Some(Event::Binary(data)) => return Poll::Ready(Some(Ok(Message::Binary(data)))),
-                event => self.last = event.map(Box::new),
+            // A message at hand waits for nobody.
+            let mut event = None;
+            if !self.is_sink && !self.needs_more_than_taking() {
+                event = match self.take_event() {
+                    Some(Event::Text(text)) => return Poll::Ready(Some(Ok(Message::Text(text)))),
+                    Some(Event::Binary(data)) => {
+                        return Poll::Ready(Some(Ok(Message::Binary(data))));
+                    }
+                    event => event,
+                };
             }
-            let Some(event) = ready!(self.poll_event(cx)) else {
+            let event = match event {
+                Some(event) => ready!(self.wait(Side::Receive, cx, |driver, cx| {
+                    driver.note_taken(&event, cx);
+                    Poll::Ready(Some(event))
+                })),
+                None => ready!(self.poll_event(cx)),
+            };
+            let Some(event) = event else {
                 self.is_done = true;
                 break;
             };
@@ -128,63 +179,155 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         self.is_done
     }
 
-    /// Waits until `queue` takes the message, which stays in `slot` until then.
-    pub(crate) fn poll_queue(
+    /// Waits until `queue` has taken the message in `slot`, and then until the stream has (rule
+    /// 18). Meanwhile it reads into the inbox.
+    pub(crate) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
         slot: &mut Option<Message>,
         mut queue: impl FnMut(&mut Self, Message) -> Result<(), SendError>,
     ) -> Poll<Result<(), Error>> {
-        loop {
-            let Some(message) = slot.take() else {
-                return Poll::Ready(Ok(()));
-            };
+        // Straight: there is room, the stream takes all of it at once, and nothing is due.
+        if let Some(message) = slot.take() {
             match queue(self, message) {
-                Ok(()) => return Poll::Ready(Ok(())),
-                Err(SendError::Full(message)) => *slot = Some(message),
+                Ok(()) => {
+                    self.write(cx);
+                    let now = self.drive.written_at();
+                    if self.has_flushed() && !self.is_due(now) {
+                        if self.is_timer_late(Side::Receive) {
+                            self.waiters.wake(Side::Receive);
+                        }
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Err(SendError::Full(message) | SendError::NotOpen(message)) => {
+                    *slot = Some(message);
+                }
                 Err(error) => return Poll::Ready(Err(self.send_error(error))),
             }
-            ready!(self.poll_room(cx));
         }
+        self.wait(Side::Send, cx, |driver, cx| {
+            ready!(driver.poll_slot(cx, slot, &mut queue))?;
+            driver.poll_flushed(cx)
+        })
     }
 
-    /// Waits until the message in `slot` is queued, and sees it off.
-    pub(crate) fn poll_send(
+    /// Waits until the message in `slot` is queued.
+    pub(crate) fn poll_feed(
         &mut self,
         cx: &mut Context<'_>,
         slot: &mut Option<Message>,
     ) -> Poll<Result<(), Error>> {
-        ready!(self.poll_queue(cx, slot, Self::queue))?;
-        self.push(cx);
+        if let Some(message) = slot.take() {
+            match self.queue(message) {
+                Ok(()) => {
+                    let now = self.note_fed();
+                    if !self.is_due(now) && !self.is_fed_old(now) {
+                        // The other half, if it waits, writes it.
+                        self.waiters.wake(Side::Receive);
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Err(SendError::Full(message) | SendError::NotOpen(message)) => {
+                    *slot = Some(message);
+                }
+                Err(error) => return Poll::Ready(Err(self.send_error(error))),
+            }
+        }
+        self.wait(Side::Send, cx, |driver, cx| {
+            ready!(driver.poll_slot(cx, slot, &mut Self::queue))?;
+            let now = driver.note_fed();
+            if driver.is_fed_old(now) {
+                driver.write(cx);
+            }
+            driver.tend(cx, now);
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    /// Waits until `queue` has taken the message in `slot`.
+    fn poll_slot(
+        &mut self,
+        cx: &mut Context<'_>,
+        slot: &mut Option<Message>,
+        queue: &mut dyn FnMut(&mut Self, Message) -> Result<(), SendError>,
+    ) -> Poll<Result<(), Error>> {
+        while let Some(message) = slot.take() {
+            match queue(self, message) {
+                Ok(()) => break,
+                Err(SendError::Full(message)) => *slot = Some(message),
+                // Its end is worth waiting for, to tell of it.
+                Err(SendError::NotOpen(message)) if self.drive.is_ending_unasked() => {
+                    *slot = Some(message);
+                }
+                Err(error) => return Poll::Ready(Err(self.send_error(error))),
+            }
+            if !self.write(cx) {
+                ready!(self.poll_turn_ahead(cx));
+            }
+        }
         Poll::Ready(Ok(()))
     }
 
-    /// Waits until a message would be taken, or no message ever will be.
-    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.drive.has_room() {
-            return Poll::Ready(());
+    /// Waits until a message would be taken, or tells why none will be.
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.is_sink = true;
+        if self.connection().state() == State::Open && self.drive.has_room() {
+            let now = self.clock.now();
+            if !self.is_due(now) && !self.is_fed_old(now) {
+                return Poll::Ready(Ok(()));
+            }
         }
         self.wait(Side::Send, cx, |driver, cx| {
-            while !driver.drive.has_room() {
+            let now = driver.clock.now();
+            if driver.is_fed_old(now) {
+                driver.write(cx);
+            }
+            driver.tend(cx, now);
+            loop {
+                driver.drive.command(Connection::hold_answer);
+                let takes_any = driver.connection().takes_messages();
+                if takes_any && driver.drive.has_room() {
+                    return Poll::Ready(Ok(()));
+                }
+                if !takes_any && !driver.drive.is_ending_unasked() {
+                    return Poll::Ready(driver.drive.sender_error().map_or(Ok(()), Err));
+                }
                 if !driver.write(cx) {
-                    ready!(driver.poll_turn(cx));
+                    ready!(driver.poll_turn_ahead(cx));
                 }
             }
-            Poll::Ready(())
         })
     }
 
     /// Waits until the stream has taken all output.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.wait(Side::Send, cx, |driver, cx| {
-            loop {
-                driver.write(cx);
-                if driver.drive.is_flushed()? {
-                    return Poll::Ready(Ok(()));
-                }
-                ready!(driver.poll_turn(cx));
+        self.wait(Side::Send, cx, Self::poll_flushed)
+    }
+
+    fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        loop {
+            let wrote = self.write(cx);
+            let now = match wrote {
+                true => self.drive.written_at(),
+                false => self.clock.now(),
+            };
+            self.tend(cx, now);
+            if self.drive.is_flushed()? {
+                return Poll::Ready(Ok(()));
             }
-        })
+            ready!(self.poll_turn_ahead(cx));
+        }
+    }
+
+    /// Writes what is queued, as far as the stream takes it, and waits for nothing.
+    pub(crate) fn push(&mut self, cx: &mut Context<'_>) {
+        let _ = self.wait(Side::Send, cx, |driver, cx| {
+            driver.write(cx);
+            let now = driver.clock.now();
+            driver.tend(cx, now);
+            Poll::Ready(())
+        });
     }
 
     /// Waits until a Close frame that was queued has left, and if nobody else waits for the end,
@@ -199,6 +342,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         match ready!(self.poll_flush(cx)) {
             // Over is as closed as it gets.
             Err(Error::NotOpen) => Poll::Ready(Ok(())),
+            Err(Error::Closed(closed)) if closed.cause == Cause::Normal => Poll::Ready(Ok(())),
             flushed => Poll::Ready(flushed),
         }
     }
@@ -216,15 +360,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             None => poll(self, cx),
         };
         self.waiters.note(side, &result, cx);
+        if self.guard.is_some() {
+            self.tell_drain();
+        }
         let other = side.other();
         if self.moved
             || self.drive.is_over()
             || (self.wrote && side == Side::Receive)
-            || (result.is_ready() && self.is_timer_late(other))
+            || (result.is_ready() && self.leaves_something_to(other))
         {
             self.waiters.wake(other);
         }
         result
+    }
+
+    /// Tells whether `side`, which waits in another call, has more to wait for now that this call
+    /// ends: an earlier deadline, or output that is left.
+    fn leaves_something_to(&self, side: Side) -> bool {
+        let has_output = side == Side::Receive && self.drive.wants_write();
+        self.is_timer_late(side) || (has_output && self.waiters.is_waiting(side))
     }
 
     /// Tells whether `side` sleeps in another call, for longer than it may by now.
@@ -236,130 +390,106 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 .is_some_and(|deadline| !self.timer.covers(self.clock.runtime_time(deadline)))
     }
 
-    /// Writes what is queued, as far as the stream takes it, unless more input is at hand whose
-    /// answers can leave in the same write. Waits for nothing.
-    pub(crate) fn push(&mut self, cx: &mut Context<'_>) {
-        if self.waits_for_batch() {
+    // ---- sending is enough (rule 16), and ok means on its way (rule 18)
+
+    /// Tells whether a call that does not wait for events has more to do than what it was made for.
+    #[inline]
+    fn is_due(&self, now: Instant) -> bool {
+        self.drive.poll_timeout().is_some_and(|due| due <= now)
+            || self.drive.is_read_due(now)
+            || self.guard.as_ref().is_some_and(|guard| guard.has_order())
+    }
+
+    /// Runs what is due: timers, a drain's order, and a read into the inbox.
+    fn tend(&mut self, cx: &mut Context<'_>, now: Instant) {
+        if self.is_due(now) {
+            while self.poll_turn_ahead(cx).is_ready() {}
+        }
+    }
+
+    /// The same for a call that finds an event at hand, and so would neither write nor read.
+    fn tend_at_hand(&mut self, cx: &mut Context<'_>) {
+        if !self.drive.has_buffered_input() {
             return;
         }
-        self.write(cx);
-        // A task that only ever sends has its timers run here, and its input read now and then.
-        let is_due = self
-            .drive
-            .poll_timeout()
-            .is_some_and(|due| due <= self.drive.written_at());
-        let has_turned = is_due || self.drive.has_failed_writing();
-        if has_turned {
-            let _ = self.poll_turn(cx);
+        let now = self.clock.now();
+        if self.is_fed_old(now) {
             self.write(cx);
         }
-        // This task goes away, and its waker took the place of the other's in the stream: whoever
-        // waits for events is to wait for what is left, too.
-        if has_turned || self.drive.wants_write() || self.is_timer_late(Side::Receive) {
-            self.waiters.wake(Side::Receive);
+        self.tend(cx, now);
+    }
+
+    /// Tells whether no event is at hand, or more is to be done than to take it.
+    #[inline]
+    fn needs_more_than_taking(&self) -> bool {
+        if !self.drive.has_buffered_input() {
+            return true;
         }
-    }
-
-    /// Tells whether what is queued waits for the answers to input that is at hand.
-    pub(crate) fn waits_for_batch(&self) -> bool {
-        self.drive.has_buffered_input() && self.connection().buffered_amount() < BATCH_LIMIT
-    }
-
-    // ---- commands and looks
-
-    pub(crate) fn connection(&self) -> &Connection {
-        self.drive.connection()
-    }
-
-    /// Runs a command of the connection, at the present time.
-    pub(crate) fn command<T>(&mut self, run: impl FnOnce(&mut Connection, Instant) -> T) -> T {
         let now = self.clock.now();
-        self.drive.command(|connection| run(connection, now))
+        self.is_due(now) || self.is_fed_old(now)
     }
 
-    pub(crate) fn queue(&mut self, message: Message) -> Result<(), SendError> {
-        self.drive.command(|connection| connection.send(message))?;
-        self.trace.sent();
-        Ok(())
+    /// A message was queued for a later call to write. Returns the time.
+    #[inline]
+    fn note_fed(&mut self) -> Instant {
+        let now = self.clock.now();
+        self.fed_at = self.fed_at.min(now);
+        now
     }
 
-    pub(crate) fn queue_part(&mut self, part: Message, last: bool) -> Result<(), SendError> {
-        self.drive
-            .command(|connection| connection.send_part(part, last))?;
-        if last {
-            self.trace.sent();
-        }
-        Ok(())
-    }
-
-    pub(crate) fn queue_ping(&mut self, payload: &[u8]) -> Result<(), Error> {
-        self.command(|connection, _| connection.ping(payload))
-            .map_err(|error| self.send_error(error))
-    }
-
-    pub(crate) fn abort(&mut self) {
-        self.command(|connection, now| connection.abort(now));
+    /// Notes what `start_send` queued, which has nobody to write for it.
+    pub(crate) fn queue_fed(&mut self, message: Message) -> Result<(), Error> {
+        self.queue(message)
+            .map_err(|error| self.send_error(error))?;
+        self.note_fed();
         self.waiters.wake(Side::Receive);
-        self.waiters.wake(Side::Send);
-    }
-
-    pub(crate) fn set_heartbeat(&mut self, config: HeartbeatConfig) -> Result<(), ConfigError> {
-        self.command(|connection, now| connection.set_heartbeat(now, config))?;
-        (self.set_patience)(&self.stream, &config);
-        // A deadline that moved earlier is to be slept for.
-        self.waiters.wake(Side::Receive);
-        self.waiters.wake(Side::Send);
         Ok(())
     }
 
-    /// Queues a Close frame, unless the connection is past that.
-    pub(crate) fn start_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        if !matches!(self.connection().state(), State::Connecting | State::Open) {
-            return Ok(());
+    #[inline]
+    fn is_fed_old(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.fed_at) >= MAX_FED_AGE
+    }
+
+    /// Tells whether the peer's Close has come while a combinator in front of the `Sink` may hold
+    /// a message that it was ready for. The answer waits for one more poll of the task, in which
+    /// that message can be sent.
+    fn yields_to_sink(&mut self, cx: &Context<'_>) -> bool {
+        if !self.is_sink || self.has_yielded {
+            return false;
         }
-        self.command(|connection, now| connection.close(now, code, reason))
-            .map_err(Error::Send)
-    }
-
-    pub(crate) fn now(&self) -> Instant {
-        self.clock.now()
-    }
-
-    pub(crate) fn stream(&self) -> &S {
-        &self.stream
-    }
-
-    pub(crate) fn closed(&self) -> Option<&Closed> {
-        self.drive.closed()
-    }
-
-    pub(crate) fn has_room(&self) -> bool {
-        self.drive.has_room()
-    }
-
-    /// Tells whether the stream has taken everything that was queued.
-    pub(crate) fn has_flushed(&self) -> bool {
-        !self.drive.wants_write() && !self.drive.has_failed_writing() && !self.is_over()
-    }
-
-    /// Tells whether there is nothing to come but events that wait.
-    pub(crate) fn is_over(&self) -> bool {
-        self.drive.is_over()
-    }
-
-    pub(crate) fn send_error(&mut self, error: SendError) -> Error {
-        self.drive.send_error(error)
-    }
-
-    /// Turns the end into an error: the transport's own where that is what it came from.
-    pub(crate) fn end_error(&mut self, closed: Box<Closed>) -> Error {
-        self.drive.end_error(closed)
+        self.drive.hand_over();
+        if !self.drive.is_ending_unasked() || self.drive.has_waiting_message() {
+            return false;
+        }
+        self.has_yielded = true;
+        self.drive.command(Connection::hold_answer);
+        cx.waker().wake_by_ref();
+        true
     }
 
     // ---- the loop
 
     /// Tries each thing once. Pending if nothing moved; then whatever can move next wakes the task.
     pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.turn(cx, |drive, transport, clock| drive.turn(transport, clock))
+    }
+
+    /// The same where nobody takes events: they go into the inbox.
+    pub(crate) fn poll_turn_ahead(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_deaf {
+            return self.poll_turn(cx);
+        }
+        self.turn(cx, |drive, transport, clock| {
+            drive.turn_ahead(transport, clock)
+        })
+    }
+
+    fn turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        turn: impl FnOnce(&mut Drive, &mut polled::Polled<'_, '_, S>, &Clock) -> Turn,
+    ) -> Poll<()> {
         self.obey(cx);
         if self.is_deaf {
             self.drop_events();
@@ -370,7 +500,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let turn = self.drive.turn(
+        let turn = turn(
+            &mut self.drive,
             &mut stream(&mut self.stream, &mut self.held, &mut self.trace, cx),
             &self.clock,
         );
@@ -379,25 +510,56 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         self.read_in_turn = self.read_in_turn.saturating_add(read);
         self.moved |= turn.moved;
         self.wrote |= turn.wrote;
+        if turn.wrote || !self.drive.wants_write() {
+            self.fed_at = Instant::MAX;
+        }
+        if self.drive.is_inbox_full() != self.is_watched {
+            self.watch();
+        }
         if turn.has_progress() || self.poll_time(cx).is_ready() {
             return Poll::Ready(());
         }
         self.read_in_turn = 0;
+        if self.is_watched {
+            return self.poll_failure(cx);
+        }
+        Poll::Pending
+    }
+
+    /// Has the kernel watch over the peer while the inbox is full, and no longer.
+    fn watch(&mut self) {
+        self.is_watched = self.drive.is_inbox_full();
+        (self.call)(self, Call::Watch(self.is_watched));
+    }
+
+    /// Looks whether the socket failed while nobody reads it, and arms the timer for the next look.
+    // A readiness of the runtime is reset by reading alone, so it cannot be waited for here.
+    fn poll_failure(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let now = self.clock.now();
+        if let Some(error) = (self.call)(self, Call::TakeFailure) {
+            self.drive.handle_failure(now, error);
+            self.moved = true;
+            return Poll::Ready(());
+        }
+        let next = self
+            .clock
+            .runtime_time(now.saturating_add(LOOK_FOR_FAILURE));
+        // Ready would be a clock that jumps: the next poll looks again.
+        if self.timer.poll_until(cx, next).is_ready() {
+            cx.waker().wake_by_ref();
+        }
         Poll::Pending
     }
 
     #[inline(always)]
     pub(crate) fn take_event(&mut self) -> Option<Event> {
-        if let Some(last) = self.last.take() {
-            return Some(*last);
-        }
-        self.poll_drive()
-    }
-
-    /// Every event passes here, once.
-    #[inline(always)]
-    fn poll_drive(&mut self) -> Option<Event> {
+        // As of the last turn, which is when the side that sends went to sleep.
+        let was_full = self.is_watched;
         let event = self.drive.poll_event();
+        if was_full {
+            // Reading goes on, and the side that sends may be the one that does it.
+            self.waiters.wake(Side::Send);
+        }
         if let Some(event) = &event {
             self.trace.event(event);
         }
@@ -409,6 +571,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         event
     }
 
+    /// One attempt for a driver that is dropped: neither the runtime's budget nor another task keeps
+    /// it from being made.
+    fn write_last(&mut self) {
+        let has_opened = self.connection().state() != State::Connecting;
+        if !has_opened || !self.drive.wants_write() || std::thread::panicking() {
+            return;
+        }
+        let attempt = unconstrained(std::future::poll_fn(|cx| {
+            self.write(cx);
+            Poll::Ready(())
+        }));
+        let _ = pin!(attempt).poll(&mut Context::from_waker(Waker::noop()));
+    }
+
     /// Does what the server's drain orders.
     fn obey(&mut self, cx: &Context<'_>) {
         let Some(guard) = &self.guard else {
@@ -418,7 +594,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         match guard.poll_order(cx) {
             Some(Order::Close) => {
                 let (code, reason) = guard.close();
-                // The drain checked the code; where it is closing already, nothing happens.
+                // The drain checked the code; where it is closing already, nothing happens. The
+                // application did not ask for it, and is told of it where it sends.
                 let _ = self.drive.command(|c| c.close(now, code, reason));
             }
             Some(Order::Cut) => self.drive.command(|c| c.abort(now)),
@@ -437,12 +614,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         ));
     }
 
+    /// Drops the events at hand, all but the last one of the connection.
     fn drop_events(&mut self) {
-        while let Some(event) = self.poll_drive() {
+        while self.drive.closed().is_none()
+            && let Some(event) = self.take_event()
+        {
             if matches!(event, Event::Closed(_)) {
-                self.last = Some(Box::new(event));
+                self.drive.put_back(event);
             }
         }
+    }
+
+    /// An event other than a message is news for the other side too: it may wait for room, and there
+    /// may be none to wait for.
+    fn note_taken(&mut self, event: &Event, cx: &mut Context<'_>) {
+        self.moved |= !matches!(event, Event::Text(_) | Event::Binary(_));
+        self.half_close(cx);
     }
 
     /// Arms the timer for the next deadline, of which the clock said that it has not come.
@@ -459,6 +646,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     /// Writes what the stream takes; tells whether it took any.
     fn write(&mut self, cx: &mut Context<'_>) -> bool {
+        self.fed_at = Instant::MAX;
         let wrote = self.drive.write(
             &mut stream(&mut self.stream, &mut self.held, &mut self.trace, cx),
             &self.clock,
@@ -470,114 +658,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 }
 
 impl<S> Driver<S> {
-    /// The opening handshake is done.
-    pub(crate) fn opened(&mut self) {
-        self.trace.open();
-    }
-
-    pub(crate) fn set_guard(&mut self, guard: Guard) {
-        self.guard = Some(Box::new(guard));
-    }
-
-    /// From now on nobody takes events, or somebody does again.
-    pub(crate) fn set_deaf(&mut self, is_deaf: bool) {
-        self.is_deaf = is_deaf;
-        // The side that sends may wait behind an event.
-        self.waiters.wake(Side::Send);
-    }
-}
-
-/// A stream and the task that is to be woken when it is ready.
-struct Polled<'a, 'b, S> {
-    stream: Pin<&'a mut S>,
-    held: &'a mut usize,
-    trace: &'a mut Trace,
-    cx: &'a mut Context<'b>,
-}
-
-fn stream<'a, 'b, S: Unpin>(
-    stream: &'a mut S,
-    held: &'a mut usize,
-    trace: &'a mut Trace,
-    cx: &'a mut Context<'b>,
-) -> Polled<'a, 'b, S> {
-    Polled {
-        stream: Pin::new(stream),
-        held,
-        trace,
-        cx,
-    }
-}
-
-impl<S: AsyncWrite> Polled<'_, '_, S> {
-    /// Makes one write of everything lent, or of its first chunk where the stream has no better.
-    fn write_once(&mut self, transmit: &Transmit<'_>) -> io::Result<usize> {
-        if !self.stream.is_write_vectored() {
-            return now(self.stream.as_mut().poll_write(self.cx, transmit.first()));
+    /// Tells the drain of an end, also of one that nobody has taken yet.
+    fn tell_drain(&mut self) {
+        if let Some(closed) = self.drive.closed()
+            && let Some(guard) = self.guard.take()
+        {
+            guard.end(closed);
         }
-        let (mut stream, cx) = (self.stream.as_mut(), &mut *self.cx);
-        now(with_slices(transmit, |slices| match slices {
-            [slice] => stream.as_mut().poll_write(cx, slice),
-            slices => stream.as_mut().poll_write_vectored(cx, slices),
-        }))
     }
 }
 
-impl<S: AsyncRead + AsyncWrite> Transport for Polled<'_, '_, S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut buffer = ReadBuf::new(buffer);
-        match now(self.stream.as_mut().poll_read(self.cx, &mut buffer)) {
-            // TLS that ends without saying so has ended all the same: WebSocket has its own last
-            // word, so nothing can be cut off unnoticed.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
-            read => read?,
-        }
-        let count = buffer.filled().len();
-        self.trace.read(count);
-        Ok(count)
-    }
-
-    /// What a stream keeps to itself has not left: TLS takes 64 KiB that the socket does not, and a
-    /// ping among them has no clock yet. So it counts as taken when the flush behind it is done.
-    fn write(&mut self, transmit: &Transmit<'_>) -> io::Result<usize> {
-        if *self.held == 0 {
-            *self.held = self.write_once(transmit)?;
-        }
-        if *self.held > 0 {
-            self.flush()?;
-        }
-        let count = std::mem::take(self.held);
-        self.trace.wrote(count.min(transmit.len()));
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        now(self.stream.as_mut().poll_flush(self.cx))
-    }
-
-    fn shutdown(&mut self) -> io::Result<()> {
-        now(self.stream.as_mut().poll_shutdown(self.cx))
-    }
-
-    /// Out of budget, the runtime did not let the stream look.
-    fn has_looked(&self) -> bool {
-        coop::has_budget_remaining()
-    }
-
-    fn has_offered(&self) -> bool {
-        coop::has_budget_remaining()
+/// What was queued leaves if the stream takes it now.
+impl<S> Drop for Driver<S> {
+    fn drop(&mut self) {
+        self.tell_drain();
+        (self.call)(self, Call::WriteLast);
     }
 }
 
-fn now<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
-    match poll {
-        Poll::Ready(result) => result,
-        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-    }
-}
+/// How old a message that was fed gets before any call writes it.
+const MAX_FED_AGE: Duration = Duration::from_millis(1);
 
-/// Output that does not wait for more to share its write.
-const BATCH_LIMIT: usize = 64 * 1024;
+/// How often a socket is asked whether it failed, while nobody reads it.
+const LOOK_FOR_FAILURE: Duration = Duration::from_millis(250);
 
 /// Bytes read before the task lets others run.
 const READ_BUDGET: u32 = 256 << 10;

@@ -37,7 +37,8 @@
 //! async fn echo(stream: TcpStream, config: Arc<Config>) -> Result<(), Error> {
 //!     let mut ws = wspulse_tokio::accept(stream, config).await?;
 //!     while let Some(message) = ws.next().await {
-//!         ws.send(message?).await?;
+//!         // All that one read brought is answered with one write.
+//!         ws.feed(message?).await?;
 //!     }
 //!     Ok(())
 //! }
@@ -75,18 +76,23 @@
 //! - **It needs a runtime of tokio**, with I/O and time (`enable_all`). A future of this crate that
 //!   is polled outside one panics in tokio's words: "there is no reactor running". Code of another
 //!   runtime enters tokio's with [`Handle::enter`](tokio::runtime::Handle::enter).
-//! - **It lives while it is polled.** Timers, pings and pongs run inside
-//!   [`next`](WebSocket::next), [`send`](WebSocket::send) and their kin: keep a `next` running. A
-//!   task that stays away for long does not kill its connection: silence is judged only by a read
-//!   that finds nothing.
-//! - **A batch of input is answered with one write**; see [`WebSocket`](WebSocket#batches).
-//! - **What blocks**: no thread. [`send`](WebSocket::send) waits only for room in the queue,
-//!   [`flush`](WebSocket::flush) until all has left. Nothing waits for ever that the configuration
-//!   puts a limit to, but a [`next`](WebSocket::next) with the heartbeat off.
+//! - **It lives while it is used.** Timers, pings and pongs run inside
+//!   [`next`](WebSocket::next), [`send`](WebSocket::send) and every other call: keep a `next`
+//!   running, or send now and then. A task that stays away for long does not kill its connection:
+//!   silence is judged only by a read that finds nothing.
+//! - **Sending is enough.** A call that sends also reads, into an
+//!   [inbox](WebSocket#messages-that-you-have-not-taken) of 1 MiB, so that the peer's pings and its
+//!   Close are answered and its death is noticed; it tells how the connection ended.
+//! - **Ok means on its way.** [`send`](WebSocket::send) returns when the transport has taken the
+//!   message; [`feed`](WebSocket::feed) queues it, and **a batch of input is answered with one
+//!   write**; see [`WebSocket`](WebSocket#batches).
+//! - **What blocks**: no thread. [`send`](WebSocket::send) and [`flush`](WebSocket::flush) wait until
+//!   all has left, [`feed`](WebSocket::feed) only for room in the queue. Nothing waits for ever that
+//!   the configuration puts a limit to, but a [`next`](WebSocket::next) with the heartbeat off.
 //! - **Cancel safe.** Each future may be dropped at any await without losing or repeating a byte,
 //!   and so may be used in `select!`.
 //! - **Two tasks.** [`split`](WebSocket::split) gives a [`Reader`] and a [`Writer`], of which
-//!   neither waits behind the other. Either of them runs the whole protocol while it is polled, and
+//!   neither waits for the other. Either of them runs the whole protocol while it is polled, and
 //!   only the reader takes events.
 //! - **A task of its own.** Who has nothing to do with a connection for longer than its interval
 //!   [`spawn`](WebSocket::spawn)s a task that does nothing else: it keeps the connection while the
@@ -98,11 +104,13 @@
 //!   At most, by the limits of its configuration:
 //!   - for what comes in, 2 × `max_message_size` + 68 KiB: a message that is under way or waits to
 //!     be taken, and one read behind it;
+//!   - for what was read and not taken, the inbox's limit of 1 MiB and the one message that went
+//!     beyond it;
 //!   - for what goes out, `max_buffered_amount` + 80 KiB, and the one message that went beyond the
 //!     limit;
 //!   - some 80 KiB more each way under TLS.
 //!
-//!   By default that is less than 34 MiB beside that message. What is held follows what arrived, so
+//!   By default that is less than 51 MiB beside a message that went beyond the limit of output. What is held follows what arrived, so
 //!   a connection of small messages stays far below. The buffer for reads belongs to the thread:
 //!   64 KiB; so do those of long messages that are used again, 4 MiB at most
 //!   ([`BufferPool`](wspulse_core::BufferPool)). [`spawn`](WebSocket::spawn) adds a task, and two
@@ -185,8 +193,8 @@ pub use websocket::WebSocket;
 #[cfg(feature = "tls")]
 pub use wspulse_drive::tls;
 pub use wspulse_drive::{
-    ConnectOptions, DownReason, Error, MalformedUrl, Opening, ReconnectError, ReconnectEvent,
-    ReconnectPolicy, RedirectError, Stage, UrlError, WhileDown,
+    ConnectOptions, DownReason, Error, InboxLimits, MalformedUrl, Opening, ReconnectError,
+    ReconnectEvent, ReconnectPolicy, RedirectError, Stage, UrlError, WhileDown,
 };
 #[cfg(feature = "hyper")]
 pub use wspulse_drive::{set_patience, tune};

@@ -289,22 +289,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ReconnectingClient<S> {
 
     /// Sends a message, or keeps it or gives it back while there is no connection.
     ///
-    /// While there is one it waits for room in its queue, as [`WebSocket::send`] does, and reads
-    /// on meanwhile. While there is none it does not wait.
+    /// While there is one it waits until the transport has taken the message, as
+    /// [`WebSocket::send`] does. While there is none it does not wait.
     ///
     /// # Errors
     ///
     /// [`Error::Send`] gives the message back: with [`SendError::NotOpen`] if there is no
     /// connection and messages are not kept, or there will be no connection any more; with
-    /// [`SendError::Full`] if as many are kept as may be.
+    /// [`SendError::Full`] if as many are kept as may be. [`Error::Closed`] or [`Error::Io`] if the
+    /// connection ended before the transport had the message; [`next`](Self::next) goes on to the
+    /// next connection.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
         let mut slot = Some(message.into());
         poll_fn(|cx| self.shared.lock().poll_send(cx, &mut slot)).await
     }
 
-    /// Says that the network came back, or that the machine woke up: cuts the present delay
-    /// short, once, to a part of a second or what a Retry-After leaves. Between delays it does
-    /// nothing.
+    /// Says that the network came back, or that the machine woke up. An open connection is asked at
+    /// once whether it still stands ([`WebSocket::handle_resumed`]). A delay is cut short, once, to
+    /// a part of a second or what a Retry-After leaves.
     pub fn network_up(&self) {
         self.shared.lock().network_up();
     }
@@ -482,12 +484,6 @@ struct State<S> {
 }
 
 impl<S> State<S> {
-    fn network_up(&mut self) {
-        let now = self.clock.now();
-        self.reconnect.handle_network_up(now);
-        wake(&mut self.owner);
-    }
-
     /// Returns when the next attempt begins.
     fn deadline(&self) -> Option<tokio::time::Instant> {
         let deadline = self.reconnect.poll_timeout()?;
@@ -516,6 +512,15 @@ impl<S> State<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
+    fn network_up(&mut self) {
+        let now = self.clock.now();
+        self.reconnect.handle_network_up(now);
+        if let Some(ws) = &mut self.ws {
+            ws.handle_resumed();
+        }
+        wake(&mut self.owner);
+    }
+
     fn is_open(&self) -> bool {
         self.ws.as_ref().is_some_and(|ws| ws.state() == Life::Open)
     }
@@ -596,18 +601,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
         cx: &mut Context<'_>,
         slot: &mut Option<Message>,
     ) -> Poll<Result<(), Error>> {
-        loop {
+        while slot.is_some() {
             self.hand_over();
-            let offered = self.offer(slot);
-            if offered.is_ready() {
-                self.push(cx);
-                return offered;
+            match self.offer(slot) {
+                Poll::Ready(Ok(())) if self.is_open() => break,
+                Poll::Ready(offered) => return Poll::Ready(offered),
+                Poll::Pending => {}
             }
             let Some(ws) = &mut self.ws else {
                 continue;
             };
-            // This cannot fail: a connection that is over has room for all that it refuses.
+            // How it ended, if it has, is told by the next offer.
             let _ = ready!(Pin::new(ws).poll_ready(cx));
+        }
+        match &mut self.ws {
+            Some(ws) => Pin::new(ws).poll_flush(cx),
+            None => Poll::Ready(Ok(())),
         }
     }
 

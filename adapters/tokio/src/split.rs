@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use wspulse_core::handshake::Response;
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{CloseCode, Closed, ConfigError, Event, Message, Role, Snapshot, State};
+use wspulse_drive::InboxLimits;
 
 use crate::Error;
 use crate::driver::Driver;
@@ -25,8 +26,9 @@ use crate::websocket::WebSocket;
 ///
 /// - with a [`next`](Self::next) running here, the connection is kept whatever the other half
 ///   does, and what the other half queued leaves;
-/// - while nothing runs here, the other half reads on up to the next event and no further: a peer
-///   that sends is held back, and is not declared dead meanwhile;
+/// - while nothing runs here, the other half reads into the
+///   [inbox](WebSocket#messages-that-you-have-not-taken), and holds the peer back when that is
+///   full; the peer is not declared dead for that;
 /// - once this half is dropped, what the peer sends is dropped too, whenever the [`Writer`] is
 ///   polled;
 /// - once the [`Writer`] is dropped, the connection stays open, and this half sends what is queued.
@@ -41,7 +43,8 @@ pub struct Reader<S> {
 /// The half of a connection that sends, from [`WebSocket::split`].
 ///
 /// What keeps the connection alive while only one half is polled, [`Reader`] says. The methods
-/// are those of [`WebSocket`], and so are their [batches](WebSocket#batches).
+/// are those of [`WebSocket`], and so are their [batches](WebSocket#batches). When both halves are
+/// dropped, the connection is [dropped](WebSocket#dropping-it).
 ///
 /// # Cancel safety
 ///
@@ -118,28 +121,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
-    /// Queues a message and sees it off, as [`WebSocket::send`] does.
+    /// Sends a message, as [`WebSocket::send`] does: returns when the transport has taken it.
     ///
     /// # Errors
     ///
-    /// [`Error::Send`] gives the message back if the connection is not open; how it ended, the
-    /// [`Reader`] tells. [`Error::Io`] if it ended by a failure of the transport.
+    /// [`Error::Closed`] or [`Error::Io`] if the connection has ended, with the cause;
+    /// [`Error::Send`] gives the message back if this side closes or has closed it.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        self.feed(message).await?;
-        self.push().await;
-        Ok(())
+        let mut slot = Some(message.into());
+        poll_fn(|cx| self.shared.lock().poll_send(cx, &mut slot, Driver::queue)).await
     }
 
-    /// Queues a message and leaves it there, as [`WebSocket::feed`] does.
+    /// Queues a message, to leave in a [batch](WebSocket#batches) with others: with the next
+    /// [`send`](Self::send) or [`flush`](Self::flush), and at once if the [`Reader`] waits, whose
+    /// task then writes it.
     ///
     /// # Errors
     ///
     /// As [`send`](Self::send).
     pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        self.queue(message.into(), |driver, cx, slot| {
-            driver.poll_queue(cx, slot, Driver::queue)
-        })
-        .await
+        let mut slot = Some(message.into());
+        poll_fn(|cx| self.shared.lock().poll_feed(cx, &mut slot)).await
     }
 
     /// Sends a part of a message, as [`WebSocket::send_part`] does.
@@ -148,19 +150,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     ///
     /// As [`send`](Self::send).
     pub async fn send_part(&mut self, part: impl Into<Message>, last: bool) -> Result<(), Error> {
-        self.queue(part.into(), |driver, cx, slot| {
-            driver.poll_queue(cx, slot, |driver, part| driver.queue_part(part, last))
-        })
-        .await?;
-        self.push().await;
-        Ok(())
+        let mut slot = Some(part.into());
+        let queue = |driver: &mut Driver<S>, part| driver.queue_part(part, last);
+        poll_fn(|cx| self.shared.lock().poll_send(cx, &mut slot, queue)).await
     }
 
     /// Waits until the transport has taken everything that is queued.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] or [`Error::NotOpen`] if the connection ended first.
+    /// [`Error::Closed`] or [`Error::Io`] if the connection ended first, with the cause;
+    /// [`Error::NotOpen`] if it was this side that ended it.
     pub async fn flush(&mut self) -> Result<(), Error> {
         poll_fn(|cx| self.shared.lock().poll_flush(cx)).await
     }
@@ -213,19 +213,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         self.shared.lock().connection().buffered_amount()
     }
 
-    async fn queue(
-        &mut self,
-        message: Message,
-        mut poll: impl FnMut(
-            &mut Driver<S>,
-            &mut Context<'_>,
-            &mut Option<Message>,
-        ) -> Poll<Result<(), Error>>,
-    ) -> Result<(), Error> {
-        let mut slot = Some(message);
-        poll_fn(|cx| poll(&mut self.shared.lock(), cx, &mut slot)).await
-    }
-
     async fn push(&mut self) {
         poll_fn(|cx| {
             self.shared.lock().push(cx);
@@ -258,7 +245,19 @@ macro_rules! looks {
                 driver.connection().snapshot(driver.now())
             }
 
-            /// Returns how the connection ended, once the end was taken from the [`Reader`].
+            /// Says that this machine was asleep, or that its network changed, as
+            /// [`WebSocket::handle_resumed`] does.
+            pub fn handle_resumed(&mut self) {
+                self.shared.lock().handle_resumed();
+            }
+
+            /// Sets how many messages may wait, as [`WebSocket::set_inbox_limits`] does.
+            pub fn set_inbox_limits(&mut self, limits: InboxLimits) {
+                self.shared.lock().set_inbox_limits(limits);
+            }
+
+            /// Returns how the connection ended, once the end was taken from the [`Reader`], or a
+            /// call that sends has met it.
             #[must_use]
             pub fn closed(&self) -> Option<Closed> {
                 self.shared.lock().closed().cloned()
@@ -309,13 +308,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for Writer<S> {
     type Error = Error;
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.shared.lock().poll_room(cx).map(Ok)
+        self.shared.lock().poll_ready(cx)
     }
 
     fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
-        let mut driver = self.shared.lock();
-        let queued = driver.queue(message);
-        queued.map_err(|error| driver.send_error(error))
+        self.shared.lock().queue_fed(message)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {

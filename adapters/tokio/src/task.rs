@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -16,6 +18,7 @@ use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{
     Cause, CloseCode, Closed, ConfigError, Event, Message, SendError, Snapshot, State,
 };
+use wspulse_drive::{InboxLimits, copy_of};
 
 use crate::Error;
 use crate::driver::Driver;
@@ -57,20 +60,20 @@ struct Shared {
     response: Option<Box<Response>>,
     /// A message in parts was under way when the task began, so no other may be sent.
     is_in_parts: bool,
+    /// A handle has asked for the end.
+    is_asked: AtomicBool,
     end: OnceLock<End>,
 }
 
 struct End {
     closed: Box<Closed>,
+    /// What the transport failed with, if that is why.
+    failure: Option<io::Error>,
     untold: Mutex<Untold>,
 }
 
 /// What the receiver has yet to take.
-#[derive(Default)]
-struct Untold {
-    events: VecDeque<Event>,
-    error: Option<Error>,
-}
+type Untold = VecDeque<Event>;
 
 /// What goes out, in the order of its queue.
 enum Command {
@@ -83,7 +86,9 @@ enum Command {
 /// What waits in no queue.
 enum Control {
     SetHeartbeat(HeartbeatConfig, oneshot::Sender<Result<(), ConfigError>>),
+    SetInboxLimits(InboxLimits),
     Snapshot(oneshot::Sender<Snapshot>),
+    Resumed,
     Abort,
     /// The receiver is gone.
     Deaf,
@@ -110,7 +115,6 @@ type Reserved = Result<mpsc::OwnedPermit<Event>, mpsc::error::SendError<()>>;
 pub(crate) fn spawn<S>(
     driver: Driver<S>,
     response: Option<Box<Response>>,
-    is_in_parts: bool,
     queue: usize,
 ) -> (Receiver, Sender)
 where
@@ -122,7 +126,8 @@ where
     let (events_out, events) = mpsc::channel(queue);
     let shared = Arc::new(Shared {
         response,
-        is_in_parts,
+        is_in_parts: driver.is_in_parts(),
+        is_asked: AtomicBool::new(false),
         end: OnceLock::new(),
     });
     let is_told = driver.closed().is_some();
@@ -164,7 +169,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 return Poll::Ready(());
             }
             let had_room = self.driver.has_room();
-            let turn = self.driver.poll_turn(cx);
+            // Events for which the receiver's queue has no room go on into the inbox.
+            let turn = match self.room {
+                Some(_) => self.driver.poll_turn_ahead(cx),
+                None => self.driver.poll_turn(cx),
+            };
             // What waited for room, or behind a flush, comes next.
             let has_more = self.driver.has_room() && !had_room;
             if !self.answer_flushes() && !has_more {
@@ -183,6 +192,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                     let now = self.driver.now();
                     let _ = answer.send(self.driver.connection().snapshot(now));
                 }
+                Control::SetInboxLimits(limits) => self.driver.set_inbox_limits(limits),
+                Control::Resumed => self.driver.handle_resumed(),
                 Control::Abort => self.driver.abort(),
                 Control::Deaf => (self.events, self.room) = (None, None),
             }
@@ -229,12 +240,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             }
             Command::Flush(answer) => self.flushes.push(answer),
             Command::Close(code, reason, answer) => {
-                let _ = answer.send(self.driver.start_close(code, &reason));
+                let is_open = self.driver.connection().state() == State::Open;
+                let started = self.driver.start_close(code, &reason);
+                let is_asked = is_open && started.is_ok();
+                self.shared.is_asked.fetch_or(is_asked, Ordering::AcqRel);
+                let _ = answer.send(started);
             }
         }
     }
 
-    /// Hands events over while there is room for them. Those that wait hold input back.
+    /// Hands events over while there is room for them.
     ///
     /// Tells whether that was all.
     fn hand_events(&mut self, cx: &mut Context<'_>) -> bool {
@@ -297,10 +312,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
     }
 
     fn finish(&mut self, closed: Box<Closed>, events: VecDeque<Event>) {
-        let is_normal = closed.cause == Cause::Normal;
-        let error = (!is_normal).then(|| self.driver.end_error(closed.clone()));
-        let untold = Mutex::new(Untold { events, error });
-        let _ = self.shared.end.set(End { closed, untold });
+        let failure = match self.driver.end_error(closed.clone()) {
+            Error::Io(error) => Some(error),
+            _ => None,
+        };
+        let untold = Mutex::new(events);
+        let _ = self.shared.end.set(End {
+            closed,
+            failure,
+            untold,
+        });
     }
 }
 
@@ -341,7 +362,7 @@ impl Receiver {
             return Poll::Ready(None);
         };
         if self.rest.is_empty() {
-            self.rest = std::mem::take(&mut end.untold().events);
+            self.rest = std::mem::take(&mut end.untold());
         }
         Poll::Ready(match self.rest.pop_front() {
             None if !self.is_told => {
@@ -363,10 +384,10 @@ impl Receiver {
                 Ok(message) => return Poll::Ready(Some(Ok(message))),
                 Err(Event::Closed(closed)) => {
                     self.is_done = true;
-                    let end = self.shared.end.get();
-                    let error = end.and_then(|end| end.untold().error.take());
                     if closed.cause != Cause::Normal {
-                        return Poll::Ready(Some(Err(error.unwrap_or(Error::Closed(closed)))));
+                        let end = self.shared.end.get();
+                        let error = end.map_or(Error::Closed(closed), End::error);
+                        return Poll::Ready(Some(Err(error)));
                     }
                 }
                 Err(_) => {}
@@ -377,20 +398,23 @@ impl Receiver {
 }
 
 impl Sender {
-    /// Queues a message. Waits while `queue` messages wait for the task, which takes no more of
-    /// them while `max_buffered_amount` waits for the transport.
+    /// Queues a message for the task, which sends it at once if the transport takes it. Waits while
+    /// `queue` messages wait for the task, which takes no more of them while `max_buffered_amount`
+    /// waits for the transport. To wait until it has left, [`flush`](Self::flush).
     ///
     /// What is queued when the connection ends is lost, as what is under way always is; what was
     /// queued before a [`close`](Self::close) is sent.
     ///
     /// # Errors
     ///
-    /// [`Error::Send`] gives the message back if the connection is over or closing.
+    /// [`Error::Closed`] or [`Error::Io`] if the connection has ended, with the cause;
+    /// [`Error::Send`] gives the message back if a [`close`](Self::close) or an
+    /// [`abort`](Self::abort) has ended it.
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), Error> {
         let message = self.whole(message.into())?;
         match self.commands.send(Command::Message(message)).await {
             Ok(()) => Ok(()),
-            Err(mpsc::error::SendError(command)) => Err(not_open(command)),
+            Err(mpsc::error::SendError(command)) => Err(self.end_error(command).await),
         }
     }
 
@@ -398,7 +422,8 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`Error::Send`] gives the message back, with [`SendError::Full`] if there is none.
+    /// [`Error::Send`] gives the message back, with [`SendError::Full`] if there is none, and with
+    /// [`SendError::NotOpen`] while the connection ends; then as [`send`](Self::send).
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), Error> {
         let message = self.whole(message.into())?;
         match self.commands.try_send(Command::Message(message)) {
@@ -406,7 +431,7 @@ impl Sender {
                 Err(SendError::Full(message).into())
             }
             Err(TrySendError::Full(command) | TrySendError::Closed(command)) => {
-                Err(not_open(command))
+                Err(self.shared.error().unwrap_or_else(|| not_open(command)))
             }
             Ok(()) => Ok(()),
         }
@@ -417,12 +442,23 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`Error::NotOpen`] if the connection ended first; how, the [`Receiver`] tells.
+    /// [`Error::Closed`] or [`Error::Io`] if the connection ended first, with the cause;
+    /// [`Error::NotOpen`] if a [`close`](Self::close) or an [`abort`](Self::abort) has ended it.
     pub async fn flush(&self) -> Result<(), Error> {
         let (answer, answered) = oneshot::channel();
         let queued = self.commands.send(Command::Flush(answer)).await;
-        queued.map_err(|_| Error::NotOpen)?;
-        answered.await.map_err(|_| Error::NotOpen)
+        if queued.is_ok() && answered.await.is_ok() {
+            return Ok(());
+        }
+        match self.ended().await {
+            // A Close frame goes last, so all that was queued before it has left.
+            Some(closed)
+                if queued.is_ok() && closed.cause == Cause::Normal && closed.sent.is_some() =>
+            {
+                Ok(())
+            }
+            _ => Err(self.shared.error().unwrap_or(Error::NotOpen)),
+        }
     }
 
     /// Sends a ping of the application's own, of at most 125 bytes; its pong is an
@@ -430,20 +466,21 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`Error::Send`] if the payload is too long or too many pings wait; [`Error::NotOpen`] if
-    /// the connection is over.
+    /// [`Error::Send`] if the payload is too long or too many pings wait; otherwise as
+    /// [`flush`](Self::flush).
     pub async fn ping(&self, payload: &[u8]) -> Result<(), Error> {
         let (answer, answered) = oneshot::channel();
         let command = Command::Ping(payload.to_vec(), answer);
-        let queued = self.commands.send(command).await;
-        queued.map_err(|_| Error::NotOpen)?;
-        answered.await.unwrap_or(Err(Error::NotOpen))
+        match self.commands.send(command).await {
+            Err(mpsc::error::SendError(command)) => Err(self.end_error(command).await),
+            Ok(()) => answered.await.unwrap_or(Err(Error::NotOpen)),
+        }
     }
 
     /// Sends what is queued and a Close frame, and waits for the end: at most `close_timeout`
     /// after the Close frame was its turn.
     ///
-    /// The messages that still come go to the [`Receiver`]. If it takes none and its queue is
+    /// The messages that still come go to the [`Receiver`]. If it takes none and the inbox is
     /// full, the peer's Close is not read and the timeout ends it.
     ///
     /// # Errors
@@ -467,7 +504,19 @@ impl Sender {
 
     /// Ends the connection without a closing handshake, whatever is queued.
     pub fn abort(&self) {
+        self.shared.is_asked.store(true, Ordering::Release);
         let _ = self.controls.send(Control::Abort);
+    }
+
+    /// Says that this machine was asleep, or that its network changed, as
+    /// [`WebSocket::handle_resumed`](crate::WebSocket::handle_resumed) does.
+    pub fn handle_resumed(&self) {
+        let _ = self.controls.send(Control::Resumed);
+    }
+
+    /// Sets how many messages may wait in the inbox, behind the [`Receiver`]'s queue.
+    pub fn set_inbox_limits(&self, limits: InboxLimits) {
+        let _ = self.controls.send(Control::SetInboxLimits(limits));
     }
 
     /// Changes when pings are sent and when the peer is given up, from now on; by a TCP socket's
@@ -509,6 +558,15 @@ impl Sender {
         self.shared.response.as_deref()
     }
 
+    /// The connection takes no more commands: waits for its end, at most `close_timeout`, to tell
+    /// of it.
+    async fn end_error(&self, command: Command) -> Error {
+        if !self.shared.is_asked.load(Ordering::Acquire) {
+            self.ended().await;
+        }
+        self.shared.error().unwrap_or_else(|| not_open(command))
+    }
+
     fn whole(&self, message: Message) -> Result<Message, Error> {
         if self.shared.is_in_parts {
             return Err(SendError::Unfinished(message).into());
@@ -521,9 +579,24 @@ impl Shared {
     fn closed(&self) -> Option<&Closed> {
         self.end.get().map(|end| &*end.closed)
     }
+
+    /// How the connection ended, unless a handle has asked for it.
+    fn error(&self) -> Option<Error> {
+        let end = self.end.get()?;
+        let is_asked = self.is_asked.load(Ordering::Acquire);
+        let is_own = matches!(end.closed.cause, Cause::Normal | Cause::Aborted);
+        (!is_asked || !is_own).then(|| end.error())
+    }
 }
 
 impl End {
+    fn error(&self) -> Error {
+        match &self.failure {
+            Some(error) => copy_of(error).into(),
+            None => Error::Closed(self.closed.clone()),
+        }
+    }
+
     fn untold(&self) -> std::sync::MutexGuard<'_, Untold> {
         self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }

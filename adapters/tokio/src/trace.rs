@@ -129,6 +129,9 @@ mod on {
         }
 
         fn closed(&mut self, closed: &Closed) {
+            if self.stage == Stage::Closed {
+                return;
+            }
             self.stage = Stage::Closed;
             self.note(&closed.snapshot);
             // At night, somebody else's network is no reason to wake up. What breaks the protocol

@@ -45,7 +45,7 @@ pub type Upgraded = TokioIo<hyper::upgrade::Upgraded>;
 ///             tokio::spawn(async move {
 ///                 let mut ws = upgrade.await?;
 ///                 while let Some(message) = ws.next().await {
-///                     ws.send(message?).await?;
+///                     ws.feed(message?).await?;
 ///                 }
 ///                 Ok::<(), Error>(())
 ///             });

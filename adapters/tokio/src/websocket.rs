@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use wspulse_core::handshake::Response;
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{CloseCode, Closed, ConfigError, Event, Message, Role, Snapshot, State};
+use wspulse_drive::InboxLimits;
 
 use crate::Error;
 use crate::drain::Guard;
@@ -23,49 +24,72 @@ use crate::task::{Receiver, Sender, spawn};
 ///
 /// It is a [`Stream`] of messages and a [`Sink`] for them; the methods of the same names do the
 /// same without an import. Pings, pongs, deadlines and the closing handshake are taken care of
-/// inside them: the connection lives as long as one of [`next`](Self::next),
-/// [`next_event`](Self::next_event), [`send`](Self::send), [`flush`](Self::flush) or
-/// [`close`](Self::close) is polled, so keep a `next` running, in a `select!` if there is more to
-/// wait for.
+/// inside them: the connection lives as long as [`next`](Self::next),
+/// [`next_event`](Self::next_event), [`send`](Self::send), [`feed`](Self::feed),
+/// [`flush`](Self::flush) or [`close`](Self::close) are called, and each of them does for it
+/// whatever is due. Where your task has nothing to send, keep a `next` running, in a `select!` if
+/// there is more to wait for.
+///
+/// # Messages that you have not taken
+///
+/// Sending is enough to stay alive. A call that sends reads too, once the last read is older than a
+/// quarter of the heartbeat's interval, one second at most: the peer's pings and its Close are
+/// answered, and a peer that is gone is noticed. The messages that it reads wait in an inbox for
+/// [`next`](Self::next). The inbox takes 1 MiB (each message counts 64 bytes more than its length)
+/// or 65,536 messages, and the message that crosses that line; [`set_inbox_limits`] changes the
+/// limits. While it is full nothing is read, so the peer's pings are not answered; a dead peer is
+/// then found by the kernel, on a `TcpStream`.
+///
+/// A call that sends on a connection that has ended tells how it ended, as `next` does: the cause,
+/// and the Close frame of the peer.
+///
+/// [`set_inbox_limits`]: Self::set_inbox_limits
 ///
 /// # Batches
 ///
-/// What one read brought is answered with one write. While input that was read is not used up,
-/// `send` only queues; the queue leaves when `next` has used up the input, before it reads or
-/// waits again, or when 64 KiB wait. Without such input, `send` writes at once. So the plain loop
+/// `send` returns when the transport has taken the message: one system call for each. [`feed`]
+/// only queues it, and the queue leaves with the next `send` or [`flush`](Self::flush), when
+/// `next` has no more messages at hand, and with any call once the message is older than 1 ms. So
+/// the loop
 ///
 /// ```no_run
 /// # use wspulse_tokio::{Error, WebSocket};
 /// # async fn echo(mut ws: WebSocket<tokio::net::TcpStream>) -> Result<(), Error> {
 /// while let Some(message) = ws.next().await {
-///     ws.send(message?).await?;
+///     ws.feed(message?).await?;
 /// }
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// needs two system calls for a burst of messages, and not two each. A task that waits for
-/// something else between two messages, such as a database, calls [`flush`](Self::flush) first.
+/// needs two system calls for a burst of messages, and not two each; and no answer waits for the
+/// work on the next one. A task that waits for something else between two messages, such as a
+/// database, uses `send`.
+///
+/// [`feed`]: Self::feed
+///
+/// # Dropping it
+///
+/// makes one attempt to write what is queued, and waits for nothing. No Close frame is sent, so the
+/// peer sees the end of its stream (1006). What the operating system has not sent by then it still
+/// sends, unless bytes of the peer were not read: then TCP resets the connection, and the last
+/// messages may be lost with it. To be sure of them, [`close`](Self::close).
 ///
 /// # Cancel safety
 ///
 /// Each future may be dropped at any await: no byte is lost and none is repeated. A
-/// [`send`](Self::send) that is dropped either queued its whole message or nothing of it.
+/// [`send`](Self::send) or [`feed`](Self::feed) that is dropped either queued its whole message or
+/// nothing of it. Where you need to know which, `feed` in an await of its own, which mostly is
+/// ready at once, and put the [`flush`](Self::flush) into the `select!`.
 pub struct WebSocket<S> {
     driver: Driver<S>,
     response: Option<Box<Response>>,
-    /// A message that is sent in parts is not finished.
-    is_in_parts: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     pub(crate) fn new(mut driver: Driver<S>, response: Option<Box<Response>>) -> Self {
         driver.opened();
-        Self {
-            driver,
-            response,
-            is_in_parts: false,
-        }
+        Self { driver, response }
     }
 
     // ---- receiving
@@ -92,34 +116,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 
     // ---- sending
 
-    /// Queues a message and sees it off, in a [batch](Self#batches) with others if there are.
+    /// Sends a message: returns when the transport has taken all of it.
     ///
-    /// Waits only while `max_buffered_amount` is queued; what the transport does not take at once
-    /// leaves with later calls of any method. To wait until it has left, [`flush`](Self::flush).
-    ///
-    /// While it waits it goes on reading, but no further than the next event, which is for
-    /// [`next`](Self::next) to take. Two peers that both only send will therefore wait for each
-    /// other, until the heartbeat's `write_stall_timeout` ends it.
+    /// While it waits it reads into the [inbox](Self#messages-that-you-have-not-taken). Two peers
+    /// that both only send wait for each other once both inboxes are full, until the heartbeat's
+    /// `write_stall_timeout` ends it.
     ///
     /// # Errors
     ///
-    /// [`Error::Send`] gives the message back if the connection is not open; how it ended,
-    /// [`next`](Self::next) tells. [`Error::Io`] if it ended by a failure of the transport.
+    /// [`Error::Closed`] or [`Error::Io`] if the connection has ended, with the cause;
+    /// [`Error::Send`] gives the message back if this side closes or has closed it.
     // Not an `async fn`, which would keep the message in two places.
     pub fn send(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
         let mut slot = Some(message.into());
-        poll_fn(move |cx| self.driver.poll_send(cx, &mut slot))
+        poll_fn(move |cx| self.driver.poll_send(cx, &mut slot, Driver::queue))
     }
 
-    /// Queues a message and leaves it there, for [`flush`](Self::flush) or any other method to
-    /// send. Waits only while `max_buffered_amount` is queued.
+    /// Queues a message, to leave in a [batch](Self#batches) with others. Waits only while
+    /// `max_buffered_amount` is queued.
     ///
     /// # Errors
     ///
     /// As [`send`](Self::send).
     pub fn feed(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
         let mut slot = Some(message.into());
-        poll_fn(move |cx| self.driver.poll_queue(cx, &mut slot, Driver::queue))
+        poll_fn(move |cx| self.driver.poll_feed(cx, &mut slot))
     }
 
     /// Sends a part of a message, which `last` completes (RFC 6455 §5.4): for messages whose
@@ -132,19 +153,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         let mut slot = Some(part.into());
         poll_fn(|cx| {
             self.driver
-                .poll_queue(cx, &mut slot, |driver, part| driver.queue_part(part, last))
+                .poll_send(cx, &mut slot, |driver, part| driver.queue_part(part, last))
         })
-        .await?;
-        self.is_in_parts = !last;
-        self.push().await;
-        Ok(())
+        .await
     }
 
     /// Waits until the transport has taken everything that is queued.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] or [`Error::NotOpen`] if the connection ended first.
+    /// [`Error::Closed`] or [`Error::Io`] if the connection ended first, with the cause;
+    /// [`Error::NotOpen`] if it was this side that ended it.
     pub async fn flush(&mut self) -> Result<(), Error> {
         poll_fn(|cx| self.driver.poll_flush(cx)).await
     }
@@ -202,7 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     // ---- two tasks
 
     /// Splits the connection into a half that receives and one that sends, for two tasks. Neither
-    /// ever waits behind the other.
+    /// ever waits for the other.
     ///
     /// ```
     /// # use wspulse_core::{CloseCode, Config};
@@ -228,16 +247,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Gives the connection a task of its own, which keeps pings, pongs and deadlines going while
     /// the application is busy, with a queue of at most `queue` messages each way.
     ///
-    /// The task holds input back while the [`Receiver`]'s queue is full, and goes on with all
-    /// else: what is sent leaves, and pings go out on time. A peer that is not read is not
-    /// declared dead. Messages that are [sent](Sender::send) while the task is busy leave in one
-    /// write.
+    /// The [`Receiver`]'s queue goes on into the
+    /// [inbox](Self#messages-that-you-have-not-taken): the task reads, answers pings and finds a
+    /// dead peer until 1 MiB of messages waits there. Beyond that it holds input back, and goes on
+    /// with all else: what is sent leaves, and pings go out on time. A peer that is not read is not
+    /// declared dead, but may give us up, since its pings are not answered. Messages that are
+    /// [sent](Sender::send) while the task is busy leave in one write.
     ///
     /// The task ends with the connection. Drop the [`Receiver`] and each [`Sender`], and it sends
     /// what is queued and a Close frame with code 1001.
     ///
     /// Beside the connection's own memory the queues hold at most `queue` messages each, as large
-    /// as they come.
+    /// as they come, and the inbox its limit and one message.
     ///
     /// A message that is being [sent in parts](Self::send_part) has to be whole by then, or
     /// nothing can be sent.
@@ -248,7 +269,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// let (mut receiver, sender) = ws.spawn(16);
     /// while let Some(message) = receiver.next().await {
     ///     let message = message?;
-    ///     // However long this takes, the connection is kept.
+    ///     // The connection is kept meanwhile, until the inbox is full.
     ///     let answer = tokio::task::spawn_blocking(move || message).await.unwrap();
     ///     sender.send(answer).await?;
     /// }
@@ -263,7 +284,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     where
         S: Send + 'static,
     {
-        spawn(self.driver, self.response, self.is_in_parts, queue)
+        spawn(self.driver, self.response, queue)
     }
 
     // ---- settings and looks
@@ -276,6 +297,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// [`ConfigError`] if the configuration cannot work; the one before stays.
     pub fn set_heartbeat(&mut self, config: HeartbeatConfig) -> Result<(), ConfigError> {
         self.driver.set_heartbeat(config)
+    }
+
+    /// Sets how many messages may wait in the
+    /// [inbox](Self#messages-that-you-have-not-taken); also for the halves and the task that this
+    /// connection becomes.
+    pub fn set_inbox_limits(&mut self, limits: InboxLimits) {
+        self.driver.set_inbox_limits(limits);
+    }
+
+    /// Says that this machine was asleep, or that its network changed: the peer is asked at once,
+    /// and has the full timeout to answer. A clock that runs on during sleep needs no such word.
+    pub fn handle_resumed(&mut self) {
+        self.driver.handle_resumed();
     }
 
     /// Returns where the connection stands in its life.
@@ -303,7 +337,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     }
 
     /// Returns how the connection ended, once [`next`](Self::next) or
-    /// [`next_event`](Self::next_event) has come to the end.
+    /// [`next_event`](Self::next_event) has come to the end, or a call that sends has met it.
     #[must_use]
     pub fn closed(&self) -> Option<&Closed> {
         self.driver.closed()
@@ -344,20 +378,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FusedStream for WebSocket<S> {
     }
 }
 
-/// `poll_ready` waits for room in the queue, reading on meanwhile as [`send`](WebSocket::send)
-/// does; `poll_flush` is [`flush`](WebSocket::flush); `poll_close` sends a Close frame with code
-/// 1000 and is ready when the transport has taken it: the stream of messages then comes to its
-/// end.
+/// `poll_ready` waits for room in the queue, and reads into the
+/// [inbox](WebSocket#messages-that-you-have-not-taken) meanwhile; `start_send` is
+/// [`feed`](WebSocket::feed), and `poll_flush` is [`flush`](WebSocket::flush). `poll_close` sends a
+/// Close frame with code 1000 and is ready when the transport has taken it: the stream of messages
+/// then comes to its end.
+///
+/// Where the peer closes while a combinator such as `forward` still holds a message, that message
+/// is sent before the answer.
 impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for WebSocket<S> {
     type Error = Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.driver.poll_room(cx).map(Ok)
+        self.driver.poll_ready(cx)
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
-        let queued = self.driver.queue(message);
-        queued.map_err(|error| self.driver.send_error(error))
+        self.driver.queue_fed(message)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {

@@ -59,7 +59,7 @@ where
     let mut ours = patience.clone();
     let near = async {
         for n in 0..COUNT {
-            insist!(ours, client.send(message(n))).unwrap();
+            insist!(ours, client.feed(message(n))).unwrap();
             if n % 7 == 0 {
                 insist!(ours, client.flush()).unwrap();
             }
@@ -80,7 +80,7 @@ where
             let next = insist!(theirs, server.next()).unwrap();
             assert_eq!(next.unwrap(), message(n), "{patience:?}");
             if n % 2 == 0 {
-                insist!(theirs, server.send(message(n / 2))).unwrap();
+                insist!(theirs, server.feed(message(n / 2))).unwrap();
             }
         }
         assert!(insist!(theirs, server.next()).is_none(), "{patience:?}");
@@ -102,7 +102,7 @@ async fn exchange_split(ends: [WebSocket<Rough<DuplexStream>>; 2], patience: Pat
         let mut reading = patience.clone();
         tasks.push(tokio::spawn(async move {
             for n in 0..COUNT {
-                insist!(patience, writer.send(message(n))).unwrap();
+                insist!(patience, writer.feed(message(n))).unwrap();
                 if n % 7 == 0 {
                     insist!(patience, writer.flush()).unwrap();
                 }

@@ -18,7 +18,7 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     while let Some(message) = ws.next().await {
-        ws.send(message?).await?;
+        ws.feed(message?).await?;
     }
     Ok(())
 }
@@ -63,7 +63,7 @@ async fn a_batch_of_input_is_answered_with_one_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_answer_of_a_batch_takes_the_others_along() {
+async fn rule_18_send_leaves_at_once_and_takes_along_what_was_fed() {
     let (mut server, mut raw) = server_and_raw(Config::default(), Rough::new).await;
     let log = server.get_ref().log.clone();
     log.lock().unwrap().writes.clear();
@@ -71,40 +71,18 @@ async fn the_last_answer_of_a_batch_takes_the_others_along() {
         .await;
 
     let first = server.next().await.unwrap().unwrap();
-    server.send(first).await.unwrap();
-    assert_eq!(log.lock().unwrap().writes, [], "more input is at hand");
+    server.feed(first).await.unwrap();
+    assert_eq!(log.lock().unwrap().writes, [], "it was only queued");
+    server.send("now").await.unwrap();
+    assert_eq!(
+        log.lock().unwrap().writes,
+        [10],
+        "although input is at hand"
+    );
     let second = server.next().await.unwrap().unwrap();
-    server.send(second).await.unwrap();
-    assert_eq!(log.lock().unwrap().writes, [10], "no more input is at hand");
-    server.send("three").await.unwrap();
-    assert_eq!(log.lock().unwrap().writes, [10, 7]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn flush_does_not_wait_for_the_batch() {
-    let (mut server, mut raw) = server_and_raw(Config::default(), Rough::new).await;
-    let log = server.get_ref().log.clone();
-    log.lock().unwrap().writes.clear();
-    raw.write(&[frame(TEXT, b"one"), frame(TEXT, b"two")].concat())
-        .await;
-
-    let first = server.next().await.unwrap().unwrap();
-    server.send(first).await.unwrap();
+    server.feed(second).await.unwrap();
     server.flush().await.unwrap();
-    assert_eq!(log.lock().unwrap().writes, [5]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_long_batch_does_not_hold_back_more_than_64_kib() {
-    let (mut server, mut raw) = server_and_raw(Config::default(), Rough::new).await;
-    let log = server.get_ref().log.clone();
-    log.lock().unwrap().writes.clear();
-    raw.write(&[frame(TEXT, b"one"), frame(TEXT, b"two")].concat())
-        .await;
-
-    server.next().await.unwrap().unwrap();
-    server.send(vec![0; 70_000]).await.unwrap();
-    assert!(log.lock().unwrap().writes.iter().sum::<usize>() > 70_000);
+    assert_eq!(log.lock().unwrap().writes, [10, 5]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -321,7 +299,7 @@ async fn a_full_queue_makes_send_wait() {
         .build()
         .unwrap();
     let (mut client, mut server) = pair(100, config).await;
-    client.send(vec![1; 1_200]).await.unwrap();
+    client.feed(vec![1; 1_200]).await.unwrap();
     let waits = tokio::time::timeout(secs(1), client.send("more")).await;
     assert!(waits.is_err(), "the queue is full and nobody reads");
     let sender = async {
@@ -339,7 +317,7 @@ async fn a_full_queue_makes_send_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiting_send_reads_on_up_to_the_next_event() {
+async fn rule_16_a_waiting_send_reads_into_the_inbox() {
     let config = Config::builder()
         .max_buffered_amount(1_000)
         .build()
@@ -351,7 +329,7 @@ async fn a_waiting_send_reads_on_up_to_the_next_event() {
         raw.read_head().await;
     });
     let mut server = server.unwrap();
-    server.send(vec![1; 1_200]).await.unwrap();
+    server.feed(vec![1; 1_200]).await.unwrap();
     raw.write(&[frame(TEXT, b"one"), frame(TEXT, b"two")].concat())
         .await;
     assert!(
@@ -359,8 +337,8 @@ async fn a_waiting_send_reads_on_up_to_the_next_event() {
             .await
             .is_err()
     );
-    let mut some = [0; 150];
-    let (sent, read) = tokio::join!(server.send("more"), raw.0.read_exact(&mut some));
+    let mut all = [0; 1_210];
+    let (sent, read) = tokio::join!(server.send("more"), raw.0.read_exact(&mut all));
     sent.unwrap();
     read.unwrap();
     assert_eq!(server.next().await.unwrap().unwrap().as_text(), Some("one"));
@@ -421,11 +399,15 @@ async fn close_goes_both_ways() {
     let received = server.closed().unwrap().received.as_ref().unwrap();
     assert_eq!((received.code, &*received.reason), (code, "enough"));
     assert!(client.closed().unwrap().clean && server.closed().unwrap().clean);
+    match server.send("late").await {
+        Err(Error::Closed(closed)) => assert_eq!(closed.code(), code, "T8: the peer's Close"),
+        other => panic!("{other:?}"),
+    }
+    server.flush().await.expect("all that was queued has left");
     assert!(matches!(
-        server.send("late").await,
-        Err(Error::Send(SendError::NotOpen(_)))
+        client.send("late").await,
+        Err(Error::Send(SendError::NotOpen(message))) if message.as_text() == Some("late")
     ));
-    assert!(matches!(server.flush().await, Err(Error::NotOpen)));
     client.close(code, "again").await.unwrap();
 }
 
@@ -498,7 +480,10 @@ async fn a_broken_pipe_still_lets_the_last_words_be_read() {
     let (mut server, mut raw) = server_and_raw(Config::default(), Rough::new).await;
     raw.write(&frame(TEXT, b"farewell")).await;
     server.get_ref().log.lock().unwrap().broken = Some(io::ErrorKind::BrokenPipe);
-    server.send("into the void").await.unwrap();
+    match server.send("into the void").await {
+        Err(Error::Io(error)) => assert_eq!(error.kind(), io::ErrorKind::BrokenPipe),
+        other => panic!("{other:?}"),
+    }
     assert_eq!(
         server.next().await.unwrap().unwrap().as_text(),
         Some("farewell")
@@ -546,7 +531,7 @@ async fn rule_4_a_ping_that_the_stream_holds_back_has_no_clock() {
     });
     let mut server = server.unwrap();
     for n in 0..5 {
-        server.send(vec![n; 100]).await.unwrap();
+        server.feed(vec![n; 100]).await.unwrap();
     }
     let flushed = tokio::time::timeout(secs(1), server.flush()).await;
     assert!(flushed.is_err(), "{flushed:?}");
@@ -591,7 +576,7 @@ async fn rule_5_output_that_the_stream_holds_back_is_a_stall() {
         raw.read_head().await;
     });
     let mut server = server.unwrap();
-    server.send(vec![7; 1000]).await.unwrap();
+    server.feed(vec![7; 1000]).await.unwrap();
     match tokio::time::timeout(secs(60), server.next()).await {
         Ok(Some(Err(Error::Closed(closed)))) => {
             assert_eq!(closed.cause, Cause::Dead(DeadReason::WriteStalled));
@@ -611,7 +596,12 @@ async fn rule_5_a_stalled_write_is_a_death_of_its_own() {
     server.get_ref().log.lock().unwrap().stuck = true;
     server.feed("x").await.unwrap();
     let flushed = tokio::time::timeout(secs(60), server.flush()).await;
-    assert!(matches!(flushed, Ok(Err(Error::NotOpen))));
+    match flushed {
+        Ok(Err(Error::Closed(closed))) => {
+            assert_eq!(closed.cause, Cause::Dead(DeadReason::WriteStalled));
+        }
+        other => panic!("{other:?}"),
+    }
     assert!(
         start.elapsed() >= secs(30) && start.elapsed() <= secs(31),
         "{:?}",

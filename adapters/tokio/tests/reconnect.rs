@@ -258,7 +258,7 @@ async fn what_a_lost_connection_had_taken_is_not_sent_again() {
     let (_, server) = join!(opened(&mut client), net.accept());
     // More than the pipe holds, so that some of it waits in the connection.
     for _ in 0..8 {
-        client.send(vec![0; 1 << 10]).await.unwrap();
+        let _ = timeout(secs(1), client.send(vec![0; 1 << 10])).await;
     }
     drop(server);
     down(&mut client).await;
@@ -355,6 +355,26 @@ async fn a_peer_that_fell_silent_is_given_up_and_connected_to_again() {
         "{message:?}"
     );
     assert_eq!(client.generation(), Some(new));
+}
+
+/// A12: on an open connection the hint asks the peer at once.
+#[tokio::test(start_paused = true)]
+async fn a12_a_hint_on_an_open_connection_asks_the_peer() {
+    let (mut client, mut net) = client_in_net(keep(9), Config::default());
+    let accepting = async {
+        let attempt = net.attempt().await;
+        let config = Config::builder().report_control(true).build().unwrap();
+        accept(attempt.0, config).await.unwrap()
+    };
+    let (_, mut server) = join!(opened(&mut client), accepting);
+    let handle = client.handle();
+    tokio::spawn(async move { while client.next().await.is_some() {} });
+    tokio::time::sleep(secs(1)).await;
+    let asked = Instant::now();
+    handle.network_up();
+    let event = server.next_event().await;
+    assert!(matches!(event, Some(Event::Ping(_))), "{event:?}");
+    assert!(asked.elapsed() < secs(1), "{:?}", asked.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -511,6 +511,12 @@ impl Connection {
         &self.config
     }
 
+    /// Returns the heartbeat's policy in force.
+    #[must_use]
+    pub fn heartbeat(&self) -> &HeartbeatConfig {
+        self.heartbeat.config()
+    }
+
     /// Tells whether input would be taken: no event waits, no request waits for its answer, and
     /// it is not over.
     #[must_use]
@@ -555,6 +561,18 @@ impl Connection {
                 somebody_waits && ending.delays_answer()
             }
             Phase::Opening(_) | Phase::Over(_) => false,
+        }
+    }
+
+    /// Somebody has one more message at hand. If the peer's Close frame came and its answer is not
+    /// on its way yet, the answer waits for that message as for one that was told
+    /// [`SendError::Full`]: until it is sent, or [`Event::Closing`] is taken. Otherwise nothing
+    /// changes.
+    pub fn hold_answer(&mut self) {
+        if let Phase::Ending(ending) = &self.phase
+            && ending.delays_answer()
+        {
+            self.outgoing.get_or_insert_default().note_full();
         }
     }
 

@@ -13,7 +13,6 @@ mod frame_decoder;
 mod head;
 mod http;
 mod inflate;
-pub mod known;
 pub mod naive;
 mod negotiate;
 mod opening;
@@ -26,7 +25,7 @@ mod world;
 pub use backoff::backoff;
 pub use deflate::deflate;
 #[cfg(feature = "drive")]
-pub use drive::{drive, drive_excusing};
+pub use drive::drive;
 pub use endpoint::{client, server};
 pub use frame_decoder::frame_decoder;
 pub use head::head;

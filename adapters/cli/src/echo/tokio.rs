@@ -96,7 +96,7 @@ async fn accept(stream: TcpStream, server: &Server) -> Result<WebSocket<Stream>,
 
 async fn echo(ws: &mut WebSocket<Stream>, messages: &mut u64) -> Result<(), Error> {
     while let Some(message) = ws.next().await {
-        ws.send(message?).await?;
+        ws.feed(message?).await?;
         *messages += 1;
     }
     Ok(())
@@ -104,7 +104,7 @@ async fn echo(ws: &mut WebSocket<Stream>, messages: &mut u64) -> Result<(), Erro
 
 /// Returns how the connection ended, rather than the failed send that noticed it first.
 async fn ending(end: Result<(), Error>, ws: &mut WebSocket<Stream>) -> Result<(), Error> {
-    if !matches!(end, Err(Error::Send(_))) {
+    if !matches!(end, Err(Error::Send(_) | Error::Closed(_) | Error::Io(_))) {
         return end;
     }
     while let Some(message) = ws.next().await {

@@ -324,7 +324,7 @@ async fn rule_4_a_ping_that_tls_holds_back_has_no_clock() {
         client_tls(far, trusted, name, &request, Config::default())
     );
     let (mut server, mut client) = (server.unwrap(), client.unwrap());
-    server.send(vec![7; 32 << 10]).await.unwrap();
+    server.feed(vec![7; 32 << 10]).await.unwrap();
     let ended = tokio::time::timeout(5 * second, server.next_event()).await;
     assert!(ended.is_err(), "{ended:?}");
 

@@ -97,6 +97,7 @@ const PONG_TIMEOUT: Duration = Duration::from_secs(10);
 /// All of them.
 pub const SERVERS: &[Server] = &[
     Server::new("wspulse-tokio", Side::Ours, on_tokio::plain),
+    Server::new("wspulse-tokio-send", Side::Ours, on_tokio::send),
     Server::new("wspulse-tokio-forward", Side::Ours, on_tokio::forward),
     Server::new("wspulse-mio", Side::Ours, on_mio::serve),
     Server::new("wspulse-std", Side::Ours, on_std::serve).threaded(),

@@ -33,6 +33,22 @@ where
     })
 }
 
+/// As everybody writes it: one write for each message.
+pub(super) fn send(listener: TcpListener, settings: Settings) -> io::Result<()> {
+    serve(listener, move |stream| {
+        echo_by_send(stream, Arc::clone(&settings.config))
+    })
+}
+
+async fn echo_by_send(stream: TcpStream, config: Arc<Config>) -> Result<(), Error> {
+    let mut ws = wspulse_tokio::accept(stream, config).await?;
+    while let Some(message) = ws.next().await {
+        ws.send(message?).await?;
+    }
+    Ok(())
+}
+
+/// As the README has it: one write for a batch.
 pub(super) fn plain(listener: TcpListener, settings: Settings) -> io::Result<()> {
     serve(listener, move |stream| {
         echo(stream, Arc::clone(&settings.config))
@@ -42,7 +58,7 @@ pub(super) fn plain(listener: TcpListener, settings: Settings) -> io::Result<()>
 async fn echo(stream: TcpStream, config: Arc<Config>) -> Result<(), Error> {
     let mut ws = wspulse_tokio::accept(stream, config).await?;
     while let Some(message) = ws.next().await {
-        ws.send(message?).await?;
+        ws.feed(message?).await?;
     }
     Ok(())
 }

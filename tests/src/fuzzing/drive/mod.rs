@@ -13,7 +13,6 @@ use wspulse_drive::{Clock, Drive, READ_SIZE, with_buffer};
 
 use super::Reader;
 use super::endpoint::Wire;
-use super::known::{Excused, Finding};
 use super::naive;
 use super::parts::{binary, frame_from, text};
 use crate::meter::Meter;
@@ -29,23 +28,18 @@ use stream::Stream;
 /// takes its events or not (rule 16). What came before the end is handed out before it, and the end
 /// is told once.
 ///
-/// Excused: while an event waits the drive does not read, so all of rule 16 waits with it
-/// ([`Finding::A6`]).
+/// While the application takes no events they go into the inbox. Once that is full nothing is read,
+/// and the rest of rule 16 waits.
 ///
 /// The input is a byte of configuration (bit 0: the role; bits 1 and 2: the heartbeat; bit 3: a
 /// small queue; bits 4 and 5: how the half-close fails), what happens at the calls of the stream,
 /// one after the other, behind its count, and steps: a byte that says what happens, and its
 /// arguments.
 pub fn drive(data: &[u8]) {
-    drive_excusing(data, Excused::ALL);
-}
-
-/// As [`drive`], where only some of the findings are excused.
-pub fn drive_excusing(data: &[u8], excused: Excused) {
     let mut reader = Reader::new(data);
     let setup = reader.byte();
     let faults = reader.counted();
-    let mut run = Run::new(setup, faults, excused);
+    let mut run = Run::new(setup, faults);
     for _ in 0..MAX_STEPS {
         if reader.is_empty() {
             break;
@@ -69,7 +63,6 @@ struct Run {
     stream: Stream,
     clock: Virtual,
     role: Role,
-    excused: Excused,
     meter: Meter,
     heartbeat_is_on: bool,
     /// What the stream took, read by a peer that trusts nothing.
@@ -85,7 +78,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(setup: u8, faults: &[u8], excused: Excused) -> Self {
+    fn new(setup: u8, faults: &[u8]) -> Self {
         let role = [Role::Server, Role::Client][usize::from(setup & 1)];
         let seconds = Duration::from_secs;
         let heartbeat = match setup >> 1 & 3 {
@@ -112,7 +105,6 @@ impl Run {
             stream: Stream::new(faults, setup >> 4),
             clock: Virtual(Cell::new(0)),
             role,
-            excused,
             meter,
             heartbeat_is_on: setup >> 1 & 3 != 1,
             wire: Wire::new(role, false),
@@ -209,6 +201,9 @@ impl Run {
         let before = self.stream.delivered.len();
         let (drive, stream, clock) = (&mut self.drive, &mut self.stream, &self.clock);
         let result = self.meter.count(|| call(drive, stream, clock));
+        // What the inbox holds beside the copy of a payload is counted in its cost.
+        self.meter
+            .allow(2 * self.drive.inbox_bytes() as u64 + INBOX);
         // Bytes that were read and not taken are among those that arrived.
         self.meter.arrived(self.stream.delivered.len() - before);
         self.meter.look(self.drive.connection());
@@ -227,7 +222,6 @@ impl Run {
         self.left -= payload.len();
         self.meter.expect(payload.len());
         let was_failed = self.stream.has_failed_writing;
-        let is_waiting = self.has_waiting_event();
         let sent = self.command(|connection, _| {
             if is_text {
                 let text = str::from_utf8(&payload).expect("text");
@@ -239,9 +233,7 @@ impl Run {
         match sent {
             Ok(()) => {
                 // Rule 16: a failed write ends the connection for the sender at once.
-                let is_late = is_waiting || !self.stream.has_looked_since;
-                let is_excused = is_late && self.excused.has(Finding::A6);
-                assert!(!was_failed || is_excused, "accepted behind a failed write");
+                assert!(!was_failed, "accepted behind a failed write");
                 self.wire.queue(is_text, payload);
             }
             Err(error) => {
@@ -252,18 +244,17 @@ impl Run {
         }
     }
 
-    /// Whether the application has something to take, so that the drive does not read.
-    fn has_waiting_event(&self) -> bool {
-        self.drive.has_buffered_input() && self.drive.connection().state() != State::Closed
-    }
-
     // ---- the drive loop
 
     /// One turn, as an adapter makes it: tells whether another one may move more.
     fn turn(&mut self) -> bool {
         let moved = self.stream.delivered.len() + self.stream.taken.len();
         let interruptions = self.stream.interruptions;
-        let turn = self.call(|drive, stream, clock| drive.turn(stream, clock));
+        let is_holding = self.is_holding;
+        let turn = self.call(|drive, stream, clock| match is_holding {
+            true => drive.turn_ahead(stream, clock),
+            false => drive.turn(stream, clock),
+        });
         self.meter.check(self.drive.connection());
         self.read_as_peer();
         let has_moved = self.stream.delivered.len() + self.stream.taken.len() > moved;
@@ -309,7 +300,7 @@ impl Run {
 
     /// Rule 16: at least the last ping of those that arrived is.
     fn pings_are_answered(&self) {
-        if self.has_waiting_event() && self.excused.has(Finding::A6) {
+        if self.drive.is_inbox_full() {
             return;
         }
         let (read, unread) = (self.stream.delivered.iter(), self.stream.inbox.iter());
@@ -373,10 +364,10 @@ impl Run {
             self.send(b"late".to_vec(), false);
         }
         // Then the peer is mute.
-        let is_excused = self.has_waiting_event() && self.excused.has(Finding::A6);
+        let nobody_reads = self.drive.is_inbox_full();
         self.pass(MUTE);
         let is_open = self.drive.connection().state() == State::Open;
-        if self.heartbeat_is_on && !is_excused {
+        if self.heartbeat_is_on && !nobody_reads {
             assert!(!is_open, "a mute peer is not found");
         }
         self.is_holding = false;
@@ -432,6 +423,9 @@ const MAX_STEPS: usize = 100;
 const MAX_BYTES: usize = 256 << 10;
 
 const MAX_TURNS: usize = 1 << 20;
+
+/// The first block of an inbox.
+const INBOX: u64 = 512;
 
 /// How long a mute peer goes unfound at most with any of the heartbeats, and with a write that
 /// stalls, in milliseconds.

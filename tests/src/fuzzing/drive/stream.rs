@@ -33,8 +33,6 @@ pub(super) struct Stream {
     pub(super) write_end: Option<Result<(), io::ErrorKind>>,
     pub(super) shutdown_end: Option<io::ErrorKind>,
     pub(super) has_failed_writing: bool,
-    /// A read has found nothing, or the end, since a write failed.
-    pub(super) has_looked_since: bool,
     pub(super) has_ended_reading: bool,
     /// How often the writing half was closed, or could not be.
     pub(super) shutdowns: usize,
@@ -61,7 +59,6 @@ impl Stream {
             write_end: None,
             shutdown_end,
             has_failed_writing: false,
-            has_looked_since: false,
             has_ended_reading: false,
             shutdowns: 0,
             interruptions: 0,
@@ -104,11 +101,8 @@ impl Transport for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         assert!(!self.has_ended_reading, "it reads behind the end");
         let most = self.most(READ);
-        let is_blocked = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
-        self.has_looked_since |= self.has_failed_writing && most.as_ref().is_err_and(is_blocked);
         let count = most?.min(self.inbox.len()).min(buffer.len());
         if count == 0 {
-            self.has_looked_since |= self.has_failed_writing;
             let end = self.read_end.unwrap_or(Err(io::ErrorKind::WouldBlock));
             self.has_ended_reading = self.read_end.is_some();
             return end.map(|()| 0).map_err(Into::into);
