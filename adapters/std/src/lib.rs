@@ -159,8 +159,8 @@ pub use websocket::WebSocket;
 #[cfg(feature = "tls")]
 pub use wspulse_drive::tls;
 pub use wspulse_drive::{
-    ConnectOptions, DownReason, Error, MalformedUrl, Opening, ReconnectError, ReconnectEvent,
-    ReconnectPolicy, RedirectError, Stage, UrlError, WhileDown,
+    ConnectOptions, DownReason, Error, InboxLimits, MalformedUrl, Opening, ReconnectError,
+    ReconnectEvent, ReconnectPolicy, RedirectError, Stage, UrlError, WhileDown,
 };
 
 // Names of other crates in this interface.

@@ -13,7 +13,7 @@ use wspulse_core::{CloseCode, Closed, ConfigError, Event, Message, Role, Snapsho
 use crate::Error;
 use crate::shared::Shared;
 use crate::stream::Stream;
-use crate::websocket::{Inbox, WebSocket, in_time, within};
+use crate::websocket::{MessageStream, WebSocket, in_time, within};
 
 /// The half of a connection that receives, from [`WebSocket::split`].
 ///
@@ -31,9 +31,9 @@ use crate::websocket::{Inbox, WebSocket, in_time, within};
 ///
 /// A thread that waits here wakes up four times a second, since what the other half does may move
 /// a deadline.
-pub struct Reader<S> {
+pub struct Reader<S: Stream> {
     shared: Arc<Shared<S>>,
-    inbox: Inbox,
+    messages: MessageStream,
 }
 
 /// The half of a connection that sends, from [`WebSocket::split`].
@@ -41,16 +41,19 @@ pub struct Reader<S> {
 /// What keeps the connection alive while only one half is used, [`Reader`] says. There are no
 /// batches here: [`send`](Self::send) writes at once, whatever waits to be received; use
 /// [`feed`](Self::feed) and [`flush`](Self::flush) to send several messages with one write.
-pub struct Writer<S> {
+pub struct Writer<S: Stream> {
     shared: Arc<Shared<S>>,
 }
 
-pub(crate) fn split<S: Stream>(shared: Arc<Shared<S>>, inbox: Inbox) -> (Reader<S>, Writer<S>) {
+pub(crate) fn split<S: Stream>(
+    shared: Arc<Shared<S>>,
+    messages: MessageStream,
+) -> (Reader<S>, Writer<S>) {
     shared.look(|state, _| state.is_split = true);
     let writer = Writer {
         shared: Arc::clone(&shared),
     };
-    (Reader { shared, inbox }, writer)
+    (Reader { shared, messages }, writer)
 }
 
 impl<S: Stream> Reader<S> {
@@ -62,7 +65,7 @@ impl<S: Stream> Reader<S> {
     /// closing handshake.
     #[expect(clippy::should_implement_trait, reason = "it is implemented")]
     pub fn next(&mut self) -> Option<Result<Message, Error>> {
-        in_time(self.inbox.next(&self.shared, None))
+        in_time(self.messages.next(&self.shared, None))
     }
 
     /// Waits for the next message, as [`WebSocket::next_timeout`] does.
@@ -71,17 +74,24 @@ impl<S: Stream> Reader<S> {
     ///
     /// As [`next`](Self::next).
     pub fn next_timeout(&mut self, timeout: Duration) -> Poll<Option<Result<Message, Error>>> {
-        within(timeout, |until| self.inbox.next(&self.shared, until))
+        within(timeout, |until| self.messages.next(&self.shared, until))
     }
 
     /// Waits for whatever happens next, as [`WebSocket::next_event`] does.
     pub fn next_event(&mut self) -> Option<Event> {
-        in_time(self.inbox.next_event(&self.shared, None))
+        in_time(self.messages.next_event(&self.shared, None))
     }
 
     /// Waits for whatever happens next, as [`WebSocket::next_event_timeout`] does.
     pub fn next_event_timeout(&mut self, timeout: Duration) -> Poll<Option<Event>> {
-        within(timeout, |until| self.inbox.next_event(&self.shared, until))
+        within(timeout, |until| {
+            self.messages.next_event(&self.shared, until)
+        })
+    }
+
+    /// Says that the machine woke up or the network changed, as [`WebSocket::handle_resumed`] does.
+    pub fn handle_resumed(&mut self) {
+        self.shared.handle_resumed();
     }
 
     /// Ends the connection without a closing handshake. The other half returns at once.
@@ -98,13 +108,13 @@ impl<S: Stream> Reader<S> {
         if !Arc::ptr_eq(&self.shared, &writer.shared) {
             return Err(ReuniteError(self, writer));
         }
-        let inbox = std::mem::take(&mut self.inbox);
+        let messages = std::mem::take(&mut self.messages);
         drop(self);
         writer.shared.look(|state, _| {
             state.is_split = false;
             state.is_deaf = false;
         });
-        Ok(WebSocket::over(writer.shared, inbox))
+        Ok(WebSocket::over(writer.shared, messages))
     }
 }
 
@@ -170,6 +180,11 @@ impl<S: Stream> Writer<S> {
     pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
         self.shared.start_close(code, reason)?;
         self.shared.finish_close()
+    }
+
+    /// Says that the machine woke up or the network changed, as [`WebSocket::handle_resumed`] does.
+    pub fn handle_resumed(&mut self) {
+        self.shared.handle_resumed();
     }
 
     /// Ends the connection without a closing handshake. The other half returns at once.
@@ -238,7 +253,7 @@ macro_rules! looks {
             }
         }
 
-        impl<S> fmt::Debug for $half<S> {
+        impl<S: Stream> fmt::Debug for $half<S> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.debug_struct(stringify!($half)).finish_non_exhaustive()
             }
@@ -260,25 +275,25 @@ impl<S: Stream> Iterator for Reader<S> {
 
 impl<S: Stream> FusedIterator for Reader<S> {}
 
-impl<S> Drop for Reader<S> {
+impl<S: Stream> Drop for Reader<S> {
     fn drop(&mut self) {
         self.shared.be_deaf();
     }
 }
 
 /// Two halves that are not of one connection, and how to get them back.
-pub struct ReuniteError<S>(pub Reader<S>, pub Writer<S>);
+pub struct ReuniteError<S: Stream>(pub Reader<S>, pub Writer<S>);
 
-impl<S> fmt::Debug for ReuniteError<S> {
+impl<S: Stream> fmt::Debug for ReuniteError<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ReuniteError").finish_non_exhaustive()
     }
 }
 
-impl<S> fmt::Display for ReuniteError<S> {
+impl<S: Stream> fmt::Display for ReuniteError<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the halves are of two connections")
     }
 }
 
-impl<S> std::error::Error for ReuniteError<S> {}
+impl<S: Stream> std::error::Error for ReuniteError<S> {}

@@ -9,11 +9,11 @@ use wspulse_core::handshake::Response;
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Cause, CloseCode, Closed, ConfigError, Event, Message, Role, Snapshot, State};
 
-use crate::Error;
 use crate::shared::{Late, Shared};
 use crate::spawn::{self, Receiver, Sender};
 use crate::split::{self, Reader, Writer};
 use crate::stream::Stream;
+use crate::{Error, InboxLimits};
 
 /// A WebSocket connection over a stream of bytes, from [`accept`](crate::accept),
 /// [`connect`](crate::connect) or [`client`](crate::client).
@@ -51,20 +51,20 @@ use crate::stream::Stream;
 /// peer that reads nothing holds them up for the heartbeat's `write_stall_timeout`, 30 s by
 /// default. [`close`](Self::close) for at most the configuration's `close_timeout`. Nothing else
 /// does, and dropping does not: what is queued then is lost.
-pub struct WebSocket<S> {
+pub struct WebSocket<S: Stream> {
     shared: Arc<Shared<S>>,
-    inbox: Inbox,
+    messages: MessageStream,
 }
 
-/// What one who takes messages remembers.
+/// The messages of a connection, and how it ended.
 #[derive(Debug, Default)]
-pub(crate) struct Inbox {
+pub(crate) struct MessageStream {
     closed: Option<Box<Closed>>,
     /// The messages have ended.
     is_over: bool,
 }
 
-impl Inbox {
+impl MessageStream {
     pub(crate) fn next_event<S: Stream>(
         &mut self,
         shared: &Shared<S>,
@@ -124,11 +124,11 @@ pub(crate) fn within<T>(
 
 impl<S: Stream> WebSocket<S> {
     pub(crate) fn new(shared: Shared<S>) -> Self {
-        Self::over(Arc::new(shared), Inbox::default())
+        Self::over(Arc::new(shared), MessageStream::default())
     }
 
-    pub(crate) fn over(shared: Arc<Shared<S>>, inbox: Inbox) -> Self {
-        Self { shared, inbox }
+    pub(crate) fn over(shared: Arc<Shared<S>>, messages: MessageStream) -> Self {
+        Self { shared, messages }
     }
 
     pub(crate) fn into_shared(self) -> Arc<Shared<S>> {
@@ -148,7 +148,7 @@ impl<S: Stream> WebSocket<S> {
     // The iterator's own method of this name needs an import that nobody has to make.
     #[expect(clippy::should_implement_trait, reason = "it is implemented")]
     pub fn next(&mut self) -> Option<Result<Message, Error>> {
-        in_time(self.inbox.next(&self.shared, None))
+        in_time(self.messages.next(&self.shared, None))
     }
 
     /// Waits for the next message as [`next`](Self::next) does, but no longer than `timeout`:
@@ -159,7 +159,7 @@ impl<S: Stream> WebSocket<S> {
     ///
     /// As [`next`](Self::next).
     pub fn next_timeout(&mut self, timeout: Duration) -> Poll<Option<Result<Message, Error>>> {
-        within(timeout, |until| self.inbox.next(&self.shared, until))
+        within(timeout, |until| self.messages.next(&self.shared, until))
     }
 
     /// Waits for whatever happens next: messages, parts of messages, pongs, suspicion, and last
@@ -167,13 +167,15 @@ impl<S: Stream> WebSocket<S> {
     ///
     /// Where the stream itself failed, `Closed` says [`Cause::Eof`].
     pub fn next_event(&mut self) -> Option<Event> {
-        in_time(self.inbox.next_event(&self.shared, None))
+        in_time(self.messages.next_event(&self.shared, None))
     }
 
     /// Waits for whatever happens next as [`next_event`](Self::next_event) does, but no longer
     /// than `timeout`: `Pending` if nothing did.
     pub fn next_event_timeout(&mut self, timeout: Duration) -> Poll<Option<Event>> {
-        within(timeout, |until| self.inbox.next_event(&self.shared, until))
+        within(timeout, |until| {
+            self.messages.next_event(&self.shared, until)
+        })
     }
 
     // ---- sending
@@ -254,6 +256,12 @@ impl<S: Stream> WebSocket<S> {
         Ok(())
     }
 
+    /// Says that the machine woke up after a suspend that its clock does not show, or that the
+    /// network changed: a fresh ping leaves, and the peer has the whole timeout for its answer.
+    pub fn handle_resumed(&mut self) {
+        self.shared.handle_resumed();
+    }
+
     /// Ends the connection without a closing handshake; [`next`](Self::next) reports
     /// [`Cause::Aborted`].
     pub fn abort(&mut self) {
@@ -265,7 +273,7 @@ impl<S: Stream> WebSocket<S> {
     /// Takes the connection apart, for two threads: one that receives and one that sends.
     #[must_use]
     pub fn split(self) -> (Reader<S>, Writer<S>) {
-        split::split(self.shared, self.inbox)
+        split::split(self.shared, self.messages)
     }
 
     /// Gives the connection to threads of its own, which keep pings, pongs and deadlines going
@@ -291,6 +299,12 @@ impl<S: Stream> WebSocket<S> {
     }
 
     // ---- settings and looks
+
+    /// Sets how much may wait in the inbox: messages that were read and that nobody has taken.
+    pub fn set_inbox_limits(&mut self, limits: InboxLimits) {
+        self.shared
+            .look(|state, _| state.drive.set_inbox_limits(limits));
+    }
 
     /// Changes when pings are sent and when the peer is given up, from now on; by a TCP socket's
     /// kernel too.
@@ -333,7 +347,7 @@ impl<S: Stream> WebSocket<S> {
     /// [`next_event`](Self::next_event) has come to the end.
     #[must_use]
     pub fn closed(&self) -> Option<&Closed> {
-        self.inbox.closed()
+        self.messages.closed()
     }
 
     /// Client: returns the server's answer, with its headers and the chosen subprotocol.
@@ -361,10 +375,10 @@ impl<S: Stream> Iterator for WebSocket<S> {
 
 impl<S: Stream> std::iter::FusedIterator for WebSocket<S> {}
 
-impl<S> fmt::Debug for WebSocket<S> {
+impl<S: Stream> fmt::Debug for WebSocket<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebSocket")
-            .field("is_over", &self.inbox.is_over)
+            .field("is_over", &self.messages.is_over)
             .finish_non_exhaustive()
     }
 }
