@@ -152,8 +152,9 @@ pub use websocket::{accept_tls, accept_tls_with, client_tls};
 #[cfg(feature = "tls")]
 pub use wspulse_drive::tls;
 pub use wspulse_drive::{
-    Clock, ConnectOptions, DownReason, Error, MalformedUrl, Opening, Reconnect, ReconnectError,
-    ReconnectEvent, ReconnectPolicy, RedirectError, Stage, SystemClock, UrlError, WhileDown,
+    Clock, ConnectOptions, DownReason, Error, InboxLimits, MalformedUrl, Opening, Reconnect,
+    ReconnectError, ReconnectEvent, ReconnectPolicy, RedirectError, Stage, SystemClock, UrlError,
+    WhileDown,
 };
 
 // Names of other crates in this interface.

@@ -169,6 +169,7 @@ impl<H: Handler> EventLoop<H> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             polled => polled?,
         }
+        self.connections.begin_turn();
         self.note_events();
         self.run_lookups();
         self.run_commands();
@@ -176,6 +177,7 @@ impl<H: Handler> EventLoop<H> {
         self.run_deadlines();
         self.run_ready();
         self.run_drain();
+        self.connections.write_queued();
         Ok(!self.connections.is_over)
     }
 
@@ -256,6 +258,7 @@ impl<H: Handler> EventLoop<H> {
                 return;
             };
             self.run_command(command);
+            self.connections.end_call(Instant::now());
         }
     }
 
@@ -282,6 +285,7 @@ impl<H: Handler> EventLoop<H> {
                 }
             }
             Command::Abort(id) => connections.abort(id),
+            Command::Resumed => connections.handle_resumed(),
             Command::Run(task) => task(&mut self.handler, connections),
         }
     }
@@ -337,7 +341,8 @@ impl<H: Handler> EventLoop<H> {
                         listening.retry_at = Some(now + ACCEPT_PAUSE);
                     });
                     let id = ListenerId(key);
-                    return self.handler.accept_failed(connections, id, error);
+                    self.handler.accept_failed(connections, id, error);
+                    return connections.end_call(Instant::now());
                 }
             }
         }
@@ -359,6 +364,7 @@ impl<H: Handler> EventLoop<H> {
         }
         if connections.timeout.take_if(|due| *due <= now).is_some() {
             self.handler.timeout(connections);
+            connections.end_call(Instant::now());
         }
     }
 
@@ -374,7 +380,10 @@ impl<H: Handler> EventLoop<H> {
             let id = entry.id(index);
             match mem::replace(&mut entry.wants, Wants::Nothing) {
                 Wants::Nothing => {}
-                wants => self.run_connection(id, wants),
+                wants => {
+                    self.run_connection(id, wants);
+                    self.connections.end_connection();
+                }
             }
         }
     }
@@ -397,6 +406,7 @@ impl<H: Handler> EventLoop<H> {
         let ws = self.connections.running_mut(id);
         if ws.is_some_and(|ws| ws.take_writable()) {
             self.handler.writable(&mut self.connections, id);
+            self.connections.end_call(Instant::now());
         }
     }
 
@@ -407,9 +417,23 @@ impl<H: Handler> EventLoop<H> {
                 return Turn::Wait;
             }
         }
-        while let Some(event) = self.connections.poll_event(id) {
+        let mut began = None;
+        if let Some(ws) = self.connections.running_mut(id) {
+            ws.catch_up();
+        }
+        while let Some(event) = self.connections.next_event(id) {
             if self.tell(id, event) == Turn::Over {
+                self.connections.end_call(Instant::now());
                 return Turn::Over;
+            }
+            let now = Instant::now();
+            self.connections.end_call(now);
+            let began = *began.get_or_insert(now);
+            if now.saturating_duration_since(began) >= TURN_TIME {
+                if let Some(ws) = self.connections.running_mut(id) {
+                    ws.cut_short();
+                }
+                break;
             }
         }
         let ws = self.connections.running_mut(id);
@@ -602,6 +626,10 @@ impl<H> fmt::Debug for EventLoop<H> {
             .finish_non_exhaustive()
     }
 }
+
+/// How long a connection's turn goes on, before others have theirs: what its handler does may
+/// take long.
+const TURN_TIME: Duration = Duration::from_millis(10);
 
 /// Commands taken in one go, before connections have their turn.
 const COMMAND_BUDGET: usize = 1024;
