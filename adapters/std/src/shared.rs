@@ -229,7 +229,7 @@ impl<S: Stream + ?Sized> Shared<S> {
             }
             (state, _) = self.read(state, Some(Duration::ZERO));
         }
-        state.handle_hang_up(now, io::ErrorKind::BrokenPipe.into());
+        state.handle_failure(now, io::ErrorKind::BrokenPipe.into());
         state
     }
 
@@ -238,7 +238,7 @@ impl<S: Stream + ?Sized> Shared<S> {
         if let Some(socket) = Socket::of(&self.stream)
             && let Some(error) = socket.hang_up()
         {
-            state.handle_hang_up(self.clock.now(), error);
+            state.handle_failure(self.clock.now(), error);
         }
     }
 

@@ -142,11 +142,9 @@ impl State {
         has_dropped
     }
 
-    /// The stream is of no use any more, as its socket said without a read, or a write.
-    pub(crate) fn handle_hang_up(&mut self, now: Instant, error: io::Error) {
-        let kind = error.kind();
-        self.drive.handle_write(now, now, Err(error));
-        self.drive.handle_read(now, Err(kind.into()));
+    /// The stream failed, as its socket said without a read, or as a write did.
+    pub(crate) fn handle_failure(&mut self, now: Instant, error: io::Error) {
+        self.drive.handle_failure(now, error);
         self.collect();
     }
 

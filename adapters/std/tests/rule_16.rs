@@ -123,7 +123,7 @@ fn a1_unread_messages_hide_no_death() {
 #[test]
 fn t1_a_reset_ends_the_connection_for_the_sender_and_what_was_read_is_handed_out() {
     within(ms(60_000), || {
-        for limits in [InboxLimits::new()] {
+        for limits in [InboxLimits::new(), InboxLimits::new().max_messages(4)] {
             let (mut server, mut raw) = server_and_raw(Config::default());
             server.set_inbox_limits(limits);
             let (mut reader, mut writer) = server.split();
