@@ -49,6 +49,10 @@ use crate::wire::{Input, Raw, Wire};
 ///
 /// No method waits. A turn reads until the stream has no more, so edge-triggered registration
 /// (which is mio's) misses nothing; one that is fed without end is cut off after 256 KiB.
+///
+/// Dropping it makes one attempt to write what is queued. The peer is sent no Close frame, and where
+/// input lies unread in the kernel, TCP resets the connection and may destroy what is under way:
+/// [`close`](Self::close) it first.
 pub struct WebSocket<S: Stream> {
     stream: S,
     drive: Drive,
@@ -538,7 +542,8 @@ impl<S: Stream> WebSocket<S> {
     // ---- sending
 
     /// Queues a message, which leaves at the end of the turn, in one write with what else is
-    /// queued then; outside of a turn, give it one or [`flush`](Self::flush).
+    /// queued then, or with a [`poll_event`](Self::poll_event) 1 ms later; outside of a turn, give
+    /// it one or [`flush`](Self::flush).
     ///
     /// # Errors
     ///

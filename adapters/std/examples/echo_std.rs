@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn echo(stream: TcpStream, config: Arc<Config>) -> Result<(), Error> {
     let mut ws = wspulse_std::accept(stream, config)?;
     while let Some(message) = ws.next() {
-        ws.send(message?)?;
+        ws.feed(message?)?;
     }
     Ok(())
 }

@@ -287,8 +287,8 @@ impl<S: Stream> ReconnectingClient<S> {
     /// Sends a message, or keeps it or gives it back while there is no connection.
     ///
     /// While there is one it returns when the stream has taken the message, as
-    /// [`WebSocket::send`] does, and reads on meanwhile, up to the next event. If the connection
-    /// is lost then, so is the message.
+    /// [`WebSocket::send`] does, and reads on meanwhile. If the connection is lost then, so is the
+    /// message.
     ///
     /// # Errors
     ///

@@ -1,10 +1,12 @@
 //! Runs a connection's drive loop in the threads that call it.
 //!
-//! One lock guards the connection, and nobody holds it while he waits. Who wants to read, or to
-//! write where that may take a while, says so under the lock, does it without, and comes back to
-//! say how it ended; so at most one thread reads and one writes, and bytes keep their order. Who
-//! finds another thread at it leaves its output there: that thread looks again under the same lock
-//! before it goes, so what was left is never forgotten.
+//! One lock guards the connection, and is never held across a read or write that waits. A thread
+//! that wants to read, or to write where that may take a while, says so under the lock, does it
+//! without, and reports under the lock how it ended; so at most one thread reads and one writes, and
+//! bytes keep their order. A thread that finds another one writing leaves its output to it: that
+//! one looks again under the same lock before it goes, so what was left is never forgotten.
+//!
+//! Every call does besides what is due for the connection ([`Shared::tend`], rule 16).
 
 mod output;
 
@@ -381,7 +383,8 @@ impl<S: Stream + ?Sized> Shared<S> {
         let until_late = until.map(|until| until.saturating_duration_since(SystemInstant::now()));
         let mut limit = earlier(until_due, until_late);
         // Time that has passed is judged by the next look, not by one that waits (rule 6).
-        let look = state.owes_look().then_some(Duration::ZERO);
+        let may_look = state.drive.wants_read() && !state.is_reading;
+        let look = (may_look && state.owes_look()).then_some(Duration::ZERO);
         // Output that another thread is at may be gone at any moment.
         let waits_for_token = wrote == Wrote::Elsewhere && task == Task::Flush;
         if wrote == Wrote::Blocked
@@ -407,9 +410,6 @@ impl<S: Stream + ?Sized> Shared<S> {
             }
             let limit = earlier(limit, Some(NAP));
             return self.changed.wait(state, limit);
-        } else if state.drive.has_failed_writing() {
-            // Only the peer's last words are left to read, if there are any.
-            limit = Some(Duration::ZERO);
         } else if wrote == Wrote::Blocked {
             limit = earlier(limit, Some(pace.slice()));
         } else if state.is_split {

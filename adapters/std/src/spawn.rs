@@ -17,11 +17,11 @@ use wspulse_core::{
 };
 use wspulse_drive::Drive;
 
-use crate::Error;
 use crate::bell::Bell;
 use crate::shared::{Departure, Late, Shared};
 use crate::stream::Stream;
 use crate::websocket::{in_time, within};
+use crate::{Error, InboxLimits};
 
 /// What a connection in [threads of its own](crate::WebSocket::spawn) receives.
 ///
@@ -397,7 +397,9 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`Error::Send`] gives the message back if the connection is over or closing.
+    /// [`Error::Closed`] or [`Error::Io`] if the connection has ended, with its cause and the
+    /// peer's Close; while the peer closes it, this waits for the end. If a handle has ended it,
+    /// [`Error::Send`] gives the message back.
     pub fn send(&self, message: impl Into<Message>) -> Result<(), Error> {
         let message = self.whole(message.into())?;
         self.order(Command::Message(message), true)
@@ -407,7 +409,8 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`Error::Send`] gives the message back, with [`SendError::Full`] if there is none.
+    /// [`Error::Send`] gives the message back, with [`SendError::Full`] if there is none; else as
+    /// [`send`](Self::send), but that this does not wait for the end.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), Error> {
         let message = self.whole(message.into())?;
         self.order(Command::Message(message), false)
@@ -417,8 +420,8 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`Error::NotOpen`] or [`Error::Io`] if the connection ended first; how, the [`Receiver`]
-    /// tells.
+    /// [`Error::Closed`] or [`Error::Io`] if the connection ended first; [`Error::NotOpen`] if a
+    /// handle has ended it.
     pub fn flush(&self) -> Result<(), Error> {
         self.ask(Command::Flush)
     }
@@ -428,8 +431,8 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`Error::Send`] if the payload is too long or too many pings wait; [`Error::NotOpen`] if
-    /// the connection is over.
+    /// [`Error::Send`] if the payload is too long or too many pings wait; else as
+    /// [`flush`](Self::flush).
     pub fn ping(&self, payload: &[u8]) -> Result<(), Error> {
         self.ask(|answer| Command::Ping(payload.to_vec(), answer))
     }
@@ -437,7 +440,7 @@ impl Sender {
     /// Sends what is queued and a Close frame, and waits for the end: at most `close_timeout`
     /// after the Close frame was its turn.
     ///
-    /// The messages that still come go to the [`Receiver`]. If it takes none and its queue is
+    /// The messages that still come go to the [`Receiver`]. If it takes none and the inbox is
     /// full, the peer's Close is not read and the timeout ends it.
     ///
     /// # Errors
@@ -470,6 +473,15 @@ impl Sender {
     pub fn abort(&self) {
         if let Some(shared) = self.link.upgrade() {
             shared.abort();
+        }
+    }
+
+    /// Sets how much may wait in the inbox, as
+    /// [`WebSocket::set_inbox_limits`](crate::WebSocket::set_inbox_limits) does. Does nothing when
+    /// the connection is over.
+    pub fn set_inbox_limits(&self, limits: InboxLimits) {
+        if let Some(shared) = self.link.upgrade() {
+            shared.look(|state, _| state.drive.set_inbox_limits(limits));
         }
     }
 

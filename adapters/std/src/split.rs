@@ -10,24 +10,27 @@ use wspulse_core::handshake::Response;
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{CloseCode, Closed, ConfigError, Event, Message, Role, Snapshot, State};
 
-use crate::Error;
 use crate::shared::Shared;
 use crate::stream::Stream;
 use crate::websocket::{MessageStream, WebSocket, in_time, within};
+use crate::{Error, InboxLimits};
 
 /// The half of a connection that receives, from [`WebSocket::split`].
 ///
-/// Each method of either half runs the whole protocol while it waits: pings, pongs, deadlines. The
-/// halves never wait for each other: a [`next`](Self::next) that waits for the peer does not hold
-/// up a [`send`](Writer::send), and a `send` that waits for the peer to read does not hold up a
-/// `next`. So:
+/// Each method of either half runs the whole protocol: pings, pongs, deadlines. The halves never
+/// wait for each other: a [`next`](Self::next) that waits for the peer does not hold up a
+/// [`send`](Writer::send), and a `send` that waits for the peer to read does not hold up a `next`.
+/// So:
 ///
 /// - with a [`next`](Self::next) running here, the connection is kept whatever the other half
-///   does, and what the other half [fed](Writer::feed) leaves within 250 ms;
-/// - while nothing runs here, the other half reads while it waits, up to the next event and no
-///   further: a peer that sends is held back, and is not declared dead meanwhile;
-/// - once this half is dropped, what the peer sends is dropped too, whenever the [`Writer`] waits;
-/// - once the [`Writer`] is dropped, the connection stays open, and this half sends what is queued.
+///   does;
+/// - while nothing runs here, each call of the other half looks for input, and what comes waits in
+///   the [inbox](WebSocket#sending-is-enough) for this one;
+/// - once this half is dropped, what the peer sends is dropped too, whenever the [`Writer`] does
+///   anything;
+/// - once the [`Writer`] is dropped, the connection stays open, and this half sends what is queued;
+/// - when both are dropped, what is queued is tried to be written, as when a
+///   [`WebSocket`](WebSocket#dropping) is.
 ///
 /// A thread that waits here wakes up four times a second, since what the other half does may move
 /// a deadline.
@@ -38,9 +41,7 @@ pub struct Reader<S: Stream> {
 
 /// The half of a connection that sends, from [`WebSocket::split`].
 ///
-/// What keeps the connection alive while only one half is used, [`Reader`] says. There are no
-/// batches here: [`send`](Self::send) writes at once, whatever waits to be received; use
-/// [`feed`](Self::feed) and [`flush`](Self::flush) to send several messages with one write.
+/// What keeps the connection alive while only one half is used, [`Reader`] says.
 pub struct Writer<S: Stream> {
     shared: Arc<Shared<S>>,
 }
@@ -119,18 +120,17 @@ impl<S: Stream> Reader<S> {
 }
 
 impl<S: Stream> Writer<S> {
-    /// Queues a message and sees it off: returns when the stream has taken it.
+    /// Sends a message, as [`WebSocket::send`] does: returns when the stream has taken it.
     ///
     /// # Errors
     ///
-    /// [`Error::Send`] gives the message back if the connection is not open; how it ended, the
-    /// [`Reader`] tells. [`Error::Io`] if it ended by a failure of the stream, and
-    /// [`Error::NotOpen`] if it ended in any other way before the stream took everything.
+    /// As [`WebSocket::send`].
     pub fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
         self.shared.send(message.into())
     }
 
-    /// Queues a message and leaves it there, as [`WebSocket::feed`] does.
+    /// Queues a message, as [`WebSocket::feed`] does. While the [`Reader`] waits for input it leaves
+    /// at once, since a thread that waits in a read cannot be woken to write.
     ///
     /// # Errors
     ///
@@ -152,7 +152,7 @@ impl<S: Stream> Writer<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] or [`Error::NotOpen`] if the connection ended first.
+    /// As [`WebSocket::flush`].
     pub fn flush(&mut self) -> Result<(), Error> {
         self.shared.flush()
     }
@@ -161,8 +161,7 @@ impl<S: Stream> Writer<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::Send`] if the payload is too long, too many pings wait, or the connection is not
-    /// open; else as [`send`](Self::send).
+    /// As [`WebSocket::ping`].
     pub fn ping(&mut self, payload: &[u8]) -> Result<(), Error> {
         self.shared.ping(payload)
     }
@@ -244,6 +243,12 @@ macro_rules! looks {
             #[must_use]
             pub fn response(&self) -> Option<&Response> {
                 self.shared.response.as_deref()
+            }
+
+            /// Sets how much may wait in the inbox, as [`WebSocket::set_inbox_limits`] does.
+            pub fn set_inbox_limits(&mut self, limits: InboxLimits) {
+                self.shared
+                    .look(|state, _| state.drive.set_inbox_limits(limits));
             }
 
             /// Lends the stream underneath to `look`, for its addresses or options. Reading or

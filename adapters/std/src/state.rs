@@ -198,7 +198,8 @@ impl State {
     /// the time.
     pub(crate) fn is_look_due(&self, now: Instant) -> bool {
         let age = now.saturating_duration_since(self.looked_at);
-        let is_due = self.owes_look() || age.as_nanos() >= self.read_interval.into();
+        let is_owed = self.owes_look() && self.drive.wants_read();
+        let is_due = is_owed || age.as_nanos() >= self.read_interval.into();
         !self.is_reading && (is_due || self.drive.has_failed_writing()) && !self.drive.is_over()
     }
 

@@ -24,24 +24,35 @@ use crate::{Error, InboxLimits};
 /// [`flush`](Self::flush) or [`close`](Self::close). A thread that has other things to do for long
 /// gives it away with [`spawn`](Self::spawn); two threads share it with [`split`](Self::split).
 ///
+/// # Sending is enough
+///
+/// A thread that only sends keeps its connection: each call runs the timers that are due and, at
+/// most [once a second](HeartbeatConfig::read_interval), looks for input, so that the peer's pings
+/// and its Close are answered and a dead peer is noticed. What comes in meanwhile waits in an
+/// **inbox** for [`next`](Self::next): up to 1 MiB or 65,536 messages, or what
+/// [`set_inbox_limits`](Self::set_inbox_limits) says. While it is full nothing is read: the peer's
+/// pings are not answered, TCP holds the peer back, and the kernel watches over it; a reset still
+/// ends the connection.
+///
 /// # Batches
 ///
-/// What one read brought is answered with one write. While input that was read is not used up,
-/// `send` only queues; the queue leaves when `next` has used up the input, before it reads or
-/// waits again, or when 64 KiB wait. Without such input, `send` writes at once. So the plain loop
+/// [`send`](Self::send) returns when the stream has taken the message. [`feed`](Self::feed) only
+/// queues it, and what is fed leaves in one write: with the next `send` or [`flush`](Self::flush),
+/// when `next` has no more messages at hand, or with any other call once it is older than 1 ms. So
+/// the plain loop
 ///
 /// ```no_run
 /// # use wspulse_std::{Error, WebSocket};
 /// # fn echo(mut ws: WebSocket<std::net::TcpStream>) -> Result<(), Error> {
 /// while let Some(message) = ws.next() {
-///     ws.send(message?)?;
+///     ws.feed(message?)?;
 /// }
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// needs two system calls for a burst of messages, and not two each. A thread that waits for
-/// something else between two messages, such as a database, calls [`flush`](Self::flush) first.
+/// needs two system calls for a burst of messages, and not two each; and an answer never waits for
+/// long work on the next message.
 ///
 /// # What blocks
 ///
@@ -49,8 +60,15 @@ use crate::{Error, InboxLimits};
 /// the heartbeat is off; [`next_timeout`](Self::next_timeout) for as long as you say.
 /// [`send`](Self::send) and [`flush`](Self::flush) until the stream has taken what is queued: a
 /// peer that reads nothing holds them up for the heartbeat's `write_stall_timeout`, 30 s by
-/// default. [`close`](Self::close) for at most the configuration's `close_timeout`. Nothing else
-/// does, and dropping does not: what is queued then is lost.
+/// default. [`close`](Self::close) for at most the configuration's `close_timeout`; so does a call
+/// that sends while the peer closes the connection, to tell how it ended. Nothing else blocks, but
+/// that a stream which is no socket may take a millisecond for each look.
+///
+/// # Dropping
+///
+/// Dropping a connection makes one attempt to write what is queued, which does not wait, and closes
+/// the stream. The peer is sent no Close frame, and where input lies unread in the kernel, TCP
+/// resets the connection and may destroy what is under way: [`close`](Self::close) it first.
 pub struct WebSocket<S: Stream> {
     shared: Arc<Shared<S>>,
     messages: MessageStream,
@@ -180,26 +198,23 @@ impl<S: Stream> WebSocket<S> {
 
     // ---- sending
 
-    /// Queues a message and sees it off, in a [batch](Self#batches) with others if there are.
+    /// Sends a message: returns when the stream has taken all of it, and what was
+    /// [fed](Self::feed) before it.
     ///
-    /// Returns when the stream has taken it, or it waits for its batch.
-    ///
-    /// While it waits it goes on reading, but no further than the next event, which is for
-    /// [`next`](Self::next) to take. Two peers that both only send will therefore wait for each
-    /// other once each has a message of the other's, until the heartbeat's `write_stall_timeout`
-    /// ends it.
+    /// While it waits it reads into the [inbox](Self#sending-is-enough). Two peers that both only
+    /// send will therefore wait for each other once both inboxes are full, until the heartbeat's
+    /// `write_stall_timeout` ends it.
     ///
     /// # Errors
     ///
-    /// [`Error::Send`] gives the message back if the connection is not open; how it ended,
-    /// [`next`](Self::next) tells. [`Error::Io`] if it ended by a failure of the stream, and
-    /// [`Error::NotOpen`] if it ended in any other way before the stream took everything.
+    /// [`Error::Closed`] or [`Error::Io`] if the connection has ended, with its cause and the
+    /// peer's Close. If it was ended by this side, [`Error::Send`] gives the message back.
     pub fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
         self.shared.send(message.into())
     }
 
-    /// Queues a message and leaves it there, for [`flush`](Self::flush) or any other method to
-    /// send. Waits only while `max_buffered_amount` is queued.
+    /// Queues a message, which leaves in a [batch](Self#batches) with others. Waits only while
+    /// `max_buffered_amount` is queued.
     ///
     /// # Errors
     ///
@@ -222,7 +237,8 @@ impl<S: Stream> WebSocket<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] or [`Error::NotOpen`] if the connection ended first.
+    /// [`Error::Closed`] or [`Error::Io`] if the connection ended first; [`Error::NotOpen`] if it
+    /// was this side that ended it.
     pub fn flush(&mut self) -> Result<(), Error> {
         self.shared.flush()
     }
@@ -232,8 +248,8 @@ impl<S: Stream> WebSocket<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::Send`] if the payload is too long, too many pings wait, or the connection is not
-    /// open; else as [`send`](Self::send).
+    /// [`Error::Send`] if the payload is too long or too many pings wait; else as
+    /// [`send`](Self::send).
     pub fn ping(&mut self, payload: &[u8]) -> Result<(), Error> {
         self.shared.ping(payload)
     }
@@ -282,11 +298,10 @@ impl<S: Stream> WebSocket<S> {
     /// One thread receives and keeps the time; another one sends, and sleeps while nobody does.
     /// Both end with the connection. If there is no thread to be had, the [`Receiver`] says so.
     ///
-    /// `queue` bounds both ways: so many messages wait to be sent beside `max_buffered_amount`, and
-    /// so many events wait to be taken. When that many wait, the thread holds back what comes
-    /// next: it reads on to the next event and no further, so a peer that sends finds its own
-    /// queues full. Pings still leave and the peer's are still answered as far as they were read.
-    /// Who does not read cannot judge: while messages lie unread the peer is not declared dead.
+    /// So many messages as `queue` says wait to be sent, beside `max_buffered_amount`. What comes in
+    /// waits in the [inbox](Self#sending-is-enough), however long the application is busy. When
+    /// that is full nothing more is read, and a peer that sends finds its own queues full: its pings
+    /// are not answered then and it is not declared dead, but the kernel watches over it.
     ///
     /// When both handles are dropped, clones of the sender too, what was sent still leaves and the
     /// connection is closed with 1001.
@@ -300,7 +315,8 @@ impl<S: Stream> WebSocket<S> {
 
     // ---- settings and looks
 
-    /// Sets how much may wait in the inbox: messages that were read and that nobody has taken.
+    /// Sets how much may wait in the [inbox](Self#sending-is-enough): messages that were read and
+    /// that nobody has taken.
     pub fn set_inbox_limits(&mut self, limits: InboxLimits) {
         self.shared
             .look(|state, _| state.drive.set_inbox_limits(limits));

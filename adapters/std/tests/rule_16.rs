@@ -9,7 +9,9 @@ use std::time::Instant;
 use common::*;
 use wspulse_core::heartbeat::DeadReason;
 use wspulse_core::{Cause, CloseCode, Closed, Config, Event, Message};
-use wspulse_std::{Error, InboxLimits, WebSocket};
+use wspulse_std::{
+    Error, InboxLimits, ReconnectEvent, ReconnectPolicy, ReconnectingClient, WebSocket,
+};
 
 /// Sends a tick every 20 ms until that fails, and returns what it failed of.
 fn tick(mut send: impl FnMut(&str) -> Result<(), Error>, limit_ms: u64) -> Error {
@@ -301,6 +303,38 @@ fn a12_after_a_suspend_a_fresh_ping_leaves_whichever_handle_says_so() {
     });
 }
 
+#[test]
+fn a12_network_up_probes_an_open_connection() {
+    within(ms(20_000), || {
+        let mut servers = Vec::new();
+        let (given, taken) = std::sync::mpsc::channel();
+        let connect = move |_| {
+            let (client, server) = pair(Config::default());
+            given.send(server).unwrap();
+            Ok(client)
+        };
+        let mut client =
+            ReconnectingClient::with_connect(connect, ReconnectPolicy::default()).unwrap();
+        let pings = |client: &ReconnectingClient| client.snapshot().unwrap().heartbeat.pings;
+        for handle in [None, Some(client.handle())] {
+            if servers.is_empty() {
+                let opened = client.next_event();
+                assert!(
+                    matches!(opened, Some(ReconnectEvent::Opened { .. })),
+                    "{opened:?}"
+                );
+                servers.push(taken.recv().unwrap());
+            }
+            let before = pings(&client);
+            match handle {
+                None => client.network_up(),
+                Some(handle) => handle.network_up(),
+            }
+            assert_eq!(pings(&client), before + 1);
+        }
+    });
+}
+
 /// A thread that was away past the deadline of its Close finds the answer that came in time.
 #[test]
 fn t7_an_answer_that_lies_in_the_socket_is_taken_before_the_closing_deadline_counts() {
@@ -328,7 +362,7 @@ fn an_answered_close_is_known_to_have_been_sent() {
             let reading = thread::spawn(move || {
                 while let Some(event) = reader.next_event() {
                     if let Event::Closed(closed) = event {
-                        return closed;
+                        return (closed, reader);
                     }
                 }
                 panic!("no end");
@@ -338,7 +372,7 @@ fn an_answered_close_is_known_to_have_been_sent() {
                 // It ends the stream and answers nothing.
             });
             writer.close(CloseCode::NORMAL, "").unwrap();
-            let closed = reading.join().unwrap();
+            let (closed, _reader) = reading.join().unwrap();
             peer.join().unwrap();
             assert_eq!(closed.sent, Some(CloseCode::NORMAL), "{closed:?}");
         }

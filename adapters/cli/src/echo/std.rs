@@ -155,7 +155,7 @@ fn echo(
     while !is_stopping.load(Ordering::SeqCst) {
         match ws.next_timeout(TICK) {
             Poll::Ready(Some(message)) => {
-                ws.send(message?)?;
+                ws.feed(message?)?;
                 messages.fetch_add(1, Ordering::Relaxed);
             }
             Poll::Ready(None) => return Ok(()),

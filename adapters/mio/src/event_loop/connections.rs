@@ -23,7 +23,8 @@ use crate::websocket::{BATCH_TIME, WebSocket};
 ///
 /// Commands to a connection that is over, or not open yet, do nothing and say so. What is sent
 /// leaves when the loop comes to that connection, in one write with whatever else it has to say
-/// by then.
+/// by then; or, where handlers take their time, 1 ms after it was queued when the next method
+/// returns.
 #[derive(Debug)]
 pub struct Connections {
     pub(super) registry: Registry,

@@ -66,9 +66,10 @@ use crate::websocket::Turn;
 /// # Turns
 ///
 /// Connections are registered edge-triggered, once. One that is ready gets a turn: it reads until
-/// its stream has no more, and what it has to say leaves in one write at the end. One that is fed
-/// without end is cut off after 256 KiB and goes to the end of the ready queue; as long as anybody
-/// is in that queue the loop does not sleep.
+/// its stream has no more, and what it has to say leaves in one write at the end, or 1 ms after it
+/// was queued when the next method of the handler returns. One that is fed without end is cut off
+/// after 256 KiB or 10 ms and goes to the end of the ready queue; as long as anybody is in that
+/// queue the loop does not sleep.
 ///
 /// # What blocks
 ///
