@@ -147,7 +147,10 @@ impl<S: Stream + ?Sized> Shared<S> {
 
     /// Waits until the stream has taken all output.
     pub(crate) fn flush(&self) -> Result<(), Error> {
-        let state = self.tend(self.lock());
+        let mut state = self.tend(self.lock());
+        if state.drive.is_over() {
+            return state.drive.is_flushed().map(drop);
+        }
         self.run_flushing(state, &mut flushed)
     }
 
@@ -473,17 +476,18 @@ impl<S: Stream + ?Sized> Shared<S> {
     /// Waits for the report of a write that may have left before what was just read came: the peer's
     /// answer to our Close frame is no answer before the Close frame is known to have left.
     fn wait_for_report<'s>(&'s self, mut state: Guard<'s>) -> Guard<'s> {
-        // A socket's write does not wait, and any other stream's no longer than its slice.
         if !state.is_in_write {
             return state;
         }
+        // A socket's write does not wait. Any other stream's may, and longer than it was told to.
+        let is_socket = Socket::of(&self.stream).is_some();
         let deadline = SystemInstant::now() + LONGEST_WRITE;
         while state.is_in_write {
             let left = deadline.saturating_duration_since(SystemInstant::now());
-            if left.is_zero() {
+            if left.is_zero() && !is_socket {
                 break;
             }
-            state = self.changed.wait(state, Some(left));
+            state = self.changed.wait(state, Some(left.max(SHORTEST)));
         }
         state
     }

@@ -449,9 +449,9 @@ impl Sender {
     /// [`Error::Closed`] if it ended otherwise than by the handshake.
     pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), Error> {
         match self.ask(|answer| Command::Close(code, reason.to_owned(), Some(answer))) {
-            // It is closing already.
-            Ok(()) | Err(Error::NotOpen) => {}
-            Err(error) => return Err(error),
+            Err(error @ Error::Send(_)) => return Err(error),
+            // It may be closing already, or over.
+            Ok(()) | Err(_) => {}
         }
         match self.ended() {
             Some(closed) if closed.cause == Cause::Normal => Ok(()),

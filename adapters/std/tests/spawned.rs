@@ -247,6 +247,33 @@ fn either_handle_does_alone() {
 }
 
 #[test]
+fn t8_a_sender_is_told_how_the_peer_closed() {
+    within(ms(10_000), || {
+        let (server, mut raw) = server_and_raw(Config::default());
+        let (_receiver, sender) = server.spawn(4);
+        raw.write(&frame(CLOSE, b"\x03\xF3overload"));
+        let end = loop {
+            match sender.send("tick") {
+                Ok(()) => thread::sleep(ms(5)),
+                Err(error) => break error,
+            }
+        };
+        drop(raw);
+        for end in [end, sender.flush().unwrap_err()] {
+            let Error::Closed(closed) = end else {
+                panic!("{end:?}");
+            };
+            let received = closed.received.expect("a Close");
+            assert_eq!(
+                (received.code.as_u16(), &*received.reason),
+                (1011, "overload")
+            );
+        }
+        sender.close(CloseCode::NORMAL, "").expect("it is closed");
+    });
+}
+
+#[test]
 fn what_cannot_be_sent_closes_nothing() {
     within(ms(10_000), || {
         let (client, mut server) = pair(Config::default());
