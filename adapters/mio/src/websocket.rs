@@ -269,11 +269,13 @@ impl<S: Stream> WebSocket<S> {
         self.run_to_event()
     }
 
-    /// Writes what is queued, in the middle of a turn.
-    pub(crate) fn push_queued(&mut self) {
+    /// Writes what is queued, in the middle of a turn or outside of one; tells whether a turn has
+    /// something to look after.
+    pub(crate) fn push_queued(&mut self) -> bool {
         if self.has_commands {
             self.is_cut_short |= self.push();
         }
+        self.is_cut_short
     }
 
     /// The poll told of input, and the stream has not ended: what comes later it will tell of too.
@@ -408,6 +410,10 @@ impl<S: Stream> WebSocket<S> {
     /// makes the best of that.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
+        // A flush outside of a turn may have read what the stream will not tell of again.
+        if self.is_cut_short {
+            return Some(self.clock.system_time(wspulse_core::Instant::ZERO));
+        }
         let deadline = self.drive.poll_timeout();
         let deadline = deadline.map(|deadline| self.clock.system_time(deadline));
         let retry = self.retry.map(|(at, _)| at);

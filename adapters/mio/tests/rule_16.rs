@@ -3,11 +3,12 @@
 mod common;
 
 use std::sync::mpsc::sync_channel;
+use std::time::Instant;
 
 use common::*;
 use wspulse_core::heartbeat::DeadReason;
-use wspulse_core::{Cause, CloseCode, Config, Message};
-use wspulse_mio::{ConnectionId, Connections, Error, Handler, InboxLimits};
+use wspulse_core::{Cause, CloseCode, Config, Event, Message};
+use wspulse_mio::{ConnectionId, Connections, Error, Handler, InboxLimits, accept};
 
 /// A connection that is paused, and its peer.
 fn paused(
@@ -113,7 +114,7 @@ fn while_the_inbox_is_full_the_kernel_watches() {
     let before = server.look(move |_, connections| kernel(connections));
     assert!(!before.0);
     raw.write(&(0..8).flat_map(|n| frame(BINARY, &[n])).collect::<Vec<_>>());
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while server.look(move |_, connections| kernel(connections)) != (true, Some(millis(6_000))) {
         assert!(begun.elapsed() < PATIENCE, "nobody watches");
         std::thread::sleep(millis(5));
@@ -122,7 +123,7 @@ fn while_the_inbox_is_full_the_kernel_watches() {
     for n in 0..8 {
         assert_eq!(wait_for_message(&seen), Message::from(vec![n]));
     }
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while server.look(move |_, connections| kernel(connections)) != before {
         assert!(begun.elapsed() < PATIENCE, "it watches still");
         std::thread::sleep(millis(5));
@@ -161,6 +162,42 @@ fn long_work_of_the_handler_holds_up_no_pong() {
         }
     }
     assert!(answers < 50, "{answers} answers before the pong");
+}
+
+/// A loop of one's own that only flushes: what a flush has read, the stream tells of no more.
+#[test]
+fn a_flush_looks_for_input_and_asks_for_a_turn_over_it() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let thread = std::thread::spawn({
+        let address = listener.local_addr().unwrap();
+        move || Raw::open(address)
+    });
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let stream = mio::net::TcpStream::from_std(stream);
+    let mut ws = accept(stream, heartbeat(40, 60_000)).unwrap();
+    while !thread.is_finished() {
+        let _ = ws.handle_ready(|_, _| {});
+        std::thread::sleep(millis(1));
+    }
+    let mut raw = thread.join().unwrap();
+    raw.write(&[frame(PING, b"p"), frame(TEXT, b"hello")].concat());
+    let begun = Instant::now();
+    // It looks every quarter of the interval.
+    while ws.poll_timeout().is_none_or(|due| due > begun) {
+        assert!(begun.elapsed() < PATIENCE, "nobody looks");
+        ws.send("tick").unwrap();
+        assert!(ws.flush().unwrap());
+        std::thread::sleep(millis(5));
+    }
+    while raw.read_frame() != (PONG, b"p".to_vec()) {}
+    let mut texts = Vec::new();
+    let _ = ws.handle_ready(|_, event| {
+        if let Event::Text(text) = event {
+            texts.push(text);
+        }
+    });
+    assert_eq!(texts, ["hello"]);
 }
 
 #[test]

@@ -412,8 +412,9 @@ impl Connections {
             if let Some(entry) = self.entry_mut(id) {
                 entry.is_writer = false;
             }
-            if let Some(ws) = self.running_mut(id) {
-                ws.push_queued();
+            let ws = self.running_mut(id);
+            if ws.is_some_and(|ws| ws.push_queued()) {
+                self.schedule(id, Wants::Turn);
             }
         }
         self.writers = writers;
