@@ -675,7 +675,7 @@ impl<S: Stream> WebSocket<S> {
 
     /// Sets how much may wait in the inbox: messages that were read and that nobody has taken, such
     /// as those that come during a [`pause`](Self::pause).
-    pub const fn set_inbox_limits(&mut self, limits: InboxLimits) {
+    pub fn set_inbox_limits(&mut self, limits: InboxLimits) {
         self.drive.set_inbox_limits(limits);
     }
 

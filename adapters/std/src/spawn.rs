@@ -15,7 +15,7 @@ use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{
     Cause, CloseCode, Closed, ConfigError, Event, Message, SendError, Snapshot, State,
 };
-use wspulse_drive::Drive;
+use wspulse_drive::{Drive, copy_of};
 
 use crate::bell::Bell;
 use crate::shared::{Departure, Late, Shared};
@@ -75,8 +75,8 @@ struct End {
     closed: Box<Closed>,
     /// For who receives, once.
     error: Mutex<Option<Error>>,
-    /// For each that sends.
-    sending: Error,
+    /// For each that sends, unless a handle has ended it.
+    sending: Option<Error>,
 }
 
 /// What goes out, in the order of its queue.
@@ -124,7 +124,7 @@ where
             queues.finish(End {
                 closed: Box::new(closed),
                 error: Mutex::new(Some(error.into())),
-                sending: Error::NotOpen,
+                sending: None,
             });
         }
         drop(Over(&queues));
@@ -180,7 +180,7 @@ fn end_of(drive: &mut Drive, closed: Box<Closed>) -> End {
     let error = (!is_normal).then(|| drive.end_error(closed.clone()));
     End {
         error: Mutex::new(error),
-        sending: drive.send_error(SendError::NotOpen("".into())),
+        sending: drive.sender_error(),
         closed,
     }
 }
@@ -246,7 +246,7 @@ impl Queues {
     /// Tells a sender why nothing is sent any more: how the connection ended, or what it was not
     /// able to do if a handle has ended it.
     fn sending_error(&self, otherwise: impl FnOnce() -> Error) -> Error {
-        match self.end.get().map(|end| &end.sending) {
+        match self.end.get().and_then(|end| end.sending.as_ref()) {
             Some(Error::Closed(closed)) => Error::Closed(closed.clone()),
             Some(Error::Io(error)) => Error::Io(copy_of(error)),
             #[cfg(feature = "tls")]
@@ -635,13 +635,6 @@ impl fmt::Debug for Sender {
         f.debug_struct("Sender")
             .field("closed", &self.closed())
             .finish_non_exhaustive()
-    }
-}
-
-fn copy_of(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 
