@@ -124,6 +124,8 @@
 //!   features `webpki-roots`, `native-roots` and `platform-verifier`, or by [`ConnectOptions`];
 //!   names and expiry are verified.
 //! - **Proxies.** None: connect through one, and pass the stream to [`client`].
+//! - **A server's beginning.** [`listen`] has a longer queue of clients than
+//!   [`TcpListener::bind`](std::net::TcpListener::bind), so that many may come at once.
 //! - **A server's end.** Keep a [`Sender`] of each connection, and [`close`](Sender::close) it with
 //!   1001.
 //! - **Log.** None: [`next_event`](WebSocket::next_event) and [`snapshot`](WebSocket::snapshot)
@@ -165,7 +167,7 @@ pub use websocket::WebSocket;
 pub use wspulse_drive::tls;
 pub use wspulse_drive::{
     ConnectOptions, DownReason, Error, InboxLimits, MalformedUrl, Opening, ReconnectError,
-    ReconnectEvent, ReconnectPolicy, RedirectError, Stage, UrlError, WhileDown,
+    ReconnectEvent, ReconnectPolicy, RedirectError, Stage, UrlError, WhileDown, listen,
 };
 
 // Names of other crates in this interface.

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::io;
 use std::net::TcpStream;
 use std::thread;
 use std::time::Instant;
@@ -144,13 +145,20 @@ fn t1_a_reset_ends_the_connection_for_the_sender_and_what_was_read_is_handed_out
                 .set_linger(Some(ms(0)))
                 .unwrap();
             drop(raw);
-            let start = Instant::now();
-            let end = tick(|text| writer.send(text), 10_000);
+            let mut taken = 0;
+            let end = tick(
+                |text| {
+                    writer.send(text)?;
+                    taken += 1;
+                    Ok(())
+                },
+                10_000,
+            );
             assert!(
-                matches!(&end, Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionReset),
+                matches!(&end, Error::Io(error) if error.kind() == io::ErrorKind::ConnectionReset),
                 "{end:?}"
             );
-            assert!(start.elapsed() < ms(2_500), "{:?}", start.elapsed());
+            assert!(taken <= 2, "{taken} more messages were taken");
             for n in 0..17 {
                 let message = reader.next().unwrap().unwrap();
                 assert_eq!(message, Message::from(vec![n]));
@@ -189,7 +197,7 @@ fn t1_a_receiver_whose_inbox_is_full_is_told_of_a_reset() {
 #[test]
 fn t3_the_inbox_of_a_busy_application_counts_bytes() {
     within(ms(20_000), || {
-        let (server, mut raw) = server_and_raw(heartbeat(150, 300).build().unwrap());
+        let (server, mut raw) = server_and_raw(heartbeat(300, 3_000).build().unwrap());
         let (mut receiver, sender) = server.spawn(16);
         for n in 0..200 {
             let text = format!("{n:03200}");

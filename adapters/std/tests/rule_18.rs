@@ -199,25 +199,6 @@ fn what_was_fed_leaves_when_next_has_nothing_more_at_hand() {
 }
 
 #[test]
-fn a15_what_one_half_feeds_leaves_although_the_other_waits_in_a_read() {
-    within(ms(20_000), || {
-        let (server, mut raw) = server_and_raw(Config::default());
-        let (mut reader, mut writer) = server.split();
-        let reading = thread::spawn(move || reader.next().map(|next| next.is_err()));
-        thread::sleep(ms(50));
-        let start = Instant::now();
-        for n in 0..20 {
-            writer.feed(n.to_string()).unwrap();
-            assert_eq!(read_soon(&mut raw), (TEXT, n.to_string().into()));
-        }
-        // The reader wakes up by itself four times a second.
-        assert!(start.elapsed() < ms(2_500), "{:?}", start.elapsed());
-        drop(raw);
-        assert_eq!(reading.join().unwrap(), Some(true));
-    });
-}
-
-#[test]
 fn a14_after_a_part_no_whole_message_is_lost() {
     within(ms(20_000), || {
         let (server, mut raw) = server_and_raw(Config::default());

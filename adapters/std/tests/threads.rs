@@ -174,6 +174,27 @@ impl Stream for Gated {
     }
 }
 
+/// The reader waits for input that never comes, and nothing wakes it up.
+#[test]
+fn a15_what_one_half_feeds_leaves_although_the_other_waits_in_a_read() {
+    within(ms(20_000), || {
+        let (near, far) = pipe(1 << 20);
+        let far = Gated::new(far);
+        write_all(&near, REQUEST);
+        let server = accept(far.clone(), Config::default()).unwrap();
+        read_until(&near, |bytes| bytes.ends_with(b"\r\n\r\n"));
+        let (mut reader, mut writer) = server.split();
+        let reading = thread::spawn(move || reader.next().map(|next| next.is_err()));
+        thread::sleep(ms(50));
+        for _ in 0..20 {
+            writer.feed("fed").unwrap();
+            assert_eq!(read_until(&near, |bytes| bytes.len() >= 5), b"\x81\x03fed");
+        }
+        writer.abort();
+        assert_eq!(reading.join().unwrap(), Some(true));
+    });
+}
+
 /// The reader answers a ping while the writer is at the stream, and leaves the pong to it. Then
 /// the reader waits for input that never comes; so if the writer went without another look, the
 /// pong would never leave.
