@@ -448,10 +448,10 @@ impl Sender {
     /// [`Error::Send`] if the code or the reason must not be sent, and the connection stays open;
     /// [`Error::Closed`] if it ended otherwise than by the handshake.
     pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        match self.ask(|answer| Command::Close(code, reason.to_owned(), Some(answer))) {
-            Err(error @ Error::Send(_)) => return Err(error),
-            // It may be closing already, or over.
-            Ok(()) | Err(_) => {}
+        let asked = self.ask(|answer| Command::Close(code, reason.to_owned(), Some(answer)));
+        // Otherwise it may be closing already, or over.
+        if let Err(error @ Error::Send(_)) = asked {
+            return Err(error);
         }
         match self.ended() {
             Some(closed) if closed.cause == Cause::Normal => Ok(()),
