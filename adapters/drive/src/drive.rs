@@ -312,6 +312,10 @@ impl Drive {
     pub fn collect(&mut self) -> bool {
         let before = self.inbox.len();
         while self.may_collect() {
+            // A Close that comes now is seen before its event is taken.
+            if self.hand_over() && !self.may_collect() {
+                break;
+            }
             match self.next_event() {
                 Some(event) => self.inbox.push(event),
                 None => break,

@@ -95,6 +95,6 @@ pub use reconnect::{
     DownReason, Opening, Reconnect, ReconnectError, ReconnectEvent, ReconnectPolicy, WhileDown,
     retry_after,
 };
-pub use socket::{seed, set_patience, tune, watch};
+pub use socket::{listen, seed, set_patience, tune, watch};
 pub use transport::{Transport, with_slices};
 pub use url::{MalformedUrl, RedirectError, Target, UrlError, without_secrets};

@@ -1,9 +1,10 @@
 //! What an adapter asks of the operating system beside bytes: entropy and socket options.
 
 use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Config, Seed};
 
@@ -21,6 +22,36 @@ pub fn seed() -> io::Result<Seed> {
 /// Draws what spreads one client's reconnects from those of the others.
 pub(crate) fn backoff_seed() -> io::Result<u64> {
     getrandom::u64().map_err(io::Error::other)
+}
+
+/// Listens on the first TCP address that can be, as [`TcpListener::bind`] does, with a longer queue of
+/// clients that are connected and not accepted yet: 1,024, or as many as the system allows. A server that restarts
+/// meets more than 128 at once, and each beyond the queue waits for a retransmission, a second or
+/// longer.
+///
+/// # Errors
+///
+/// If none of the addresses can be listened on.
+pub fn listen(addresses: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    let mut last = io::Error::from(io::ErrorKind::InvalidInput);
+    for address in addresses.to_socket_addrs()? {
+        match listen_on(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    // As the standard library has it: a server that restarts takes its address again.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// Sets up a TCP socket for small messages, honest backpressure and a bounded end.
@@ -98,6 +129,9 @@ pub fn watch<'s>(socket: impl Into<SockRef<'s>>, heartbeat: &HeartbeatConfig, on
         let _ = socket.set_tcp_user_timeout(Some(bound));
     }
 }
+
+/// Clients that are connected and not accepted yet.
+const BACKLOG: i32 = 1024;
 
 /// Unsent output that the kernel takes.
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::env;
 use std::time::Duration;
 
-use mio::net::TcpListener;
 use wspulse_mio::heartbeat::HeartbeatConfig;
 use wspulse_mio::{
-    Closed, Config, ConnectionId, Connections, Error, EventLoop, Handler, Message, SendError,
+    Closed, Config, ConnectionId, Connections, Error, EventLoop, Handler, Listener, Message,
+    SendError,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,8 +16,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::builder().heartbeat(heartbeat).build()?;
 
     let address = env::args().nth(1).unwrap_or("127.0.0.1:9001".into());
-    let listener = TcpListener::bind(address.parse()?)?;
-    println!("listening on {}", listener.local_addr()?);
+    let listener = Listener::bind(address.parse()?)?;
+    if let Some(address) = listener.local_addr() {
+        println!("listening on {address}");
+    }
     let mut server = EventLoop::new(Echo::default())?;
     server.connections().listen(listener, config)?;
     server.run()?; // until somebody says `server.handle().stop()`, from any thread

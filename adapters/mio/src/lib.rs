@@ -80,8 +80,18 @@
 //! - **It lives while its loop turns.** Timers, pings and pongs run in the turns of the
 //!   connections. A loop that was held up for long kills nobody: silence is judged only by a read
 //!   that finds nothing. No timer is touched by traffic: deadlines are lazy, see [`Timers`].
-//! - **A batch of input is answered with one write**, vectored, at the end of the turn: `send` only
-//!   queues.
+//! - **A batch of input is answered with one write**, vectored: `send` only queues. What is queued
+//!   leaves after the handler's call, or when more of that connection's input is at hand, at the
+//!   latest 1 ms after it was queued with the next return of a handler's method, or at the end of
+//!   the turn.
+//! - **What lies unread hides nothing.** A connection that is [paused](Connections::pause) is read
+//!   on into its inbox, up to 1 MiB or 65,536 messages: pings and Closes are answered, a dead peer
+//!   is found. While the inbox is full nothing is read, the peer's pings are not answered, and the
+//!   kernel watches over it.
+//! - **After a suspend** that the system's monotonic clock does not show, say
+//!   [`handle_resumed`](Connections::handle_resumed): fresh pings leave, with the whole timeout.
+//! - **Dropping** a [`WebSocket`], or the loop with all of them, makes one attempt to write what is
+//!   queued and closes the stream; no Close frame is sent.
 //! - **What blocks**: the poll of the loop when there is nothing to do, and a handler's own
 //!   methods; in the pieces nothing. A name's lookup blocks a thread made for it.
 //! - **Cancel safe.** There are no futures to cancel: what a connection was told is done, and each
@@ -98,17 +108,19 @@
 //!   At most, by the limits of its configuration:
 //!   - for what comes in, 2 × `max_message_size` + 68 KiB: a message that is under way or waits to
 //!     be taken, and one read behind it;
+//!   - for the inbox, 1 MiB and one message, or what
+//!     [`set_inbox_limits`](Connections::set_inbox_limits) says;
 //!   - for what goes out, `max_buffered_amount` + 80 KiB, and the one message that went beyond the
 //!     limit;
 //!   - some 80 KiB more each way under TLS.
 //!
-//!   By default that is less than 34 MiB beside that message. What is held follows what arrived, so
+//!   By default that is less than 51 MiB beside that message. What is held follows what arrived, so
 //!   a connection of small messages stays far below. The buffer for reads belongs to the thread:
 //!   64 KiB; so do those of long messages that are used again, 4 MiB at most
 //!   ([`BufferPool`](wspulse_core::BufferPool)). A loop's queue from other threads holds 1,024
 //!   commands, unless [`with_queue`](EventLoop::with_queue) says otherwise.
 //! - **Fair.** A connection that is fed without end goes to the end of the ready queue every
-//!   256 KiB.
+//!   256 KiB, or after 10 ms of its handler's work.
 //! - **The stream** may be anything that is a [`Stream`]; on `TcpStream`s, also below TLS,
 //!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set, the last one as the
 //!   heartbeat has it.
@@ -152,8 +164,9 @@ pub use websocket::{accept_tls, accept_tls_with, client_tls};
 #[cfg(feature = "tls")]
 pub use wspulse_drive::tls;
 pub use wspulse_drive::{
-    Clock, ConnectOptions, DownReason, Error, MalformedUrl, Opening, Reconnect, ReconnectError,
-    ReconnectEvent, ReconnectPolicy, RedirectError, Stage, SystemClock, UrlError, WhileDown,
+    Clock, ConnectOptions, DownReason, Error, InboxLimits, MalformedUrl, Opening, Reconnect,
+    ReconnectError, ReconnectEvent, ReconnectPolicy, RedirectError, Stage, SystemClock, UrlError,
+    WhileDown,
 };
 
 // Names of other crates in this interface.

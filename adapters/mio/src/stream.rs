@@ -36,6 +36,18 @@ pub trait Stream: Read + Write + Source {
     fn set_patience(&self, heartbeat: &HeartbeatConfig) {
         let _ = heartbeat;
     }
+
+    /// Nobody reads from now on, since too much lies unread, or somebody does again: meanwhile the
+    /// stream has to watch over its peer by itself, and fail when that is gone for as long as
+    /// `heartbeat` allows. Does nothing by default; sockets are [told](wspulse_drive::watch).
+    fn watch(&self, heartbeat: &HeartbeatConfig, is_unread: bool) {
+        let _ = (heartbeat, is_unread);
+    }
+
+    /// Returns what the stream has died of, if it has, while nobody reads. `None` by default.
+    fn take_error(&self) -> Option<io::Error> {
+        None
+    }
 }
 
 impl Stream for TcpStream {
@@ -49,6 +61,14 @@ impl Stream for TcpStream {
 
     fn set_patience(&self, heartbeat: &HeartbeatConfig) {
         wspulse_drive::set_patience(self, heartbeat);
+    }
+
+    fn watch(&self, heartbeat: &HeartbeatConfig, is_unread: bool) {
+        wspulse_drive::watch(self, heartbeat, is_unread);
+    }
+
+    fn take_error(&self) -> Option<io::Error> {
+        Self::take_error(self).ok().flatten()
     }
 }
 
@@ -186,6 +206,24 @@ impl Stream for Socket {
             #[cfg(unix)]
             Self::Unix(stream) => stream.set_patience(heartbeat),
             Self::Other(stream) => stream.set_patience(heartbeat),
+        }
+    }
+
+    fn watch(&self, heartbeat: &HeartbeatConfig, is_unread: bool) {
+        match self {
+            Self::Tcp(stream) => stream.watch(heartbeat, is_unread),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.watch(heartbeat, is_unread),
+            Self::Other(stream) => stream.watch(heartbeat, is_unread),
+        }
+    }
+
+    fn take_error(&self) -> Option<io::Error> {
+        match self {
+            Self::Tcp(stream) => Stream::take_error(stream),
+            #[cfg(unix)]
+            Self::Unix(stream) => Stream::take_error(stream),
+            Self::Other(stream) => stream.take_error(),
         }
     }
 }

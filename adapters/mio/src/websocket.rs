@@ -17,7 +17,7 @@ use wspulse_drive::tls::{
     TlsSession,
     rustls::{ClientConfig, ServerConfig, pki_types::ServerName},
 };
-use wspulse_drive::{Clock as _, Drive, Error, seed};
+use wspulse_drive::{Clock as _, Drive, Error, InboxLimits, seed};
 
 use crate::clock::Clock;
 use crate::stream::Stream;
@@ -49,7 +49,11 @@ use crate::wire::{Input, Raw, Wire};
 ///
 /// No method waits. A turn reads until the stream has no more, so edge-triggered registration
 /// (which is mio's) misses nothing; one that is fed without end is cut off after 256 KiB.
-pub struct WebSocket<S> {
+///
+/// Dropping it makes one attempt to write what is queued. The peer is sent no Close frame, and where
+/// input lies unread in the kernel, TCP resets the connection and may destroy what is under way:
+/// [`close`](Self::close) it first.
+pub struct WebSocket<S: Stream> {
     stream: S,
     drive: Drive,
     clock: Clock,
@@ -64,8 +68,15 @@ pub struct WebSocket<S> {
     /// Whether the turn ended with more to do.
     is_cut_short: bool,
     is_paused: bool,
+    /// The heartbeat, if it is no longer the configuration's.
+    heartbeat: Option<Box<HeartbeatConfig>>,
+    /// The kernel watches over the peer, since nobody reads.
+    is_watched: bool,
     /// Whether something may be queued that no attempt was made to write.
     has_commands: bool,
+    /// When input was last taken or a write last attempted: what is queued waits for company until
+    /// [`BATCH_TIME`] later.
+    batch_began: wspulse_core::Instant,
     /// Whether a message came back, and whoever sent it waits for room.
     is_full: bool,
     /// When to try again to write, though nobody said that there is room, and how long that was
@@ -213,7 +224,10 @@ impl<S: Stream> WebSocket<S> {
             consents: false,
             is_cut_short: false,
             is_paused: false,
+            heartbeat: None,
+            is_watched: false,
             has_commands: false,
+            batch_began: wspulse_core::Instant::ZERO,
             is_full: false,
             retry: None,
         }
@@ -235,14 +249,33 @@ impl<S: Stream> WebSocket<S> {
     ///
     /// The last event is [`Event::Closed`]. Where the stream itself failed it says
     /// [`Cause::Eof`](wspulse_core::Cause::Eof); [`end_error`](Self::end_error) knows more.
+    ///
+    /// What was queued since the last event leaves in one write with what is queued over the next
+    /// ones, or 1 ms later with the next call of this method.
     #[must_use = "an event is told once"]
     #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
+        self.catch_up();
+        self.next_event()
+    }
+
+    /// Returns what happens next, and leaves output that waits for company to the caller.
+    #[inline]
+    pub(crate) fn next_event(&mut self) -> Option<Event> {
         let event = self.take_event();
         if event.is_some() {
             return event;
         }
         self.run_to_event()
+    }
+
+    /// Writes what is queued, in the middle of a turn or outside of one; tells whether a turn has
+    /// something to look after.
+    pub(crate) fn push_queued(&mut self) -> bool {
+        if self.has_commands {
+            self.is_cut_short |= self.push();
+        }
+        self.is_cut_short
     }
 
     /// The poll told of input, and the stream has not ended: what comes later it will tell of too.
@@ -253,10 +286,59 @@ impl<S: Stream> WebSocket<S> {
         }
     }
 
+    /// The turn ends before all events were taken.
+    pub(crate) fn cut_short(&mut self) {
+        self.is_cut_short = true;
+    }
+
+    /// Does what is due although events are at hand, over which the caller may take long: writes
+    /// what has waited for company long enough (rule 18), runs timers, and takes what has come into
+    /// the inbox (rule 16).
+    #[inline]
+    pub(crate) fn catch_up(&mut self) {
+        // Otherwise the next event is looked for in the same way.
+        if !self.drive.has_buffered_input() {
+            return;
+        }
+        let now = self.clock.now();
+        if self.is_late(now) || self.drive.is_read_due(now) {
+            self.run_ahead();
+        } else if now.saturating_duration_since(self.batch_began) >= BATCH_TIME {
+            self.push_queued();
+        }
+    }
+
+    #[inline(never)]
+    fn run_ahead(&mut self) {
+        while self.spent < TURN_BUDGET {
+            let turn = self.with_wire(|drive, wire, clock| drive.turn_ahead(wire, clock));
+            self.note_turn(turn, READ_COST);
+            if !turn.moved {
+                break;
+            }
+        }
+    }
+
+    fn is_late(&self, now: wspulse_core::Instant) -> bool {
+        self.drive.poll_timeout().is_some_and(|due| due <= now)
+    }
+
+    /// Whether the end was told.
+    fn is_told(&self) -> bool {
+        self.drive.closed().is_some() && self.drive.inbox_len() == 0
+    }
+
     #[inline(never)]
     fn run_to_event(&mut self) -> Option<Event> {
+        if self.drive.is_inbox_full()
+            && let Some(error) = self.stream.take_error()
+        {
+            // What lies unread holds back the read that would say so.
+            self.drive.handle_failure(self.clock.now(), error);
+            return self.take_event();
+        }
         loop {
-            if self.drive.closed().is_some() {
+            if self.is_told() {
                 return None;
             }
             if self.spent >= TURN_BUDGET {
@@ -285,15 +367,32 @@ impl<S: Stream> WebSocket<S> {
     pub fn end_turn(&mut self) -> Turn {
         self.spent = 0;
         self.input = Input::Unknown;
-        if self.drive.closed().is_some() {
+        if self.is_told() {
             return Turn::Over;
         }
+        self.watch_unread();
         let is_cut_short = std::mem::take(&mut self.is_cut_short);
         let has_news = (is_cut_short || self.has_commands) && self.push();
         if is_cut_short || has_news {
             Turn::Again
         } else {
             Turn::Wait
+        }
+    }
+
+    /// While the inbox is full and nobody reads, the kernel watches over the peer, until the inbox is
+    /// empty.
+    fn watch_unread(&mut self) {
+        let is_unread = if self.is_watched {
+            self.drive.inbox_len() > 0
+        } else {
+            self.drive.is_inbox_full()
+        };
+        if is_unread != self.is_watched {
+            self.is_watched = is_unread;
+            let default = || self.drive.connection().config().heartbeat();
+            let heartbeat = self.heartbeat.as_deref().unwrap_or_else(default);
+            self.stream.watch(heartbeat, is_unread);
         }
     }
 
@@ -311,6 +410,10 @@ impl<S: Stream> WebSocket<S> {
     /// makes the best of that.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
+        // A flush outside of a turn may have read what the stream will not tell of again.
+        if self.is_cut_short {
+            return Some(self.clock.system_time(wspulse_core::Instant::ZERO));
+        }
         let deadline = self.drive.poll_timeout();
         let deadline = deadline.map(|deadline| self.clock.system_time(deadline));
         let retry = self.retry.map(|(at, _)| at);
@@ -320,9 +423,9 @@ impl<S: Stream> WebSocket<S> {
     #[inline(always)]
     fn take_event(&mut self) -> Option<Event> {
         if self.is_paused {
-            // What is at hand may be what holds back the next event.
-            self.drive.hand_over();
-            if self.is_held_back() {
+            // It waits in the inbox, and at the end for nothing any more.
+            self.drive.collect();
+            if !self.drive.is_over() {
                 return None;
             }
         }
@@ -348,26 +451,21 @@ impl<S: Stream> WebSocket<S> {
         }
     }
 
-    /// While a message waits, what is behind it waits too. At the end that holds nothing back any
-    /// more.
-    fn is_held_back(&self) -> bool {
-        let connection = self.drive.connection();
-        // A peer that closes waits for the message that was told to wait for room.
-        let is_awaited = connection.state() == State::Closing && connection.takes_messages();
-        (!connection.wants_read() || is_awaited) && !self.drive.is_over()
-    }
-
     /// Tries each thing once; tells whether anything moved.
     fn run(&mut self) -> bool {
         let has_input = self.drive.has_buffered_input();
         let turn = self.with_wire(|drive, wire, clock| drive.turn(wire, clock));
-        // A stream that gives a byte at a time has its turn cut short too.
-        let least = if has_input { MIN_COST } else { READ_COST };
-        self.spent += turn.read.max(least);
-        self.has_commands = false;
-        self.note_blocked(turn.wrote);
+        self.note_turn(turn, if has_input { MIN_COST } else { READ_COST });
         // What was only written makes room, and nothing else to look for.
         turn.moved
+    }
+
+    fn note_turn(&mut self, turn: wspulse_drive::Turn, least: usize) {
+        // A stream that gives a byte at a time has its turn cut short too.
+        self.spent += turn.read.max(least);
+        self.has_commands = false;
+        self.batch_began = self.clock.now();
+        self.note_blocked(turn.wrote);
     }
 
     /// Writes what is queued; tells whether that brought something a turn has to look after.
@@ -375,6 +473,7 @@ impl<S: Stream> WebSocket<S> {
         self.has_commands = false;
         let before = self.standing();
         let wrote = self.with_wire(|drive, wire, clock| drive.write(wire, clock));
+        self.batch_began = self.clock.now();
         self.note_blocked(wrote);
         self.drive.is_over() || self.standing() != before
     }
@@ -449,7 +548,8 @@ impl<S: Stream> WebSocket<S> {
     // ---- sending
 
     /// Queues a message, which leaves at the end of the turn, in one write with what else is
-    /// queued then; outside of a turn, give it one or [`flush`](Self::flush).
+    /// queued then, or with a [`poll_event`](Self::poll_event) 1 ms later; outside of a turn, give
+    /// it one or [`flush`](Self::flush).
     ///
     /// # Errors
     ///
@@ -489,12 +589,20 @@ impl<S: Stream> WebSocket<S> {
         is_writable
     }
 
-    /// Writes what is queued, as far as the stream takes it now; tells whether it took all.
+    /// Writes what is queued, as far as the stream takes it now; tells whether it took all. Runs
+    /// timers that are due, and takes what has come into the inbox if nobody has looked for
+    /// [some time](HeartbeatConfig::read_interval).
     ///
     /// # Errors
     ///
     /// [`Error::Io`] or [`Error::NotOpen`] if the connection ended first.
     pub fn flush(&mut self) -> Result<bool, Error> {
+        let now = self.clock.now();
+        if self.is_late(now) || self.drive.is_read_due(now) {
+            self.run_ahead();
+            // What came is for a turn to take.
+            self.is_cut_short |= self.drive.has_buffered_input();
+        }
         self.is_cut_short |= self.push();
         self.drive.is_flushed()
     }
@@ -517,22 +625,36 @@ impl<S: Stream> WebSocket<S> {
     ///
     /// [`SendError::Close`] if the code or the reason must not be sent, and nothing changed.
     pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
-        self.command(|c, now| c.close(now, code, reason))
+        self.has_commands = true;
+        self.drive.close(self.clock.now(), code, reason)
+    }
+
+    /// Says that the machine woke up after a suspend that its clock does not show, or that the
+    /// network changed: a fresh ping leaves with the next turn, and the peer has the whole timeout
+    /// for its answer.
+    pub fn handle_resumed(&mut self) {
+        self.command(|c, now| {
+            c.handle_resumed(now);
+            c.handle_timeout(now);
+        });
     }
 
     /// Ends the connection without a closing handshake; the next turn reports
     /// [`Cause::Aborted`](wspulse_core::Cause::Aborted).
     pub fn abort(&mut self) {
-        self.command(|c, now| c.abort(now));
+        self.has_commands = true;
+        self.drive.abort(self.clock.now());
     }
 
     // ---- reading
 
-    /// Stops taking messages. Pings are sent, and answered as long as no message waits in front
-    /// of them; then nothing more is read, and the peer is held back by TCP. Nobody is declared
-    /// dead who is not read from.
+    /// Stops taking messages. What comes is read on into the inbox, up to its
+    /// [limits](Self::set_inbox_limits), so that pings and Closes are answered and a dead peer is
+    /// found. With the inbox full nothing more is read: the peer's pings are not answered, TCP
+    /// holds the peer back, and the kernel watches over it; a reset still ends the connection.
     ///
-    /// Should the connection end, its last message and [`Event::Closed`] come all the same.
+    /// Should the connection end, the messages in the inbox and [`Event::Closed`] come all the
+    /// same.
     pub fn pause(&mut self) {
         self.is_paused = true;
     }
@@ -551,6 +673,12 @@ impl<S: Stream> WebSocket<S> {
 
     // ---- settings and looks
 
+    /// Sets how much may wait in the inbox: messages that were read and that nobody has taken, such
+    /// as those that come during a [`pause`](Self::pause).
+    pub fn set_inbox_limits(&mut self, limits: InboxLimits) {
+        self.drive.set_inbox_limits(limits);
+    }
+
     /// Changes when pings are sent and when the peer is given up, from now on; by a TCP socket's
     /// kernel too.
     ///
@@ -558,7 +686,10 @@ impl<S: Stream> WebSocket<S> {
     ///
     /// [`ConfigError`] if the configuration cannot work; the one before stays.
     pub fn set_heartbeat(&mut self, config: HeartbeatConfig) -> Result<(), ConfigError> {
-        self.command(|c, now| c.set_heartbeat(now, config))?;
+        self.has_commands = true;
+        self.drive.set_heartbeat(self.clock.now(), config)?;
+        self.heartbeat = Some(Box::new(config));
+        self.is_watched = false;
         self.stream.set_patience(&config);
         Ok(())
     }
@@ -640,7 +771,17 @@ impl<S: Stream> Source for WebSocket<S> {
     }
 }
 
-impl<S> fmt::Debug for WebSocket<S> {
+/// One last attempt at what is queued, which does not wait.
+impl<S: Stream> Drop for WebSocket<S> {
+    fn drop(&mut self) {
+        let is_running = !self.drive.is_over() && !std::thread::panicking();
+        if is_running && self.drive.wants_write() {
+            self.push();
+        }
+    }
+}
+
+impl<S: Stream> fmt::Debug for WebSocket<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebSocket")
             .field("drive", &self.drive)
@@ -652,6 +793,9 @@ impl<S> fmt::Debug for WebSocket<S> {
 /// Bytes read in one turn, before others have theirs.
 const TURN_BUDGET: usize = 4 * wspulse_drive::READ_SIZE;
 
+/// How long output waits for more to share its write, at the most.
+pub(crate) const BATCH_TIME: Duration = Duration::from_millis(1);
+
 /// When output that the stream did not take is tried again, at first.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 
@@ -662,4 +806,4 @@ const READ_COST: usize = 1024;
 const MIN_COST: usize = 16;
 
 /// An idle connection is this, and its socket.
-const _: () = assert!(size_of::<WebSocket<mio::net::TcpStream>>() <= 448);
+const _: () = assert!(size_of::<WebSocket<mio::net::TcpStream>>() <= 480);

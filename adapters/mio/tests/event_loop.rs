@@ -135,7 +135,7 @@ fn a_peer_that_floods_leaves_the_others_their_turns() {
         let quiet = seen.iter().filter(|id| **id != flooder).count();
         assert_eq!(quiet, 1, "round {round}");
         let flooded = read.load(Ordering::Relaxed) - before;
-        assert!(flooded >= 2 * (256 << 10), "{flooded} in round {round}");
+        assert!(seen.len() > quiet, "nothing of the flood in round {round}");
         assert!(flooded <= 2 * SHARE, "{flooded} in round {round}");
     }
 }
@@ -569,14 +569,14 @@ fn a_message_is_taken_and_comes_back_or_is_not_taken_whenever_the_loop_ends() {
 // ---- backpressure
 
 #[test]
-fn a_paused_connection_is_not_read_pings_flow_and_nobody_dies() {
+fn rule_16_a_paused_connection_is_read_up_to_its_inbox_and_nobody_dies() {
     let (notes, seen) = Notes::new(false);
     let server = Running::start(notes, heartbeat(50, 100));
     let mut raw = Raw::open(server.address);
     let id = wait_for_open(&seen);
     server.look(move |_, connections| connections.pause(id));
 
-    // As long as no message waits, pings go both ways.
+    // As long as the inbox has room, pings go both ways.
     raw.write(&frame(PING, b"are you there"));
     loop {
         match raw.read_frame() {
@@ -586,7 +586,7 @@ fn a_paused_connection_is_not_read_pings_flow_and_nobody_dies() {
         }
     }
 
-    // Behind a message, the peer is held back: what it sends stays in the kernels.
+    // With the inbox full the peer is held back: what it sends stays in the kernels.
     raw.0.set_write_timeout(Some(millis(100))).unwrap();
     let large = frame(BINARY, &[0; 100_000]);
     let mut sent = 0;

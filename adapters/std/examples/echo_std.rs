@@ -1,7 +1,7 @@
 //! An echo server: `cargo run -p wspulse-std --example echo_std -- 127.0.0.1:9001`.
 
 use std::env;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Arc::new(Config::builder().heartbeat(heartbeat).build()?);
 
     let address = env::args().nth(1).unwrap_or("127.0.0.1:9001".into());
-    let listener = TcpListener::bind(address)?;
+    let listener = wspulse_std::listen(address)?;
     println!("listening on {}", listener.local_addr()?);
     loop {
         let (stream, peer) = listener.accept()?;
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn echo(stream: TcpStream, config: Arc<Config>) -> Result<(), Error> {
     let mut ws = wspulse_std::accept(stream, config)?;
     while let Some(message) = ws.next() {
-        ws.send(message?)?;
+        ws.feed(message?)?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! A condition variable that costs a system call only where somebody waits.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 pub(crate) struct Bell {
     condvar: Condvar,
     /// Counted under the lock.
-    waiting: AtomicUsize,
+    waiting: AtomicU32,
 }
 
 impl Bell {

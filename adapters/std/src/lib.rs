@@ -35,7 +35,7 @@
 //! fn echo(stream: TcpStream, config: Arc<Config>) -> Result<(), Error> {
 //!     let mut ws = wspulse_std::accept(stream, config)?;
 //!     while let Some(message) = ws.next() {
-//!         ws.send(message?)?;
+//!         ws.feed(message?)?;
 //!     }
 //!     Ok(())
 //! }
@@ -67,11 +67,15 @@
 //!
 //! # What to know
 //!
-//! - **It lives while a thread is inside.** Timers, pings and pongs run inside
+//! - **It lives while a thread calls.** Timers, pings and pongs run inside
 //!   [`next`](WebSocket::next), [`send`](WebSocket::send) and their kin: a read waits no longer
-//!   than the next deadline. A thread that stays away for long does not kill its connection:
-//!   silence is judged only by a read that finds nothing.
-//! - **A batch of input is answered with one write**; see [`WebSocket`](WebSocket#batches).
+//!   than the next deadline, and [sending is enough](WebSocket#sending-is-enough). A thread that
+//!   stays away for long does not kill its connection: silence is judged only by a read that finds
+//!   nothing.
+//! - **Ok means on its way**: `send` returns when the stream has taken the message; what is
+//!   [fed](WebSocket#batches) during a batch of input leaves in one write.
+//! - **After a suspend** that the system's monotonic clock does not show, say
+//!   [`handle_resumed`](WebSocket::handle_resumed): a fresh ping leaves, with the whole timeout.
 //! - **How it waits**: for input inside one read with a timeout that is seldom set; with output
 //!   that the socket does not take, for room and for input by one poll(2), until the next deadline.
 //!   A batch costs one read and one write, and nothing else. Without sockets as Unix has them, or
@@ -86,7 +90,7 @@
 //!   them runs the whole protocol while it waits, and only the reader takes events.
 //! - **A thread of its own.** Who has nothing to do with a connection for longer than its interval
 //!   [`spawn`](WebSocket::spawn)s threads that do nothing else: they keep the connection while the
-//!   application is busy, and end with 1001 when the [`Receiver`] and all [`Sender`]s are dropped.
+//!   application is busy, up to what the inbox takes, and end with 1001 when the [`Receiver`] and all [`Sender`]s are dropped.
 //!   Dropping any of them never waits.
 //! - **A client that comes back** is a [`ReconnectingClient`]: it connects again whenever the
 //!   connection is lost, until that is hopeless.
@@ -95,15 +99,16 @@
 //!   At most, by the limits of its configuration:
 //!   - for what comes in, 2 × `max_message_size` + 68 KiB: a message that is under way or waits to
 //!     be taken, and one read behind it;
+//!   - for the inbox, 1 MiB and one message, or what
+//!     [`set_inbox_limits`](WebSocket::set_inbox_limits) says;
 //!   - for what goes out, `max_buffered_amount` + 80 KiB, and the one message that went beyond the
 //!     limit;
 //!   - some 80 KiB more each way under TLS.
 //!
-//!   By default that is less than 34 MiB beside that message. What is held follows what arrived, so
+//!   By default that is less than 51 MiB beside that message. What is held follows what arrived, so
 //!   a connection of small messages stays far below. The buffers belong to the thread: 64 KiB
 //!   for reads; up to 256 KiB for TLS, for halves, and for streams that are no sockets.
-//!   [`spawn`](WebSocket::spawn) adds two threads, and two queues of the length that it is told and
-//!   a message or two beyond.
+//!   [`spawn`](WebSocket::spawn) adds two threads, and a queue of the length that it is told.
 //! - **Fair** is the system, between threads.
 //! - **The stream** may be anything that is a [`Stream`]; on `TcpStream`s, also below TLS,
 //!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set, the last one as the
@@ -119,6 +124,8 @@
 //!   features `webpki-roots`, `native-roots` and `platform-verifier`, or by [`ConnectOptions`];
 //!   names and expiry are verified.
 //! - **Proxies.** None: connect through one, and pass the stream to [`client`].
+//! - **A server's beginning.** [`listen`] has a longer queue of clients than
+//!   [`TcpListener::bind`](std::net::TcpListener::bind), so that many may come at once.
 //! - **A server's end.** Keep a [`Sender`] of each connection, and [`close`](Sender::close) it with
 //!   1001.
 //! - **Log.** None: [`next_event`](WebSocket::next_event) and [`snapshot`](WebSocket::snapshot)
@@ -159,8 +166,8 @@ pub use websocket::WebSocket;
 #[cfg(feature = "tls")]
 pub use wspulse_drive::tls;
 pub use wspulse_drive::{
-    ConnectOptions, DownReason, Error, MalformedUrl, Opening, ReconnectError, ReconnectEvent,
-    ReconnectPolicy, RedirectError, Stage, UrlError, WhileDown,
+    ConnectOptions, DownReason, Error, InboxLimits, MalformedUrl, Opening, ReconnectError,
+    ReconnectEvent, ReconnectPolicy, RedirectError, Stage, UrlError, WhileDown, listen,
 };
 
 // Names of other crates in this interface.

@@ -17,7 +17,7 @@ use wspulse_drive::{
 };
 
 use crate::Error;
-use crate::shared::{Late, Shared};
+use crate::shared::{Departure, Late, Shared};
 use crate::stream::Stream;
 use crate::websocket::{WebSocket, in_time, within};
 
@@ -84,7 +84,7 @@ pub struct ReconnectingClient<S: Stream = TcpStream> {
 type Connector<S> = Box<dyn FnMut(Generation) -> Result<WebSocket<S>, Error> + Send>;
 type Hook = Box<dyn FnMut(&mut Opening<'_>) + Send>;
 
-enum Phase<S> {
+enum Phase<S: Stream> {
     Idle,
     Open(Generation, Arc<Shared<S>>),
     Waiting,
@@ -287,8 +287,8 @@ impl<S: Stream> ReconnectingClient<S> {
     /// Sends a message, or keeps it or gives it back while there is no connection.
     ///
     /// While there is one it returns when the stream has taken the message, as
-    /// [`WebSocket::send`] does, and reads on meanwhile, up to the next event. If the connection
-    /// is lost then, so is the message.
+    /// [`WebSocket::send`] does, and reads on meanwhile. If the connection is lost then, so is the
+    /// message.
     ///
     /// # Errors
     ///
@@ -305,8 +305,9 @@ impl<S: Stream> ReconnectingClient<S> {
     }
 
     /// Says that the network came back, or that the machine woke up: cuts the present delay
-    /// short, once, to a part of a second or what a Retry-After leaves. Between delays it does
-    /// nothing.
+    /// short, once, to a part of a second or what a Retry-After leaves. On an open connection a
+    /// fresh ping leaves, and the server has the whole timeout for its answer
+    /// ([`WebSocket::handle_resumed`]). During an attempt to connect it does nothing.
     pub fn network_up(&self) {
         self.common.network_up();
     }
@@ -398,7 +399,7 @@ impl<S: Stream> fmt::Debug for ReconnectingClient<S> {
 /// Sends on a [`ReconnectingClient`]'s connections from other threads.
 ///
 /// It works while a thread is in the client's own methods.
-pub struct ReconnectHandle<S = TcpStream> {
+pub struct ReconnectHandle<S: Stream = TcpStream> {
     common: Arc<Common<S>>,
 }
 
@@ -434,7 +435,7 @@ impl<S: Stream> ReconnectHandle<S> {
     }
 }
 
-impl<S> Clone for ReconnectHandle<S> {
+impl<S: Stream> Clone for ReconnectHandle<S> {
     fn clone(&self) -> Self {
         Self {
             common: Arc::clone(&self.common),
@@ -442,7 +443,7 @@ impl<S> Clone for ReconnectHandle<S> {
     }
 }
 
-impl<S> fmt::Debug for ReconnectHandle<S> {
+impl<S: Stream> fmt::Debug for ReconnectHandle<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReconnectHandle").finish_non_exhaustive()
     }
@@ -450,28 +451,35 @@ impl<S> fmt::Debug for ReconnectHandle<S> {
 
 /// What the client and its handles have in common. Nobody holds the lock while he waits for a
 /// connection; a connection's own lock is only ever taken inside it.
-struct Common<S> {
+struct Common<S: Stream> {
     state: Mutex<State<S>>,
     /// A delay was cut short, or messages that waited are gone, one way or the other.
     changed: Condvar,
     clock: SystemClock,
 }
 
-struct State<S> {
+struct State<S: Stream> {
     reconnect: Reconnect,
     /// From its opening until its last event.
     link: Option<Arc<Shared<S>>>,
 }
 
-impl<S> Common<S> {
+impl<S: Stream> Common<S> {
     fn lock(&self) -> MutexGuard<'_, State<S>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn network_up(&self) {
         let now = self.clock.now();
-        self.lock().reconnect.handle_network_up(now);
+        let link = {
+            let mut state = self.lock();
+            state.reconnect.handle_network_up(now);
+            state.link.clone()
+        };
         self.changed.notify_all();
+        if let Some(link) = link {
+            link.handle_resumed();
+        }
     }
 
     /// Waits until the next attempt is due, or there will be none; tells whether it is due.
@@ -591,11 +599,12 @@ impl<S: Stream> Common<S> {
             }
         };
         // A clone shares the payload.
-        if link.feed(message.clone()).is_err() {
+        let queued = link.queue_message(message.clone(), Departure::Flushed);
+        if queued.is_err() {
             return self.keep(message);
         }
         // What it has taken shares its fate; `next` tells.
-        let _ = link.push();
+        let _ = link.flush();
         Ok(())
     }
 
@@ -639,7 +648,7 @@ impl<S: Stream> State<S> {
     fn hand_over(&mut self) {
         if let Some(link) = &self.link {
             self.reconnect
-                .hand_over(|message| link.command(|connection, _| connection.send(message)));
+                .hand_over(|message| link.command(|drive, _| drive.command(|c| c.send(message))));
         }
     }
 }

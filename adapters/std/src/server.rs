@@ -146,7 +146,9 @@ where
                     continue;
                 };
                 let rejection = match decide(&request) {
-                    Ok(accept) => match shared.command(|c, now| c.accept(now, &accept)) {
+                    Ok(accept) => match shared
+                        .command(|drive, now| drive.command(|c| c.accept(now, &accept)))
+                    {
                         Ok(()) => break,
                         // The client is not left waiting over a mistake of this side.
                         Err(error) => Reject::from(error),
@@ -154,7 +156,7 @@ where
                     Err(rejection) => rejection,
                 };
                 mistake = rejection.mistake();
-                shared.command(|c, now| c.reject(now, &rejection))?;
+                shared.command(|drive, now| drive.command(|c| c.reject(now, &rejection)))?;
             }
             Ok(Some(Event::Closed(closed))) => {
                 return Err(match mistake {

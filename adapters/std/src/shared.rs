@@ -1,14 +1,16 @@
 //! Runs a connection's drive loop in the threads that call it.
 //!
-//! One lock guards the connection, and nobody holds it while he waits. Who wants to read, or to
-//! write where that may take a while, says so under the lock, does it without, and comes back to
-//! say how it ended; so at most one thread reads and one writes, and bytes keep their order. Who
-//! finds another thread at it leaves its output there: that thread looks again under the same lock
-//! before it goes, so what was left is never forgotten.
+//! One lock guards the connection, and is never held across a read or write that waits. A thread
+//! that wants to read, or to write where that may take a while, says so under the lock, does it
+//! without, and reports under the lock how it ended; so at most one thread reads and one writes, and
+//! bytes keep their order. A thread that finds another one writing leaves its output to it: that
+//! one looks again under the same lock before it goes, so what was left is never forgotten.
+//!
+//! Every call does besides what is due for the connection ([`Shared::tend`], rule 16).
 
 mod output;
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -17,17 +19,17 @@ use std::time::{Duration, Instant as SystemInstant};
 use wspulse_core::handshake::Response;
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Closed, ConfigError, Connection, Event, Instant, Message, SendError};
-use wspulse_drive::{Clock as _, Outcome, READ_SIZE, SystemClock, with_buffer};
+use wspulse_drive::{Clock as _, Drive, Outcome, READ_SIZE, SystemClock, with_buffer};
 
 use crate::Error;
 use crate::bell::Bell;
-use crate::patience::{Pace, Remembered};
+use crate::patience::{Pace, Remembered, SHORTEST};
 use crate::socket::Socket;
 use crate::state::State;
 use crate::stream::Stream;
 
 /// A connection and its stream, for the threads that use them.
-pub(crate) struct Shared<S: ?Sized> {
+pub(crate) struct Shared<S: Stream + ?Sized> {
     state: Mutex<State>,
     /// A thread has finished at the stream, or something happened to the connection.
     changed: Bell,
@@ -76,13 +78,30 @@ impl<S: Stream + ?Sized> Shared<S> {
             None => None,
             event => Some(event),
         };
-        self.run(self.lock(), until, &mut take)
+        let state = self.tend(self.lock());
+        self.run(state, until, &mut take)
     }
 
-    /// Waits until `queue` takes the message.
+    /// Takes an event that lies in the inbox, for a thread that neither waits nor reads. At the end
+    /// the thread that does takes them all.
+    pub(crate) fn take_event(&self) -> Option<Event> {
+        let mut state = self.lock();
+        if state.drive.is_over() || state.drive.inbox_len() == 0 {
+            return None;
+        }
+        let was_full = state.drive.is_inbox_full();
+        let event = state.drive.poll_event();
+        if was_full {
+            self.changed.ring();
+        }
+        event
+    }
+
+    /// Waits until `queue` takes the message, and sees it off as `departure` says.
     pub(crate) fn queue(
         &self,
         message: Message,
+        departure: Departure,
         mut queue: impl FnMut(&mut Connection, Message) -> Result<(), SendError>,
     ) -> Result<(), Error> {
         let mut slot = Some(message);
@@ -91,12 +110,12 @@ impl<S: Stream + ?Sized> Shared<S> {
             state.is_drained = false;
             match state.drive.command(|c| queue(c, message)) {
                 Ok(()) => Some(Ok(())),
-                // A stream that takes nothing any more makes no room either.
-                Err(SendError::Full(message)) if state.drive.has_failed_writing() => {
-                    let error = SendError::NotOpen(message);
-                    Some(Err(state.drive.send_error(error)))
+                Err(SendError::Full(message)) if !state.drive.has_failed_writing() => {
+                    slot = Some(message);
+                    None
                 }
-                Err(SendError::Full(message)) => {
+                // How it ends is known soon, and said then.
+                Err(SendError::NotOpen(message)) if state.drive.is_ending_unasked() => {
                     slot = Some(message);
                     None
                 }
@@ -104,31 +123,33 @@ impl<S: Stream + ?Sized> Shared<S> {
             }
         };
         let mut state = self.lock();
-        if let Some(result) = attempt(&mut state) {
-            return result;
+        match attempt(&mut state) {
+            Some(queued) => queued?,
+            None => {
+                self.run_flushing(state, &mut attempt)?;
+                state = self.lock();
+            }
         }
-        self.run_flushing(state, &mut attempt)
-    }
-
-    /// Sees off what is queued, unless more input is at hand whose answers can leave in the same
-    /// write.
-    pub(crate) fn push(&self) -> Result<(), Error> {
-        let state = self.lock();
-        let amount = state.drive.connection().buffered_amount();
-        // With two threads nobody knows whether anybody will take that input.
-        if !state.is_split && state.drive.has_buffered_input() && amount < BATCH_LIMIT {
-            return Ok(());
+        if departure == Departure::Now {
+            let state = self.tend(state);
+            return self.run_flushing(state, &mut flushed);
         }
-        self.run_flushing(state, &mut flushed)?;
-        self.keep_time();
+        let now = self.clock.now();
+        // A thread that waits in a read cannot be woken to write.
+        let is_lonely = departure == Departure::Soon && state.is_reading;
+        if is_lonely || state.is_tending_due(now) {
+            state = self.tend_at(state, now);
+        }
+        drop(state);
+        self.changed.ring();
         Ok(())
     }
 
     /// Waits until the stream has taken all output.
     pub(crate) fn flush(&self) -> Result<(), Error> {
-        let mut state = self.lock();
+        let mut state = self.tend(self.lock());
         if state.drive.is_over() {
-            return state.drive.is_flushed().map(|_| ());
+            return state.drive.is_flushed().map(drop);
         }
         self.run_flushing(state, &mut flushed)
     }
@@ -146,37 +167,115 @@ impl<S: Stream + ?Sized> Shared<S> {
         })
     }
 
-    /// A thread that only ever sends has its timers run here, and its input read now and then.
-    fn keep_time(&self) {
+    // ---- what every call does
+
+    /// Does what is due whatever the call is for (rule 16): runs timers, takes what has come, and
+    /// writes what has waited for company long enough.
+    fn tend<'s>(&'s self, state: Guard<'s>) -> Guard<'s> {
         let now = self.clock.now();
-        let mut state = self.lock();
-        let is_due = state.drive.poll_timeout().is_some_and(|due| due <= now);
-        if !is_due && !state.owes_look && !state.drive.has_failed_writing() {
-            return;
+        if state.is_tending_due(now) {
+            self.tend_at(state, now)
+        } else {
+            state
         }
-        if state.drive.wants_read() && !state.is_reading {
+    }
+
+    #[inline(never)]
+    fn tend_at<'s>(&'s self, mut state: Guard<'s>, now: Instant) -> Guard<'s> {
+        let is_late = state.is_timeout_due(now);
+        if is_late || state.is_look_due(now) {
+            // What came before the deadline counts before it.
+            state = self.read_on(state, now);
+            if state.handle_timeout(now) == Outcome::Progress {
+                state = self.read_on(state, now);
+            }
+        }
+        if state.wants_write() {
+            // Output that waits for room has nobody else to look for it.
+            state.owes_try |= state.is_full;
+            (state, _) = self.write(Task::Other, state, SHORTEST);
+        }
+        self.settle(state)
+    }
+
+    /// Takes what has come, as far as the inbox has room, without waiting.
+    fn read_on<'s>(&'s self, mut state: Guard<'s>, now: Instant) -> Guard<'s> {
+        state.looked_at = state.looked_at.max(now);
+        for _ in 0..MAX_READS {
+            state.collect();
+            if !state.drive.wants_read() || state.is_reading {
+                break;
+            }
+            let count;
+            (state, count) = self.read(state, Some(Duration::ZERO));
+            if count.is_none_or(|count| count < READ_SIZE) {
+                break;
+            }
+        }
+        state.collect();
+        if state.drive.has_failed_writing() {
+            state = self.read_last(state, now);
+        } else if state.drive.is_inbox_full() && !state.is_reading {
+            self.look_for_hang_up(&mut state);
+        }
+        state
+    }
+
+    /// Takes the peer's last words after a failed write, as far as they are there and the inbox has
+    /// room, and ends the connection. A thread that reads does so itself.
+    fn read_last<'s>(&'s self, mut state: Guard<'s>, now: Instant) -> Guard<'s> {
+        for _ in 0..MAX_LAST_READS {
+            state.collect();
+            if state.is_reading || state.drive.is_over() {
+                return state;
+            }
+            if !state.drive.wants_read() {
+                break;
+            }
             (state, _) = self.read(state, Some(Duration::ZERO));
         }
-        state.handle_timeout(self.clock.now());
-        (state, _) = self.write(Task::Other, state, Pace::default().slice());
-        drop(self.settle(state));
+        state.handle_failure(now, io::ErrorKind::BrokenPipe.into());
+        state
+    }
+
+    /// While nobody reads, a peer that is gone is noticed by what the socket says without a read.
+    fn look_for_hang_up(&self, state: &mut State) {
+        if let Some(socket) = Socket::of(&self.stream)
+            && let Some(error) = socket.hang_up()
+        {
+            state.handle_failure(self.clock.now(), error);
+        }
     }
 
     // ---- commands and looks
 
     /// Runs a command of the connection, at the present time.
-    pub(crate) fn command<T>(&self, run: impl FnOnce(&mut Connection, Instant) -> T) -> T {
+    pub(crate) fn command<T>(&self, run: impl FnOnce(&mut Drive, Instant) -> T) -> T {
         let now = self.clock.now();
         let mut state = self.lock();
         state.is_drained = false;
-        let result = state.drive.command(|connection| run(connection, now));
+        let result = run(&mut state.drive, now);
         drop(self.settle(state));
         result
     }
 
+    /// The machine slept or the network changed: a fresh ping leaves, and has the whole timeout.
+    pub(crate) fn handle_resumed(&self) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        state.is_drained = false;
+        state.drive.command(|c| c.handle_resumed(now));
+        drop(self.tend_at(state, now));
+        self.changed.ring();
+    }
+
     pub(crate) fn set_heartbeat(&self, config: HeartbeatConfig) -> Result<(), ConfigError> {
-        self.command(|connection, now| connection.set_heartbeat(now, config))?;
+        let now = self.clock.now();
+        let mut state = self.lock();
+        state.is_drained = false;
+        state.set_heartbeat(now, config)?;
         self.stream.set_patience(&config);
+        drop(self.settle(state));
         Ok(())
     }
 
@@ -229,6 +328,10 @@ impl<S: Stream + ?Sized> Shared<S> {
         let mut pace = Pace::default();
         let mut has_waited = false;
         loop {
+            if state.drive.has_failed_writing() && !state.drive.is_over() {
+                let now = self.clock.now();
+                state = self.read_last(state, now);
+            }
             if let Some(result) = done(&mut state) {
                 drop(self.settle(state));
                 return Ok(result);
@@ -236,15 +339,21 @@ impl<S: Stream + ?Sized> Shared<S> {
             if has_waited && until.is_some_and(|until| until <= SystemInstant::now()) {
                 return Err(Late);
             }
-            if state.is_deaf {
-                while state.drive.poll_event().is_some() {}
-            }
+            let has_collected = state.collect();
             state = self.settle(state);
             // What is at hand comes first, so that its answers share a write.
-            let now = self.clock.now();
-            if state.drive.hand_over() || state.handle_timeout(now) == Outcome::Progress {
+            if has_collected || state.drive.hand_over() {
                 self.changed.ring();
                 continue;
+            }
+            let now = self.clock.now();
+            if state.is_timeout_due(now) {
+                // What came before the deadline counts before it.
+                state = self.read_on(state, now);
+                if state.handle_timeout(now) == Outcome::Progress {
+                    self.changed.ring();
+                    continue;
+                }
             }
             let mut wrote = Wrote::All;
             if state.wants_write() {
@@ -276,13 +385,16 @@ impl<S: Stream + ?Sized> Shared<S> {
         let until_due = state.drive.poll_timeout().map(|due| self.clock.until(due));
         let until_late = until.map(|until| until.saturating_duration_since(SystemInstant::now()));
         let mut limit = earlier(until_due, until_late);
+        // Time that has passed is judged by the next look, not by one that waits (rule 6).
+        let may_look = state.drive.wants_read() && !state.is_reading;
+        let look = (may_look && state.owes_look()).then_some(Duration::ZERO);
         // Output that another thread is at may be gone at any moment.
         let waits_for_token = wrote == Wrote::Elsewhere && task == Task::Flush;
         if wrote == Wrote::Blocked
             && let Some(socket) = Socket::of(&self.stream)
         {
             let has_input;
-            (state, has_input) = self.wait_for_room(socket, state, limit, pace);
+            (state, has_input) = self.wait_for_room(socket, state, earlier(limit, look), pace);
             if !has_input {
                 return state;
             }
@@ -293,17 +405,21 @@ impl<S: Stream + ?Sized> Shared<S> {
                 pace.slacken();
                 return state;
             }
+            if state.drive.is_inbox_full() && !state.is_reading {
+                self.look_for_hang_up(&mut state);
+                if state.drive.is_over() {
+                    return state;
+                }
+            }
             let limit = earlier(limit, Some(NAP));
             return self.changed.wait(state, limit);
-        } else if state.drive.has_failed_writing() {
-            // Only the peer's last words are left to read, if there are any.
-            limit = Some(Duration::ZERO);
         } else if wrote == Wrote::Blocked {
             limit = earlier(limit, Some(pace.slice()));
         } else if state.is_split {
             // The other thread may move the deadline, and has no way to say so.
             limit = earlier(limit, Some(NAP));
         }
+        limit = earlier(limit, look);
         // A peer that sends as much as we do makes room when it is read.
         let mut reads = if wrote == Wrote::Blocked {
             MAX_READS
@@ -334,9 +450,10 @@ impl<S: Stream + ?Sized> Shared<S> {
         timeout: Option<Duration>,
     ) -> (Guard<'s>, Option<usize>) {
         state.is_reading = true;
-        state.owes_look = false;
         drop(state);
         with_buffer(|buffer| {
+            // A read that finds nothing speaks for the time at which it began (rule 6).
+            let began = self.clock.now();
             let read = match Socket::of(&self.stream) {
                 Some(socket) if timeout == Some(Duration::ZERO) => socket.read(buffer),
                 _ => self.read_within(buffer, timeout),
@@ -347,12 +464,32 @@ impl<S: Stream + ?Sized> Shared<S> {
                     .ok_or_else(|| io::Error::other("the stream read more than there was room for"))
             });
             let count = bytes.as_ref().map_or(0, |bytes| bytes.len());
-            let mut state = self.lock();
+            let ended = self.clock.now();
+            let mut state = self.wait_for_report(self.lock());
             state.is_reading = false;
-            let outcome = state.handle_read(self.clock.now(), bytes);
+            let outcome = state.handle_read(began, ended, bytes);
             self.changed.ring();
             (state, (outcome != Outcome::Blocked).then_some(count))
         })
+    }
+
+    /// Waits for the report of a write that may have left before what was just read came: the peer's
+    /// answer to our Close frame is no answer before the Close frame is known to have left.
+    fn wait_for_report<'s>(&'s self, mut state: Guard<'s>) -> Guard<'s> {
+        if !state.is_in_write {
+            return state;
+        }
+        // A socket's write does not wait. Any other stream's may, and longer than it was told to.
+        let is_socket = Socket::of(&self.stream).is_some();
+        let deadline = SystemInstant::now() + LONGEST_WRITE;
+        while state.is_in_write {
+            let left = deadline.saturating_duration_since(SystemInstant::now());
+            if left.is_zero() && !is_socket {
+                break;
+            }
+            state = self.changed.wait(state, Some(left.max(SHORTEST)));
+        }
+        state
     }
 
     fn read_within(&self, buffer: &mut [u8], timeout: Option<Duration>) -> io::Result<usize> {
@@ -365,7 +502,11 @@ impl<S: Stream + ?Sized> Shared<S> {
     }
 
     /// Lets go of the stream when the connection is over, so that nobody waits for it any more.
+    /// While the inbox is full, the kernel watches over the peer.
     fn settle<'s>(&'s self, mut state: Guard<'s>) -> Guard<'s> {
+        if let Some(is_unread) = state.watch_changed() {
+            self.stream.watch(state.heartbeat(), is_unread);
+        }
         if !state.drive.is_over() || state.is_hung_up {
             return state;
         }
@@ -387,7 +528,7 @@ impl<S: Stream + ?Sized> Shared<S> {
     }
 }
 
-impl<S: ?Sized> Shared<S> {
+impl<S: Stream + ?Sized> Shared<S> {
     /// A stream that panicked leaves a connection that says what became of it.
     fn lock(&self) -> Guard<'_> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -405,6 +546,46 @@ impl<S: ?Sized> Shared<S> {
         let _state = self.lock();
         self.changed.ring();
     }
+}
+
+/// One last attempt at what is queued, which does not wait.
+impl<S: Stream + ?Sized> Drop for Shared<S> {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if state.is_hung_up || state.drive.is_over() || thread::panicking() {
+            return;
+        }
+        let mut output = Vec::new();
+        while state.wants_write() {
+            output.clear();
+            state.lend().append_to(&mut output);
+            let now = self.clock.now();
+            let written = match Socket::of(&self.stream) {
+                _ if output.is_empty() => return,
+                Some(socket) => socket.write(&[IoSlice::new(&output)]),
+                None => self
+                    .stream
+                    .set_write_timeout(Some(SHORTEST))
+                    .and_then(|()| self.stream.write(&output)),
+            };
+            let is_whole = matches!(written, Ok(count) if count >= output.len());
+            state.handle_write(now, now, written);
+            if !is_whole {
+                return;
+            }
+        }
+    }
+}
+
+/// When what was queued is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Departure {
+    /// At once, and the caller waits until the stream has taken it.
+    Now,
+    /// With others, unless another thread waits for input and would leave it lying.
+    Soon,
+    /// With others, and with the flush that follows.
+    Flushed,
 }
 
 /// What a thread is there for.
@@ -425,8 +606,6 @@ fn flushed(state: &mut State) -> Option<Result<(), Error>> {
         return Some(Ok(()));
     }
     match state.drive.is_flushed() {
-        // Somebody else was told why.
-        Ok(true) if state.drive.has_failed_writing() => Some(Err(Error::NotOpen)),
         Ok(true) => Some(Ok(())),
         Ok(false) => None,
         Err(error) => Some(Err(error)),
@@ -440,11 +619,14 @@ fn earlier(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
     }
 }
 
-/// Output that does not wait for more to share its write.
-const BATCH_LIMIT: usize = 64 * 1024;
-
 /// Reads in a row while output waits.
 const MAX_READS: u32 = 16;
+
+/// Reads in a row after a failed write: enough for what a socket's receive buffer holds.
+const MAX_LAST_READS: u32 = 256;
+
+/// No write without the lock takes longer.
+const LONGEST_WRITE: Duration = Duration::from_millis(50);
 
 /// How long a thread waits while another one may change what it waits for.
 const NAP: Duration = Duration::from_millis(250);

@@ -51,6 +51,28 @@ impl Socket<'_> {
         Ok(count)
     }
 
+    /// Returns what the socket died of, if it has ended in both directions, whatever lies unread.
+    pub(crate) fn hang_up(self) -> Option<io::Error> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        use rustix::net::sockopt::socket_error;
+
+        let mut polled = [PollFd::from_borrowed_fd(self.0, PollFlags::empty())];
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut polled, Some(&at_once)).ok()?;
+        let [polled] = polled;
+        if !polled.revents().intersects(PollFlags::HUP | PollFlags::ERR) {
+            return None;
+        }
+        match socket_error(self.0) {
+            Ok(Err(error)) => Some(error.into()),
+            // Somebody else was told.
+            Ok(Ok(())) | Err(_) => Some(io::ErrorKind::ConnectionReset.into()),
+        }
+    }
+
     /// Waits for room, and for input too if that `is_wanted`.
     pub(crate) fn wait(self, is_wanted: bool, timeout: Option<Duration>) -> io::Result<Ready> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -90,6 +112,10 @@ impl Socket<'_> {
     }
 
     pub(crate) fn write(self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self.0.0 {}
+    }
+
+    pub(crate) fn hang_up(self) -> Option<io::Error> {
         match self.0.0 {}
     }
 

@@ -15,12 +15,13 @@ use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{
     Cause, CloseCode, Closed, ConfigError, Event, Message, SendError, Snapshot, State,
 };
+use wspulse_drive::{Drive, copy_of};
 
-use crate::Error;
 use crate::bell::Bell;
-use crate::shared::{Late, Shared};
+use crate::shared::{Departure, Late, Shared};
 use crate::stream::Stream;
 use crate::websocket::{in_time, within};
+use crate::{Error, InboxLimits};
 
 /// What a connection in [threads of its own](crate::WebSocket::spawn) receives.
 ///
@@ -59,7 +60,10 @@ struct Queues {
 
 #[derive(Default)]
 struct Queued {
-    events: VecDeque<Event>,
+    /// What lay in the inbox when the connection ended.
+    rest: VecDeque<Event>,
+    /// Events may lie in the connection's inbox.
+    has_news: bool,
     commands: VecDeque<Command>,
     senders: usize,
     is_deaf: bool,
@@ -69,7 +73,10 @@ struct Queued {
 
 struct End {
     closed: Box<Closed>,
+    /// For who receives, once.
     error: Mutex<Option<Error>>,
+    /// For each that sends, unless a handle has ended it.
+    sending: Option<Error>,
 }
 
 /// What goes out, in the order of its queue.
@@ -114,7 +121,11 @@ where
         // No thread to be had: the connection ends of it.
         shared.abort();
         if let Some(closed) = shared.drain() {
-            queues.finish(Box::new(closed), Some(error.into()));
+            queues.finish(End {
+                closed: Box::new(closed),
+                error: Mutex::new(Some(error.into())),
+                sending: None,
+            });
         }
         drop(Over(&queues));
     }
@@ -134,33 +145,44 @@ fn start(shared: &Arc<Shared<dyn Stream + Send + Sync>>, queues: &Arc<Queues>) -
 /// The thread that receives, keeps the time, and answers pings.
 fn receive(shared: &Shared<dyn Stream + Send + Sync>, queues: &Queues) {
     let over = Over(queues);
-    let closed = shared.run_until(|state| {
-        loop {
-            let mut queued = queues.lock();
-            // An end waits for nobody. Events that wait in the connection hold input back.
-            let has_room = queued.events.len() < queues.size || queued.is_deaf;
-            if !has_room && !state.drive.is_over() {
-                return None;
-            }
-            match state.drive.poll_event() {
-                Some(Event::Closed(closed)) => {
-                    let is_normal = closed.cause == Cause::Normal;
-                    let error = (!is_normal).then(|| state.drive.end_error(closed.clone()));
-                    return Some((closed, error));
+    let ended = shared.run_until(|state| {
+        let mut queued = queues.lock();
+        if queued.is_deaf {
+            while let Some(event) = state.drive.poll_event() {
+                if let Event::Closed(closed) = event {
+                    return Some(end_of(&mut state.drive, closed));
                 }
-                Some(_) if queued.is_deaf => {}
-                Some(event) => {
-                    queued.events.push_back(event);
-                    queues.arrived.ring();
-                }
-                None => return None,
             }
+            return None;
         }
+        state.collect();
+        if state.drive.is_over() {
+            while let Some(event) = state.drive.poll_event() {
+                match event {
+                    Event::Closed(closed) => return Some(end_of(&mut state.drive, closed)),
+                    event => queued.rest.push_back(event),
+                }
+            }
+        } else if state.drive.inbox_len() > 0 {
+            queued.has_news = true;
+            queues.arrived.ring();
+        }
+        None
     });
-    if let Some((closed, error)) = closed {
-        queues.finish(closed, error);
+    if let Some(end) = ended {
+        queues.finish(end);
     }
     drop(over);
+}
+
+fn end_of(drive: &mut Drive, closed: Box<Closed>) -> End {
+    let is_normal = closed.cause == Cause::Normal;
+    let error = (!is_normal).then(|| drive.end_error(closed.clone()));
+    End {
+        error: Mutex::new(error),
+        sending: drive.sender_error(),
+        closed,
+    }
 }
 
 /// The thread that sends.
@@ -177,7 +199,7 @@ fn send(shared: &Shared<dyn Stream + Send + Sync>, queues: &Queues) {
             }
             // What came too late for the connection is lost with it.
             Some(Command::Message(message)) => {
-                let _ = shared.feed(message);
+                let _ = shared.queue_message(message, Departure::Flushed);
             }
             Some(Command::Ping(payload, answer)) => {
                 let _ = answer.send(shared.queue_ping(&payload));
@@ -217,9 +239,20 @@ impl Queues {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn finish(&self, closed: Box<Closed>, error: Option<Error>) {
-        let error = Mutex::new(error);
-        let _ = self.end.set(End { closed, error });
+    fn finish(&self, end: End) {
+        let _ = self.end.set(end);
+    }
+
+    /// Tells a sender why nothing is sent any more: how the connection ended, or what it was not
+    /// able to do if a handle has ended it.
+    fn sending_error(&self, otherwise: impl FnOnce() -> Error) -> Error {
+        match self.end.get().and_then(|end| end.sending.as_ref()) {
+            Some(Error::Closed(closed)) => Error::Closed(closed.clone()),
+            Some(Error::Io(error)) => Error::Io(copy_of(error)),
+            #[cfg(feature = "tls")]
+            Some(Error::Tls(error)) => Error::Tls(error.clone()),
+            _ => otherwise(),
+        }
     }
 
     fn closed(&self) -> Option<&Closed> {
@@ -326,14 +359,9 @@ impl Receiver {
     }
 
     fn next_event_until(&mut self, until: Option<Instant>) -> Result<Option<Event>, Late> {
-        let mut queued = self.queues.lock();
         loop {
-            if let Some(event) = queued.events.pop_front() {
-                let was_full = queued.events.len() + 1 >= self.queues.size;
-                drop(queued);
-                if was_full && let Some(shared) = self.link.upgrade() {
-                    shared.nudge();
-                }
+            let mut queued = self.queues.lock();
+            if let Some(event) = queued.rest.pop_front() {
                 return Ok(Some(event));
             }
             if queued.is_over {
@@ -342,11 +370,20 @@ impl Receiver {
                 let is_told = std::mem::replace(&mut self.is_done, true);
                 return Ok(closed.filter(|_| !is_told).map(Event::Closed));
             }
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
-                return Err(Late);
+            queued.has_news = false;
+            drop(queued);
+            // The connection's lock comes before that of the queues.
+            if let Some(event) = self.link.upgrade().and_then(|shared| shared.take_event()) {
+                return Ok(Some(event));
             }
-            queued = self.queues.arrived.wait(queued, left);
+            let mut queued = self.queues.lock();
+            while !queued.has_news && !queued.is_over {
+                let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+                if left.is_some_and(|left| left.is_zero()) {
+                    return Err(Late);
+                }
+                queued = self.queues.arrived.wait(queued, left);
+            }
         }
     }
 }
@@ -360,7 +397,9 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`Error::Send`] gives the message back if the connection is over or closing.
+    /// [`Error::Closed`] or [`Error::Io`] if the connection has ended, with its cause and the
+    /// peer's Close; while the peer closes it, this waits for the end. If a handle has ended it,
+    /// [`Error::Send`] gives the message back.
     pub fn send(&self, message: impl Into<Message>) -> Result<(), Error> {
         let message = self.whole(message.into())?;
         self.order(Command::Message(message), true)
@@ -370,7 +409,8 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`Error::Send`] gives the message back, with [`SendError::Full`] if there is none.
+    /// [`Error::Send`] gives the message back, with [`SendError::Full`] if there is none; else as
+    /// [`send`](Self::send), but that this does not wait for the end.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), Error> {
         let message = self.whole(message.into())?;
         self.order(Command::Message(message), false)
@@ -380,8 +420,8 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`Error::NotOpen`] or [`Error::Io`] if the connection ended first; how, the [`Receiver`]
-    /// tells.
+    /// [`Error::Closed`] or [`Error::Io`] if the connection ended first; [`Error::NotOpen`] if a
+    /// handle has ended it.
     pub fn flush(&self) -> Result<(), Error> {
         self.ask(Command::Flush)
     }
@@ -391,8 +431,8 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`Error::Send`] if the payload is too long or too many pings wait; [`Error::NotOpen`] if
-    /// the connection is over.
+    /// [`Error::Send`] if the payload is too long or too many pings wait; else as
+    /// [`flush`](Self::flush).
     pub fn ping(&self, payload: &[u8]) -> Result<(), Error> {
         self.ask(|answer| Command::Ping(payload.to_vec(), answer))
     }
@@ -400,7 +440,7 @@ impl Sender {
     /// Sends what is queued and a Close frame, and waits for the end: at most `close_timeout`
     /// after the Close frame was its turn.
     ///
-    /// The messages that still come go to the [`Receiver`]. If it takes none and its queue is
+    /// The messages that still come go to the [`Receiver`]. If it takes none and the inbox is
     /// full, the peer's Close is not read and the timeout ends it.
     ///
     /// # Errors
@@ -408,10 +448,10 @@ impl Sender {
     /// [`Error::Send`] if the code or the reason must not be sent, and the connection stays open;
     /// [`Error::Closed`] if it ended otherwise than by the handshake.
     pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        match self.ask(|answer| Command::Close(code, reason.to_owned(), Some(answer))) {
-            // It is closing already.
-            Ok(()) | Err(Error::NotOpen) => {}
-            Err(error) => return Err(error),
+        let asked = self.ask(|answer| Command::Close(code, reason.to_owned(), Some(answer)));
+        // Otherwise it may be closing already, or over.
+        if let Err(error @ Error::Send(_)) = asked {
+            return Err(error);
         }
         match self.ended() {
             Some(closed) if closed.cause == Cause::Normal => Ok(()),
@@ -420,10 +460,28 @@ impl Sender {
         }
     }
 
+    /// Says that the machine woke up or the network changed, as
+    /// [`WebSocket::handle_resumed`](crate::WebSocket::handle_resumed) does. Does nothing when the
+    /// connection is over.
+    pub fn handle_resumed(&self) {
+        if let Some(shared) = self.link.upgrade() {
+            shared.handle_resumed();
+        }
+    }
+
     /// Ends the connection without a closing handshake, whatever is queued.
     pub fn abort(&self) {
         if let Some(shared) = self.link.upgrade() {
             shared.abort();
+        }
+    }
+
+    /// Sets how much may wait in the inbox, as
+    /// [`WebSocket::set_inbox_limits`](crate::WebSocket::set_inbox_limits) does. Does nothing when
+    /// the connection is over.
+    pub fn set_inbox_limits(&self, limits: InboxLimits) {
+        if let Some(shared) = self.link.upgrade() {
+            shared.look(|state, _| state.drive.set_inbox_limits(limits));
         }
     }
 
@@ -479,18 +537,22 @@ impl Sender {
         Ok(message)
     }
 
-    fn is_open(&self) -> bool {
-        let shared = self.link.upgrade();
-        shared.is_some_and(|shared| {
-            shared.look(|state, _| state.drive.connection().state() == State::Open)
-        })
-    }
-
     fn order(&self, command: Command, waits: bool) -> Result<(), Error> {
-        if !self.is_open() {
-            return Err(not_open(command));
-        }
+        let (is_open, is_ending) = self.link.upgrade().map_or((false, false), |shared| {
+            shared.look(|state, _| {
+                let is_open = state.drive.connection().state() == State::Open;
+                (is_open, state.drive.is_ending_unasked())
+            })
+        });
         let mut queued = self.queues.lock();
+        // How it ends is known soon, and said then.
+        while waits && is_ending && !queued.is_over {
+            queued = self.queues.arrived.wait(queued, None);
+        }
+        if !is_open {
+            drop(queued);
+            return Err(self.queues.sending_error(|| not_open(command)));
+        }
         while queued.commands.len() >= self.queues.size && !queued.is_over {
             if !waits {
                 return Err(full(command));
@@ -498,7 +560,8 @@ impl Sender {
             queued = self.queues.ordered.wait(queued, None);
         }
         if queued.is_over {
-            return Err(not_open(command));
+            drop(queued);
+            return Err(self.queues.sending_error(|| not_open(command)));
         }
         queued.commands.push_back(command);
         self.queues.ordered.ring();
@@ -512,7 +575,8 @@ impl Sender {
         let (answer, answered) = sync_channel(1);
         self.order(command(answer), true)?;
         // A command that the end overtook is dropped with its channel.
-        answered.recv().unwrap_or(Err(Error::NotOpen))
+        let answer = answered.recv();
+        answer.unwrap_or_else(|_| Err(self.queues.sending_error(|| Error::NotOpen)))
     }
 }
 
@@ -549,7 +613,7 @@ impl Drop for Receiver {
     fn drop(&mut self) {
         let mut queued = self.queues.lock();
         queued.is_deaf = true;
-        let untaken = std::mem::take(&mut queued.events);
+        let untaken = std::mem::take(&mut queued.rest);
         self.queues.leave(queued);
         drop(untaken);
         if let Some(shared) = self.link.upgrade() {

@@ -10,47 +10,51 @@ use wspulse_core::handshake::Response;
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{CloseCode, Closed, ConfigError, Event, Message, Role, Snapshot, State};
 
-use crate::Error;
 use crate::shared::Shared;
 use crate::stream::Stream;
-use crate::websocket::{Inbox, WebSocket, in_time, within};
+use crate::websocket::{MessageStream, WebSocket, in_time, within};
+use crate::{Error, InboxLimits};
 
 /// The half of a connection that receives, from [`WebSocket::split`].
 ///
-/// Each method of either half runs the whole protocol while it waits: pings, pongs, deadlines. The
-/// halves never wait for each other: a [`next`](Self::next) that waits for the peer does not hold
-/// up a [`send`](Writer::send), and a `send` that waits for the peer to read does not hold up a
-/// `next`. So:
+/// Each method of either half runs the whole protocol: pings, pongs, deadlines. The halves never
+/// wait for each other: a [`next`](Self::next) that waits for the peer does not hold up a
+/// [`send`](Writer::send), and a `send` that waits for the peer to read does not hold up a `next`.
+/// So:
 ///
 /// - with a [`next`](Self::next) running here, the connection is kept whatever the other half
-///   does, and what the other half [fed](Writer::feed) leaves within 250 ms;
-/// - while nothing runs here, the other half reads while it waits, up to the next event and no
-///   further: a peer that sends is held back, and is not declared dead meanwhile;
-/// - once this half is dropped, what the peer sends is dropped too, whenever the [`Writer`] waits;
-/// - once the [`Writer`] is dropped, the connection stays open, and this half sends what is queued.
+///   does;
+/// - while nothing runs here, each call of the other half looks for input, and what comes waits in
+///   the [inbox](WebSocket#sending-is-enough) for this one;
+/// - once this half is dropped, what the peer sends is dropped too, whenever the [`Writer`] does
+///   anything;
+/// - once the [`Writer`] is dropped, the connection stays open, and this half sends what is queued;
+/// - when both are dropped, what is queued is tried to be written, as when a
+///   [`WebSocket`](WebSocket#dropping) is.
 ///
 /// A thread that waits here wakes up four times a second, since what the other half does may move
 /// a deadline.
-pub struct Reader<S> {
+pub struct Reader<S: Stream> {
     shared: Arc<Shared<S>>,
-    inbox: Inbox,
+    messages: MessageStream,
 }
 
 /// The half of a connection that sends, from [`WebSocket::split`].
 ///
-/// What keeps the connection alive while only one half is used, [`Reader`] says. There are no
-/// batches here: [`send`](Self::send) writes at once, whatever waits to be received; use
-/// [`feed`](Self::feed) and [`flush`](Self::flush) to send several messages with one write.
-pub struct Writer<S> {
+/// What keeps the connection alive while only one half is used, [`Reader`] says.
+pub struct Writer<S: Stream> {
     shared: Arc<Shared<S>>,
 }
 
-pub(crate) fn split<S: Stream>(shared: Arc<Shared<S>>, inbox: Inbox) -> (Reader<S>, Writer<S>) {
+pub(crate) fn split<S: Stream>(
+    shared: Arc<Shared<S>>,
+    messages: MessageStream,
+) -> (Reader<S>, Writer<S>) {
     shared.look(|state, _| state.is_split = true);
     let writer = Writer {
         shared: Arc::clone(&shared),
     };
-    (Reader { shared, inbox }, writer)
+    (Reader { shared, messages }, writer)
 }
 
 impl<S: Stream> Reader<S> {
@@ -62,7 +66,7 @@ impl<S: Stream> Reader<S> {
     /// closing handshake.
     #[expect(clippy::should_implement_trait, reason = "it is implemented")]
     pub fn next(&mut self) -> Option<Result<Message, Error>> {
-        in_time(self.inbox.next(&self.shared, None))
+        in_time(self.messages.next(&self.shared, None))
     }
 
     /// Waits for the next message, as [`WebSocket::next_timeout`] does.
@@ -71,17 +75,24 @@ impl<S: Stream> Reader<S> {
     ///
     /// As [`next`](Self::next).
     pub fn next_timeout(&mut self, timeout: Duration) -> Poll<Option<Result<Message, Error>>> {
-        within(timeout, |until| self.inbox.next(&self.shared, until))
+        within(timeout, |until| self.messages.next(&self.shared, until))
     }
 
     /// Waits for whatever happens next, as [`WebSocket::next_event`] does.
     pub fn next_event(&mut self) -> Option<Event> {
-        in_time(self.inbox.next_event(&self.shared, None))
+        in_time(self.messages.next_event(&self.shared, None))
     }
 
     /// Waits for whatever happens next, as [`WebSocket::next_event_timeout`] does.
     pub fn next_event_timeout(&mut self, timeout: Duration) -> Poll<Option<Event>> {
-        within(timeout, |until| self.inbox.next_event(&self.shared, until))
+        within(timeout, |until| {
+            self.messages.next_event(&self.shared, until)
+        })
+    }
+
+    /// Says that the machine woke up or the network changed, as [`WebSocket::handle_resumed`] does.
+    pub fn handle_resumed(&mut self) {
+        self.shared.handle_resumed();
     }
 
     /// Ends the connection without a closing handshake. The other half returns at once.
@@ -98,29 +109,28 @@ impl<S: Stream> Reader<S> {
         if !Arc::ptr_eq(&self.shared, &writer.shared) {
             return Err(ReuniteError(self, writer));
         }
-        let inbox = std::mem::take(&mut self.inbox);
+        let messages = std::mem::take(&mut self.messages);
         drop(self);
         writer.shared.look(|state, _| {
             state.is_split = false;
             state.is_deaf = false;
         });
-        Ok(WebSocket::over(writer.shared, inbox))
+        Ok(WebSocket::over(writer.shared, messages))
     }
 }
 
 impl<S: Stream> Writer<S> {
-    /// Queues a message and sees it off: returns when the stream has taken it.
+    /// Sends a message, as [`WebSocket::send`] does: returns when the stream has taken it.
     ///
     /// # Errors
     ///
-    /// [`Error::Send`] gives the message back if the connection is not open; how it ended, the
-    /// [`Reader`] tells. [`Error::Io`] if it ended by a failure of the stream, and
-    /// [`Error::NotOpen`] if it ended in any other way before the stream took everything.
+    /// As [`WebSocket::send`].
     pub fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
         self.shared.send(message.into())
     }
 
-    /// Queues a message and leaves it there, as [`WebSocket::feed`] does.
+    /// Queues a message, as [`WebSocket::feed`] does. While the [`Reader`] waits for input it leaves
+    /// at once, since a thread that waits in a read cannot be woken to write.
     ///
     /// # Errors
     ///
@@ -142,7 +152,7 @@ impl<S: Stream> Writer<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] or [`Error::NotOpen`] if the connection ended first.
+    /// As [`WebSocket::flush`].
     pub fn flush(&mut self) -> Result<(), Error> {
         self.shared.flush()
     }
@@ -151,8 +161,7 @@ impl<S: Stream> Writer<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::Send`] if the payload is too long, too many pings wait, or the connection is not
-    /// open; else as [`send`](Self::send).
+    /// As [`WebSocket::ping`].
     pub fn ping(&mut self, payload: &[u8]) -> Result<(), Error> {
         self.shared.ping(payload)
     }
@@ -170,6 +179,11 @@ impl<S: Stream> Writer<S> {
     pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
         self.shared.start_close(code, reason)?;
         self.shared.finish_close()
+    }
+
+    /// Says that the machine woke up or the network changed, as [`WebSocket::handle_resumed`] does.
+    pub fn handle_resumed(&mut self) {
+        self.shared.handle_resumed();
     }
 
     /// Ends the connection without a closing handshake. The other half returns at once.
@@ -231,6 +245,12 @@ macro_rules! looks {
                 self.shared.response.as_deref()
             }
 
+            /// Sets how much may wait in the inbox, as [`WebSocket::set_inbox_limits`] does.
+            pub fn set_inbox_limits(&mut self, limits: InboxLimits) {
+                self.shared
+                    .look(|state, _| state.drive.set_inbox_limits(limits));
+            }
+
             /// Lends the stream underneath to `look`, for its addresses or options. Reading or
             /// writing it, or changing its timeouts, would break the connection.
             pub fn with_ref<T>(&self, look: impl FnOnce(&S) -> T) -> T {
@@ -238,7 +258,7 @@ macro_rules! looks {
             }
         }
 
-        impl<S> fmt::Debug for $half<S> {
+        impl<S: Stream> fmt::Debug for $half<S> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.debug_struct(stringify!($half)).finish_non_exhaustive()
             }
@@ -260,25 +280,25 @@ impl<S: Stream> Iterator for Reader<S> {
 
 impl<S: Stream> FusedIterator for Reader<S> {}
 
-impl<S> Drop for Reader<S> {
+impl<S: Stream> Drop for Reader<S> {
     fn drop(&mut self) {
         self.shared.be_deaf();
     }
 }
 
 /// Two halves that are not of one connection, and how to get them back.
-pub struct ReuniteError<S>(pub Reader<S>, pub Writer<S>);
+pub struct ReuniteError<S: Stream>(pub Reader<S>, pub Writer<S>);
 
-impl<S> fmt::Debug for ReuniteError<S> {
+impl<S: Stream> fmt::Debug for ReuniteError<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ReuniteError").finish_non_exhaustive()
     }
 }
 
-impl<S> fmt::Display for ReuniteError<S> {
+impl<S: Stream> fmt::Display for ReuniteError<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the halves are of two connections")
     }
 }
 
-impl<S> std::error::Error for ReuniteError<S> {}
+impl<S: Stream> std::error::Error for ReuniteError<S> {}

@@ -1,8 +1,10 @@
 //! What is behind the lock: the connection, TLS if there is any, and who does what.
 
 use std::io::{self, IoSlice};
+use std::time::Duration;
 
-use wspulse_core::{Connection, Instant, Transmit};
+use wspulse_core::heartbeat::HeartbeatConfig;
+use wspulse_core::{ConfigError, Connection, Instant, Transmit};
 use wspulse_drive::{Drive, Outcome, with_slices};
 
 #[cfg(feature = "tls")]
@@ -18,10 +20,24 @@ pub(crate) struct State {
     pub(crate) is_reading: bool,
     /// A thread writes to the stream, and has yet to say how much was taken.
     pub(crate) is_writing: bool,
+    /// That thread is at it without the lock, and what was taken is not reported.
+    pub(crate) is_in_write: bool,
     /// Threads that see to all output until it has left; others leave theirs to them.
-    pub(crate) flushers: usize,
-    /// Time has passed that only a read can judge.
-    pub(crate) owes_look: bool,
+    pub(crate) flushers: u32,
+    /// When a deadline came that only a read can judge which begins after it (rule 6);
+    /// [`Instant::MAX`] if none did.
+    owes_look: Instant,
+    /// When the last read was attempted.
+    pub(crate) looked_at: Instant,
+    /// How many nanoseconds old that may become before a call attempts another one (rule 16).
+    read_interval: u32,
+    /// The heartbeat, if it is no longer the configuration's.
+    heartbeat: Option<Box<HeartbeatConfig>>,
+    /// The kernel watches over the peer, since nobody reads.
+    is_watched: bool,
+    /// When input was last taken or a write last attempted: what is queued waits for company until
+    /// [`BATCH_TIME`] later.
+    batch_began: Instant,
     /// Two threads may use the connection.
     pub(crate) is_split: bool,
     /// A message that is sent in parts is under way.
@@ -42,14 +58,21 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(connection: Connection) -> Self {
+        let read_interval = nanos(connection.config().heartbeat().read_interval());
         Self {
             drive: Drive::new(connection),
             #[cfg(feature = "tls")]
             tls: None,
             is_reading: false,
             is_writing: false,
+            is_in_write: false,
             flushers: 0,
-            owes_look: false,
+            owes_look: Instant::MAX,
+            looked_at: Instant::ZERO,
+            read_interval,
+            heartbeat: None,
+            is_watched: false,
+            batch_began: Instant::ZERO,
             is_split: false,
             is_in_parts: false,
             is_deaf: false,
@@ -73,12 +96,32 @@ impl State {
 
     // ---- input
 
-    /// A read of the stream ended like this.
-    pub(crate) fn handle_read(&mut self, now: Instant, read: io::Result<&[u8]>) -> Outcome {
+    /// A read of the stream began and ended, like this.
+    pub(crate) fn handle_read(
+        &mut self,
+        began: Instant,
+        ended: Instant,
+        read: io::Result<&[u8]>,
+    ) -> Outcome {
         // What a thread finds at a stream that another one closed under it says nothing.
         if self.is_hung_up {
             return Outcome::Progress;
         }
+        let failed = read.as_ref().err().map(io::Error::kind);
+        // A read that was interrupted is no look.
+        if failed != Some(io::ErrorKind::Interrupted) {
+            self.looked_at = self.looked_at.max(began);
+            if self.owes_look <= began {
+                self.owes_look = Instant::MAX;
+            }
+        }
+        if matches!(read, Ok([_, ..])) {
+            self.batch_began = ended;
+        }
+        let now = match failed {
+            Some(io::ErrorKind::WouldBlock) => began,
+            _ => ended,
+        };
         #[cfg(feature = "tls")]
         if let (Some(tls), Ok(bytes @ [_, ..])) = (&mut self.tls, &read) {
             return tls.receive(now, bytes, &mut self.drive);
@@ -86,11 +129,93 @@ impl State {
         self.drive.handle_read(now, read)
     }
 
+    /// Lays up what was read, for an application that has not asked for it. Tells whether that was
+    /// anything.
+    pub(crate) fn collect(&mut self) -> bool {
+        if !self.is_deaf {
+            return self.drive.collect();
+        }
+        let mut has_dropped = false;
+        while self.drive.poll_event().is_some() {
+            has_dropped = true;
+        }
+        has_dropped
+    }
+
+    /// The stream failed, as its socket said without a read, or as a write did.
+    pub(crate) fn handle_failure(&mut self, now: Instant, error: io::Error) {
+        self.drive.handle_failure(now, error);
+        self.collect();
+    }
+
+    // ---- the heartbeat
+
+    pub(crate) fn set_heartbeat(
+        &mut self,
+        now: Instant,
+        config: HeartbeatConfig,
+    ) -> Result<(), ConfigError> {
+        self.drive.set_heartbeat(now, config)?;
+        self.read_interval = nanos(config.read_interval());
+        self.heartbeat = Some(Box::new(config));
+        // It sets the kernel's patience anew.
+        self.is_watched = false;
+        Ok(())
+    }
+
+    pub(crate) fn heartbeat(&self) -> &HeartbeatConfig {
+        let default = || self.drive.connection().config().heartbeat();
+        self.heartbeat.as_deref().unwrap_or_else(default)
+    }
+
+    /// Tells whether the kernel is to watch over the peer from now on, or no more; nothing if that
+    /// stays. It begins when the inbox is full, and ends when it is empty.
+    pub(crate) fn watch_changed(&mut self) -> Option<bool> {
+        let is_unread = if self.is_watched {
+            self.drive.inbox_len() > 0
+        } else {
+            self.drive.is_inbox_full()
+        };
+        let has_changed = is_unread != self.is_watched;
+        self.is_watched = is_unread;
+        has_changed.then_some(is_unread)
+    }
+
+    // ---- what is due
+
+    /// Tells whether a call has more to do than it is for.
+    pub(crate) fn is_tending_due(&self, now: Instant) -> bool {
+        self.is_timeout_due(now)
+            || self.is_look_due(now)
+            || (self.is_batch_over(now) && self.wants_write())
+    }
+
+    pub(crate) fn is_timeout_due(&self, now: Instant) -> bool {
+        self.drive.poll_timeout().is_some_and(|due| due <= now)
+    }
+
+    /// Tells whether input was last looked for too long ago. A thread that waits for some looks all
+    /// the time.
+    pub(crate) fn is_look_due(&self, now: Instant) -> bool {
+        let age = now.saturating_duration_since(self.looked_at);
+        let is_owed = self.owes_look() && self.drive.wants_read();
+        let is_due = is_owed || age.as_nanos() >= self.read_interval.into();
+        !self.is_reading && (is_due || self.drive.has_failed_writing()) && !self.drive.is_over()
+    }
+
+    pub(crate) fn owes_look(&self) -> bool {
+        self.owes_look != Instant::MAX
+    }
+
+    fn is_batch_over(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.batch_began) >= BATCH_TIME
+    }
+
     /// Time passed; does nothing unless the deadline has come.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Outcome {
         let outcome = self.drive.handle_timeout(now);
         if outcome == Outcome::Progress {
-            self.owes_look = true;
+            self.owes_look = now;
             self.owes_try = self.is_full;
         }
         outcome
@@ -134,6 +259,7 @@ impl State {
         if self.is_hung_up {
             return Outcome::Progress;
         }
+        self.batch_began = ended;
         let was_over = self.drive.is_over();
         #[cfg(feature = "tls")]
         let outcome = match &mut self.tls {
@@ -194,3 +320,11 @@ impl Lent<'_> {
         }
     }
 }
+
+/// A read interval is a second at most.
+fn nanos(interval: Duration) -> u32 {
+    u32::try_from(interval.as_nanos()).unwrap_or(u32::MAX)
+}
+
+/// How long output waits for more to share its write, at the most.
+const BATCH_TIME: Duration = Duration::from_millis(1);

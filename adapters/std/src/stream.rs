@@ -132,6 +132,13 @@ pub trait Stream {
     fn set_patience(&self, heartbeat: &HeartbeatConfig) {
         let _ = heartbeat;
     }
+
+    /// Nobody reads from now on, since too much lies unread, or somebody does again: meanwhile the
+    /// stream has to watch over its peer by itself, and fail when that is gone for as long as
+    /// `heartbeat` allows. Does nothing by default.
+    fn watch(&self, heartbeat: &HeartbeatConfig, is_unread: bool) {
+        let _ = (heartbeat, is_unread);
+    }
 }
 
 /// Set up by [`wspulse_drive::tune`], and to wait.
@@ -170,6 +177,10 @@ impl Stream for TcpStream {
 
     fn set_patience(&self, heartbeat: &HeartbeatConfig) {
         wspulse_drive::set_patience(self, heartbeat);
+    }
+
+    fn watch(&self, heartbeat: &HeartbeatConfig, is_unread: bool) {
+        wspulse_drive::watch(self, heartbeat, is_unread);
     }
 }
 
@@ -241,6 +252,10 @@ macro_rules! behind {
 
             fn set_patience(&self, heartbeat: &HeartbeatConfig) {
                 (**self).set_patience(heartbeat);
+            }
+
+            fn watch(&self, heartbeat: &HeartbeatConfig, is_unread: bool) {
+                (**self).watch(heartbeat, is_unread);
             }
         }
     };

@@ -9,11 +9,11 @@ use wspulse_core::handshake::Response;
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Cause, CloseCode, Closed, ConfigError, Event, Message, Role, Snapshot, State};
 
-use crate::Error;
 use crate::shared::{Late, Shared};
 use crate::spawn::{self, Receiver, Sender};
 use crate::split::{self, Reader, Writer};
 use crate::stream::Stream;
+use crate::{Error, InboxLimits};
 
 /// A WebSocket connection over a stream of bytes, from [`accept`](crate::accept),
 /// [`connect`](crate::connect) or [`client`](crate::client).
@@ -24,24 +24,35 @@ use crate::stream::Stream;
 /// [`flush`](Self::flush) or [`close`](Self::close). A thread that has other things to do for long
 /// gives it away with [`spawn`](Self::spawn); two threads share it with [`split`](Self::split).
 ///
+/// # Sending is enough
+///
+/// A thread that only sends keeps its connection: each call runs the timers that are due and, at
+/// most [once a second](HeartbeatConfig::read_interval), looks for input, so that the peer's pings
+/// and its Close are answered and a dead peer is noticed. What comes in meanwhile waits in an
+/// **inbox** for [`next`](Self::next): up to 1 MiB or 65,536 messages, or what
+/// [`set_inbox_limits`](Self::set_inbox_limits) says. While it is full nothing is read: the peer's
+/// pings are not answered, TCP holds the peer back, and the kernel watches over it; a reset still
+/// ends the connection.
+///
 /// # Batches
 ///
-/// What one read brought is answered with one write. While input that was read is not used up,
-/// `send` only queues; the queue leaves when `next` has used up the input, before it reads or
-/// waits again, or when 64 KiB wait. Without such input, `send` writes at once. So the plain loop
+/// [`send`](Self::send) returns when the stream has taken the message. [`feed`](Self::feed) only
+/// queues it, and what is fed leaves in one write: with the next `send` or [`flush`](Self::flush),
+/// when `next` has no more messages at hand, or with any other call once it is older than 1 ms. So
+/// the plain loop
 ///
 /// ```no_run
 /// # use wspulse_std::{Error, WebSocket};
 /// # fn echo(mut ws: WebSocket<std::net::TcpStream>) -> Result<(), Error> {
 /// while let Some(message) = ws.next() {
-///     ws.send(message?)?;
+///     ws.feed(message?)?;
 /// }
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// needs two system calls for a burst of messages, and not two each. A thread that waits for
-/// something else between two messages, such as a database, calls [`flush`](Self::flush) first.
+/// needs two system calls for a burst of messages, and not two each; and an answer never waits for
+/// long work on the next message.
 ///
 /// # What blocks
 ///
@@ -49,22 +60,29 @@ use crate::stream::Stream;
 /// the heartbeat is off; [`next_timeout`](Self::next_timeout) for as long as you say.
 /// [`send`](Self::send) and [`flush`](Self::flush) until the stream has taken what is queued: a
 /// peer that reads nothing holds them up for the heartbeat's `write_stall_timeout`, 30 s by
-/// default. [`close`](Self::close) for at most the configuration's `close_timeout`. Nothing else
-/// does, and dropping does not: what is queued then is lost.
-pub struct WebSocket<S> {
+/// default. [`close`](Self::close) for at most the configuration's `close_timeout`; so does a call
+/// that sends while the peer closes the connection, to tell how it ended. Nothing else blocks, but
+/// that a stream which is no socket may take a millisecond for each look.
+///
+/// # Dropping
+///
+/// Dropping a connection makes one attempt to write what is queued, which does not wait, and closes
+/// the stream. The peer is sent no Close frame, and where input lies unread in the kernel, TCP
+/// resets the connection and may destroy what is under way: [`close`](Self::close) it first.
+pub struct WebSocket<S: Stream> {
     shared: Arc<Shared<S>>,
-    inbox: Inbox,
+    messages: MessageStream,
 }
 
-/// What one who takes messages remembers.
+/// The messages of a connection, and how it ended.
 #[derive(Debug, Default)]
-pub(crate) struct Inbox {
+pub(crate) struct MessageStream {
     closed: Option<Box<Closed>>,
     /// The messages have ended.
     is_over: bool,
 }
 
-impl Inbox {
+impl MessageStream {
     pub(crate) fn next_event<S: Stream>(
         &mut self,
         shared: &Shared<S>,
@@ -124,11 +142,11 @@ pub(crate) fn within<T>(
 
 impl<S: Stream> WebSocket<S> {
     pub(crate) fn new(shared: Shared<S>) -> Self {
-        Self::over(Arc::new(shared), Inbox::default())
+        Self::over(Arc::new(shared), MessageStream::default())
     }
 
-    pub(crate) fn over(shared: Arc<Shared<S>>, inbox: Inbox) -> Self {
-        Self { shared, inbox }
+    pub(crate) fn over(shared: Arc<Shared<S>>, messages: MessageStream) -> Self {
+        Self { shared, messages }
     }
 
     pub(crate) fn into_shared(self) -> Arc<Shared<S>> {
@@ -148,7 +166,7 @@ impl<S: Stream> WebSocket<S> {
     // The iterator's own method of this name needs an import that nobody has to make.
     #[expect(clippy::should_implement_trait, reason = "it is implemented")]
     pub fn next(&mut self) -> Option<Result<Message, Error>> {
-        in_time(self.inbox.next(&self.shared, None))
+        in_time(self.messages.next(&self.shared, None))
     }
 
     /// Waits for the next message as [`next`](Self::next) does, but no longer than `timeout`:
@@ -159,7 +177,7 @@ impl<S: Stream> WebSocket<S> {
     ///
     /// As [`next`](Self::next).
     pub fn next_timeout(&mut self, timeout: Duration) -> Poll<Option<Result<Message, Error>>> {
-        within(timeout, |until| self.inbox.next(&self.shared, until))
+        within(timeout, |until| self.messages.next(&self.shared, until))
     }
 
     /// Waits for whatever happens next: messages, parts of messages, pongs, suspicion, and last
@@ -167,37 +185,36 @@ impl<S: Stream> WebSocket<S> {
     ///
     /// Where the stream itself failed, `Closed` says [`Cause::Eof`].
     pub fn next_event(&mut self) -> Option<Event> {
-        in_time(self.inbox.next_event(&self.shared, None))
+        in_time(self.messages.next_event(&self.shared, None))
     }
 
     /// Waits for whatever happens next as [`next_event`](Self::next_event) does, but no longer
     /// than `timeout`: `Pending` if nothing did.
     pub fn next_event_timeout(&mut self, timeout: Duration) -> Poll<Option<Event>> {
-        within(timeout, |until| self.inbox.next_event(&self.shared, until))
+        within(timeout, |until| {
+            self.messages.next_event(&self.shared, until)
+        })
     }
 
     // ---- sending
 
-    /// Queues a message and sees it off, in a [batch](Self#batches) with others if there are.
+    /// Sends a message: returns when the stream has taken all of it, and what was
+    /// [fed](Self::feed) before it.
     ///
-    /// Returns when the stream has taken it, or it waits for its batch.
-    ///
-    /// While it waits it goes on reading, but no further than the next event, which is for
-    /// [`next`](Self::next) to take. Two peers that both only send will therefore wait for each
-    /// other once each has a message of the other's, until the heartbeat's `write_stall_timeout`
-    /// ends it.
+    /// While it waits it reads into the [inbox](Self#sending-is-enough). Two peers that both only
+    /// send will therefore wait for each other once both inboxes are full, until the heartbeat's
+    /// `write_stall_timeout` ends it.
     ///
     /// # Errors
     ///
-    /// [`Error::Send`] gives the message back if the connection is not open; how it ended,
-    /// [`next`](Self::next) tells. [`Error::Io`] if it ended by a failure of the stream, and
-    /// [`Error::NotOpen`] if it ended in any other way before the stream took everything.
+    /// [`Error::Closed`] or [`Error::Io`] if the connection has ended, with its cause and the
+    /// peer's Close. If it was ended by this side, [`Error::Send`] gives the message back.
     pub fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
         self.shared.send(message.into())
     }
 
-    /// Queues a message and leaves it there, for [`flush`](Self::flush) or any other method to
-    /// send. Waits only while `max_buffered_amount` is queued.
+    /// Queues a message, which leaves in a [batch](Self#batches) with others. Waits only while
+    /// `max_buffered_amount` is queued.
     ///
     /// # Errors
     ///
@@ -220,7 +237,8 @@ impl<S: Stream> WebSocket<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] or [`Error::NotOpen`] if the connection ended first.
+    /// [`Error::Closed`] or [`Error::Io`] if the connection ended first; [`Error::NotOpen`] if it
+    /// was this side that ended it.
     pub fn flush(&mut self) -> Result<(), Error> {
         self.shared.flush()
     }
@@ -230,8 +248,8 @@ impl<S: Stream> WebSocket<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::Send`] if the payload is too long, too many pings wait, or the connection is not
-    /// open; else as [`send`](Self::send).
+    /// [`Error::Send`] if the payload is too long or too many pings wait; else as
+    /// [`send`](Self::send).
     pub fn ping(&mut self, payload: &[u8]) -> Result<(), Error> {
         self.shared.ping(payload)
     }
@@ -254,6 +272,12 @@ impl<S: Stream> WebSocket<S> {
         Ok(())
     }
 
+    /// Says that the machine woke up after a suspend that its clock does not show, or that the
+    /// network changed: a fresh ping leaves, and the peer has the whole timeout for its answer.
+    pub fn handle_resumed(&mut self) {
+        self.shared.handle_resumed();
+    }
+
     /// Ends the connection without a closing handshake; [`next`](Self::next) reports
     /// [`Cause::Aborted`].
     pub fn abort(&mut self) {
@@ -265,7 +289,7 @@ impl<S: Stream> WebSocket<S> {
     /// Takes the connection apart, for two threads: one that receives and one that sends.
     #[must_use]
     pub fn split(self) -> (Reader<S>, Writer<S>) {
-        split::split(self.shared, self.inbox)
+        split::split(self.shared, self.messages)
     }
 
     /// Gives the connection to threads of its own, which keep pings, pongs and deadlines going
@@ -274,11 +298,10 @@ impl<S: Stream> WebSocket<S> {
     /// One thread receives and keeps the time; another one sends, and sleeps while nobody does.
     /// Both end with the connection. If there is no thread to be had, the [`Receiver`] says so.
     ///
-    /// `queue` bounds both ways: so many messages wait to be sent beside `max_buffered_amount`, and
-    /// so many events wait to be taken. When that many wait, the thread holds back what comes
-    /// next: it reads on to the next event and no further, so a peer that sends finds its own
-    /// queues full. Pings still leave and the peer's are still answered as far as they were read.
-    /// Who does not read cannot judge: while messages lie unread the peer is not declared dead.
+    /// So many messages as `queue` says wait to be sent, beside `max_buffered_amount`. What comes in
+    /// waits in the [inbox](Self#sending-is-enough), however long the application is busy. When
+    /// that is full nothing more is read, and a peer that sends finds its own queues full: its pings
+    /// are not answered then and it is not declared dead, but the kernel watches over it.
     ///
     /// When both handles are dropped, clones of the sender too, what was sent still leaves and the
     /// connection is closed with 1001.
@@ -291,6 +314,13 @@ impl<S: Stream> WebSocket<S> {
     }
 
     // ---- settings and looks
+
+    /// Sets how much may wait in the [inbox](Self#sending-is-enough): messages that were read and
+    /// that nobody has taken.
+    pub fn set_inbox_limits(&mut self, limits: InboxLimits) {
+        self.shared
+            .look(|state, _| state.drive.set_inbox_limits(limits));
+    }
 
     /// Changes when pings are sent and when the peer is given up, from now on; by a TCP socket's
     /// kernel too.
@@ -333,7 +363,7 @@ impl<S: Stream> WebSocket<S> {
     /// [`next_event`](Self::next_event) has come to the end.
     #[must_use]
     pub fn closed(&self) -> Option<&Closed> {
-        self.inbox.closed()
+        self.messages.closed()
     }
 
     /// Client: returns the server's answer, with its headers and the chosen subprotocol.
@@ -361,10 +391,10 @@ impl<S: Stream> Iterator for WebSocket<S> {
 
 impl<S: Stream> std::iter::FusedIterator for WebSocket<S> {}
 
-impl<S> fmt::Debug for WebSocket<S> {
+impl<S: Stream> fmt::Debug for WebSocket<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebSocket")
-            .field("is_over", &self.inbox.is_over)
+            .field("is_over", &self.messages.is_over)
             .finish_non_exhaustive()
     }
 }

@@ -268,9 +268,11 @@ fn a_broken_pipe_at_each_offset_of_the_output_ends_the_connection() {
                 }
                 // The peer had said that it goes, and the answer did not reach it.
                 Err(Error::Closed(closed)) => {
+                    // What is said to the Close shares its write with the handshake's answer, so
+                    // there is nobody yet to take messages.
                     assert!(
-                        closed.received.is_some() && messages == 2,
-                        "at {at}: {closed:?}"
+                        closed.received.is_some() && messages == 0,
+                        "at {at}: {messages}, {closed:?}"
                     );
                     assert_eq!(written, at);
                 }

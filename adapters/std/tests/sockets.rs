@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use common::*;
 use wspulse_core::heartbeat::{DeadReason, HeartbeatConfig};
 use wspulse_core::{Cause, CloseCode, Config, Message};
-use wspulse_std::{Error, Stream, WebSocket, accept};
+use wspulse_std::{Error, InboxLimits, Stream, WebSocket, accept};
 
 /// A socket whose calls are counted.
 #[derive(Debug)]
@@ -73,6 +73,10 @@ impl<S: Stream + AsFd> Stream for Watched<S> {
 
     fn prepare(&self, config: &Config) -> io::Result<()> {
         self.inner.prepare(config)
+    }
+
+    fn watch(&self, heartbeat: &HeartbeatConfig, is_unread: bool) {
+        self.inner.watch(heartbeat, is_unread);
     }
 }
 
@@ -134,6 +138,66 @@ fn who_waits_for_room_sleeps_until_there_is_some() {
         let mut server = writing.join().unwrap();
         server.abort();
         assert!(reading.join().unwrap().unwrap() > 32 << 20);
+    });
+}
+
+/// Timers run on, and nothing that they ask for can be done.
+#[test]
+fn rule_16_who_waits_for_room_with_a_full_inbox_sleeps_too() {
+    within(ms(30_000), || {
+        let policy = HeartbeatConfig::ping(ms(100), ms(100)).write_stall_timeout(ms(60_000));
+        let config = Config::builder().heartbeat(policy).build().unwrap();
+        let (mut server, mut raw) = watched(config);
+        server.set_inbox_limits(InboxLimits::new().max_messages(1));
+        raw.write(&frame(TEXT, b"unread").repeat(10));
+        let socket = Arc::clone(server.get_ref());
+        let writing = thread::spawn(move || (server.send(vec![5; 32 << 20]), server));
+        thread::sleep(ms(300));
+        let before = socket.turns();
+        thread::sleep(ms(500));
+        let turns = socket.turns() - before;
+        assert!(turns < 100, "{turns} turns while nobody reads");
+        // With input unread this is a reset.
+        drop(raw);
+        let (end, mut server) = writing.join().unwrap();
+        assert!(matches!(end, Err(Error::Io(_))), "{end:?}");
+        let messages = std::iter::from_fn(|| server.next()).filter(Result::is_ok);
+        assert_eq!(messages.count(), 10);
+    });
+}
+
+/// While nobody reads, the kernel is to find a peer that is gone without a word.
+#[cfg(target_os = "linux")]
+#[test]
+fn rule_16_while_the_inbox_is_full_the_kernel_watches() {
+    within(ms(30_000), || {
+        let (near, far) = sockets();
+        let mut raw = Raw(near);
+        raw.write(REQUEST);
+        let look = far.try_clone().unwrap();
+        let kernel = || {
+            let socket = socket2::SockRef::from(&look);
+            (
+                socket.keepalive().unwrap(),
+                socket.tcp_user_timeout().unwrap(),
+            )
+        };
+        let mut server = accept(far, heartbeat(2_000, 4_000).build().unwrap()).unwrap();
+        raw.read_head();
+        let before = kernel();
+        assert!(!before.0);
+        server.set_inbox_limits(InboxLimits::new().max_messages(4));
+        let (mut receiver, _sender) = server.spawn(16);
+        raw.write(&frame(TEXT, b"unread").repeat(10));
+        while kernel() != (true, Some(ms(6_000))) {
+            thread::sleep(ms(5));
+        }
+        for _ in 0..10 {
+            assert!(receiver.next().unwrap().is_ok());
+        }
+        while kernel() != before {
+            thread::sleep(ms(5));
+        }
     });
 }
 
@@ -210,8 +274,12 @@ fn rule_5_a_peer_that_takes_nothing_is_dead_although_it_sends() {
             }
         });
         let start = Instant::now();
-        let end = server.send(vec![0; 64 << 20]);
-        assert!(matches!(end, Err(Error::NotOpen)), "{end:?}");
+        match server.send(vec![0; 64 << 20]) {
+            Err(Error::Closed(closed)) => {
+                assert_eq!(closed.cause, Cause::Dead(DeadReason::WriteStalled));
+            }
+            other => panic!("{other:?}"),
+        }
         assert!(start.elapsed() < ms(2_500), "{:?}", start.elapsed());
         match server.next() {
             Some(Err(Error::Closed(closed))) => {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use common::*;
 use wspulse_core::heartbeat::DeadReason;
 use wspulse_core::{Cause, CloseCode, Config, Event, Message, SendError};
-use wspulse_std::Error;
+use wspulse_std::{Error, InboxLimits};
 
 #[test]
 fn messages_come_back_as_they_went() {
@@ -99,9 +99,10 @@ fn rule_6_an_application_that_sleeps_has_its_connection_kept() {
 }
 
 #[test]
-fn rule_6_with_its_queue_full_nobody_judges_and_pings_still_leave() {
+fn rule_16_with_its_inbox_full_nobody_judges_and_pings_still_leave() {
     within(ms(20_000), || {
-        let (server, mut raw) = server_and_raw(heartbeat(150, 300).build().unwrap());
+        let (mut server, mut raw) = server_and_raw(heartbeat(150, 300).build().unwrap());
+        server.set_inbox_limits(InboxLimits::new().max_messages(4));
         let (mut receiver, _sender) = server.spawn(4);
         for n in 0..100 {
             raw.write(&frame(TEXT, format!("{n}").as_bytes()));
@@ -139,11 +140,12 @@ fn rule_8_a_dead_peer_is_found_while_the_application_sleeps() {
         assert!(matches!(receiver.next(), Some(Err(Error::Closed(_)))));
         assert!(receiver.next().is_none());
         assert!(receiver.next_event().is_none());
-        assert!(matches!(
-            sender.send("late"),
-            Err(Error::Send(SendError::NotOpen(_)))
-        ));
-        assert!(matches!(sender.flush(), Err(Error::NotOpen)));
+        for late in [sender.send("late"), sender.flush()] {
+            match late {
+                Err(Error::Closed(late)) => assert_eq!(late.cause, closed.cause),
+                other => panic!("{other:?}"),
+            }
+        }
         assert!(matches!(
             sender.close(CloseCode::NORMAL, ""),
             Err(Error::Closed(_))
@@ -241,6 +243,33 @@ fn either_handle_does_alone() {
         }
         server.close(CloseCode::NORMAL, "").unwrap();
         assert_eq!(receiving.join().unwrap(), 100);
+    });
+}
+
+#[test]
+fn t8_a_sender_is_told_how_the_peer_closed() {
+    within(ms(10_000), || {
+        let (server, mut raw) = server_and_raw(Config::default());
+        let (_receiver, sender) = server.spawn(4);
+        raw.write(&frame(CLOSE, b"\x03\xF3overload"));
+        let end = loop {
+            match sender.send("tick") {
+                Ok(()) => thread::sleep(ms(5)),
+                Err(error) => break error,
+            }
+        };
+        drop(raw);
+        for end in [end, sender.flush().unwrap_err()] {
+            let Error::Closed(closed) = end else {
+                panic!("{end:?}");
+            };
+            let received = closed.received.expect("a Close");
+            assert_eq!(
+                (received.code.as_u16(), &*received.reason),
+                (1011, "overload")
+            );
+        }
+        sender.close(CloseCode::NORMAL, "").expect("it is closed");
     });
 }
 

@@ -53,7 +53,7 @@ impl Hall {
 pub(super) fn run(server: Server) -> Result<(), Failure> {
     let (stopper, stopped) = mpsc::channel::<()>();
     stop::on_request(move || drop(stopper)).map_err(Failure::failed)?;
-    let listener = TcpListener::bind(&*server.addresses);
+    let listener = wspulse_std::listen(&*server.addresses);
     let listener = listener.map_err(|error| server.cannot_listen(error))?;
     server
         .log
@@ -128,8 +128,10 @@ fn serve(stream: TcpStream, guest: &Guest, hall: &Hall) -> Why {
         Ok(mut ws) => {
             guest.is_open.store(true, Ordering::SeqCst);
             let end = match echo(&mut ws, &guest.messages, &hall.is_stopping) {
-                // How it ended, rather than the failed send that noticed it first.
-                Err(Error::Send(_)) => ws.by_ref().find_map(Result::err).map_or(Ok(()), Err),
+                // How it ended, rather than the failed call that noticed it first.
+                Err(Error::Send(_) | Error::Closed(_)) => {
+                    ws.by_ref().find_map(Result::err).map_or(Ok(()), Err)
+                }
                 end => end,
             };
             hall.server.why(end, ws.closed())
@@ -155,7 +157,7 @@ fn echo(
     while !is_stopping.load(Ordering::SeqCst) {
         match ws.next_timeout(TICK) {
             Poll::Ready(Some(message)) => {
-                ws.send(message?)?;
+                ws.feed(message?)?;
                 messages.fetch_add(1, Ordering::Relaxed);
             }
             Poll::Ready(None) => return Ok(()),

@@ -15,7 +15,10 @@ type Stream = MaybeTls<TcpStream>;
 
 pub(super) async fn run(server: Server) -> Result<(), Failure> {
     let stop = stop::requested().map_err(Failure::failed)?;
-    let listener = TcpListener::bind(&*server.addresses).await;
+    let listener = wspulse_drive::listen(&*server.addresses).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    });
     let listener = listener.map_err(|error| server.cannot_listen(error))?;
     server
         .log

@@ -97,6 +97,10 @@ impl Drive {
 /// Makes another error that says the same, since several calls may be told of one failure.
 #[must_use]
 pub fn copy_of(error: &io::Error) -> io::Error {
+    #[cfg(feature = "tls")]
+    if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        return io::Error::new(error.kind(), rustls::Error::clone(tls));
+    }
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
         None if error.get_ref().is_some() => io::Error::new(error.kind(), error.to_string()),

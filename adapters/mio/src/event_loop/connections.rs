@@ -1,13 +1,14 @@
 //! All connections of a loop, for its handler.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::time::{Duration, Instant};
 
 use mio::{Registry, Token};
 use slab::Slab;
 use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{CloseCode, ConfigError, Event, Message, SendError, State};
-use wspulse_drive::Error;
+use wspulse_drive::{Error, InboxLimits};
 
 use super::connecting::{Connecting, Place, Plan};
 use super::drain::Drain;
@@ -16,13 +17,14 @@ use super::listener::Listening;
 use super::lookup::Lookups;
 use crate::stream::Socket;
 use crate::timers::Timers;
-use crate::websocket::WebSocket;
+use crate::websocket::{BATCH_TIME, WebSocket};
 
 /// The connections of an [`EventLoop`](crate::EventLoop), and its listeners.
 ///
 /// Commands to a connection that is over, or not open yet, do nothing and say so. What is sent
 /// leaves when the loop comes to that connection, in one write with whatever else it has to say
-/// by then.
+/// by then; or, where handlers take their time, 1 ms after it was queued when the next method
+/// returns.
 #[derive(Debug)]
 pub struct Connections {
     pub(super) registry: Registry,
@@ -35,6 +37,15 @@ pub struct Connections {
     pub(super) lookups: Lookups,
     /// Whose turn it is.
     pub(super) current: Option<usize>,
+    /// Connections that were given something to write while it was not their turn.
+    writers: Vec<ConnectionId>,
+    /// When these were last written to, or the loop's turn began.
+    wrote_at: Instant,
+    /// When a method of the handler last returned.
+    called_at: Instant,
+    /// Whether one took long, in this turn of the loop or the one before.
+    is_slow: bool,
+    was_slow: bool,
     /// When the handler wants to be told.
     pub(super) timeout: Option<Instant>,
     pub(super) drain: Option<Drain>,
@@ -49,6 +60,8 @@ pub(super) struct Entry {
     pub(super) rare: Option<Box<Rare>>,
     pub(super) generation: u32,
     pub(super) wants: Wants,
+    /// Whether it is among those that were given something to write.
+    is_writer: bool,
 }
 
 #[derive(Debug)]
@@ -89,6 +102,11 @@ impl Connections {
             listeners: Slab::new(),
             lookups,
             current: None,
+            writers: Vec::new(),
+            wrote_at: Instant::now(),
+            called_at: Instant::now(),
+            is_slow: false,
+            was_slow: false,
             timeout: None,
             drain: None,
             is_over: false,
@@ -207,6 +225,20 @@ impl Connections {
         }
     }
 
+    /// Says to every connection that the machine woke up after a suspend that its clock does not
+    /// show, or that the network changed: fresh pings leave, and each peer has the whole timeout
+    /// for its answer.
+    pub fn handle_resumed(&mut self) {
+        let all = self.entries.iter();
+        let ids: Vec<_> = all.map(|(key, entry)| entry.id(key)).collect();
+        for id in ids {
+            if let Some(ws) = self.running_mut(id) {
+                ws.handle_resumed();
+                self.schedule(id, Wants::Turn);
+            }
+        }
+    }
+
     /// Gives up a client that is on its way.
     fn give_up(&mut self, id: ConnectionId) {
         let Some(entry) = self.entry_mut(id) else {
@@ -229,6 +261,13 @@ impl Connections {
         if let Some(ws) = self.running_mut(id) {
             ws.resume();
             self.schedule(id, Wants::Turn);
+        }
+    }
+
+    /// Sets how much may wait in a connection's inbox; see [`WebSocket::set_inbox_limits`].
+    pub fn set_inbox_limits(&mut self, id: ConnectionId, limits: InboxLimits) {
+        if let Some(ws) = self.running_mut(id) {
+            ws.set_inbox_limits(limits);
         }
     }
 
@@ -334,6 +373,7 @@ impl Connections {
             rare: None,
             generation,
             wants: Wants::Nothing,
+            is_writer: false,
         });
         self.entries[key].id(key)
     }
@@ -354,10 +394,30 @@ impl Connections {
         if let Some(entry) = self.entry_mut(id) {
             let was = entry.wants;
             entry.wants = was.max(wants);
+            let is_new = wants == Wants::Write && !mem::replace(&mut entry.is_writer, true);
             if was == Wants::Nothing {
                 self.ready.push_back(index);
             }
+            if is_new {
+                self.writers.push(id);
+            }
         }
+    }
+
+    /// Writes what was queued for the connections whose turn it is not, as far as their streams
+    /// take it. What else they have to do waits for their turn.
+    pub(super) fn write_queued(&mut self) {
+        let mut writers = mem::take(&mut self.writers);
+        for id in writers.drain(..) {
+            if let Some(entry) = self.entry_mut(id) {
+                entry.is_writer = false;
+            }
+            let ws = self.running_mut(id);
+            if ws.is_some_and(|ws| ws.push_queued()) {
+                self.schedule(id, Wants::Turn);
+            }
+        }
+        self.writers = writers;
     }
 
     /// Arms the timer of a connection for what it says.
@@ -388,8 +448,46 @@ impl Connections {
 
     /// Runs the connection whose turn it is to its next event.
     #[inline]
-    pub(super) fn poll_event(&mut self, id: ConnectionId) -> Option<Event> {
-        self.running_mut(id)?.poll_event()
+    pub(super) fn next_event(&mut self, id: ConnectionId) -> Option<Event> {
+        self.running_mut(id)?.next_event()
+    }
+
+    /// A turn of the loop begins.
+    pub(super) fn begin_turn(&mut self) {
+        self.wrote_at = Instant::now();
+        self.called_at = self.wrote_at;
+        self.was_slow = mem::take(&mut self.is_slow);
+    }
+
+    /// A method of the handler has returned, which may have taken its time: what was queued leaves
+    /// if it has waited for company long enough (rule 18).
+    #[inline]
+    pub(super) fn end_call(&mut self, now: Instant) {
+        self.is_slow |= now.saturating_duration_since(self.called_at) >= BATCH_TIME;
+        self.called_at = now;
+        if now.saturating_duration_since(self.wrote_at) >= BATCH_TIME {
+            self.wrote_at = now;
+            self.write_all();
+        }
+    }
+
+    /// A connection's turn is over. Where the handler takes its time, the next one's work is not to
+    /// hold up what was queued for others.
+    pub(super) fn end_connection(&mut self) {
+        if self.is_slow || self.was_slow {
+            self.write_queued();
+        }
+    }
+
+    #[inline(never)]
+    fn write_all(&mut self) {
+        self.write_queued();
+        if let Some(index) = self.current
+            && let Some(entry) = self.entries.get_mut(index)
+            && let Stage::Running(ws) = &mut entry.stage
+        {
+            ws.push_queued();
+        }
     }
 }
 

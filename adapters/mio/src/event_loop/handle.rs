@@ -31,6 +31,7 @@ pub(crate) enum Command<H> {
     Broadcast(Message),
     Close(ConnectionId, CloseCode, String),
     Abort(ConnectionId),
+    Resumed,
     Run(Task<H>),
 }
 
@@ -140,6 +141,16 @@ impl<H> Handle<H> {
     /// [`HandleError`].
     pub fn abort(&self, id: ConnectionId) -> Result<(), HandleError> {
         Ok(self.push(Command::Abort(id))?)
+    }
+
+    /// Says to every connection that the machine woke up or the network changed, as
+    /// [`Connections::handle_resumed`].
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError`].
+    pub fn handle_resumed(&self) -> Result<(), HandleError> {
+        Ok(self.push(Command::Resumed)?)
     }
 
     /// Runs `task` in the loop's thread, with the handler and the connections at hand; at the end

@@ -27,13 +27,14 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Listens on a TCP address; port 0 picks a free one.
+    /// Listens on a TCP address; port 0 picks a free one. Up to 1,024 clients that come at once wait
+    /// in the kernel's queue ([`listen`](wspulse_drive::listen)).
     ///
     /// # Errors
     ///
     /// If the address cannot be listened on.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        TcpListener::bind(address).map(Self::Tcp)
+        wspulse_drive::listen(address)?.try_into()
     }
 
     /// Returns the address, where it is one of TCP.

@@ -66,9 +66,10 @@ use crate::websocket::Turn;
 /// # Turns
 ///
 /// Connections are registered edge-triggered, once. One that is ready gets a turn: it reads until
-/// its stream has no more, and what it has to say leaves in one write at the end. One that is fed
-/// without end is cut off after 256 KiB and goes to the end of the ready queue; as long as anybody
-/// is in that queue the loop does not sleep.
+/// its stream has no more, and what it has to say leaves in one write at the end, or 1 ms after it
+/// was queued when the next method of the handler returns. One that is fed without end is cut off
+/// after 256 KiB or 10 ms and goes to the end of the ready queue; as long as anybody is in that
+/// queue the loop does not sleep.
 ///
 /// # What blocks
 ///
@@ -169,6 +170,7 @@ impl<H: Handler> EventLoop<H> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             polled => polled?,
         }
+        self.connections.begin_turn();
         self.note_events();
         self.run_lookups();
         self.run_commands();
@@ -176,6 +178,7 @@ impl<H: Handler> EventLoop<H> {
         self.run_deadlines();
         self.run_ready();
         self.run_drain();
+        self.connections.write_queued();
         Ok(!self.connections.is_over)
     }
 
@@ -256,6 +259,7 @@ impl<H: Handler> EventLoop<H> {
                 return;
             };
             self.run_command(command);
+            self.connections.end_call(Instant::now());
         }
     }
 
@@ -282,6 +286,7 @@ impl<H: Handler> EventLoop<H> {
                 }
             }
             Command::Abort(id) => connections.abort(id),
+            Command::Resumed => connections.handle_resumed(),
             Command::Run(task) => task(&mut self.handler, connections),
         }
     }
@@ -337,7 +342,8 @@ impl<H: Handler> EventLoop<H> {
                         listening.retry_at = Some(now + ACCEPT_PAUSE);
                     });
                     let id = ListenerId(key);
-                    return self.handler.accept_failed(connections, id, error);
+                    self.handler.accept_failed(connections, id, error);
+                    return connections.end_call(Instant::now());
                 }
             }
         }
@@ -359,6 +365,7 @@ impl<H: Handler> EventLoop<H> {
         }
         if connections.timeout.take_if(|due| *due <= now).is_some() {
             self.handler.timeout(connections);
+            connections.end_call(Instant::now());
         }
     }
 
@@ -374,7 +381,10 @@ impl<H: Handler> EventLoop<H> {
             let id = entry.id(index);
             match mem::replace(&mut entry.wants, Wants::Nothing) {
                 Wants::Nothing => {}
-                wants => self.run_connection(id, wants),
+                wants => {
+                    self.run_connection(id, wants);
+                    self.connections.end_connection();
+                }
             }
         }
     }
@@ -397,6 +407,7 @@ impl<H: Handler> EventLoop<H> {
         let ws = self.connections.running_mut(id);
         if ws.is_some_and(|ws| ws.take_writable()) {
             self.handler.writable(&mut self.connections, id);
+            self.connections.end_call(Instant::now());
         }
     }
 
@@ -407,9 +418,23 @@ impl<H: Handler> EventLoop<H> {
                 return Turn::Wait;
             }
         }
-        while let Some(event) = self.connections.poll_event(id) {
+        let mut began = None;
+        if let Some(ws) = self.connections.running_mut(id) {
+            ws.catch_up();
+        }
+        while let Some(event) = self.connections.next_event(id) {
             if self.tell(id, event) == Turn::Over {
+                self.connections.end_call(Instant::now());
                 return Turn::Over;
+            }
+            let now = Instant::now();
+            self.connections.end_call(now);
+            let began = *began.get_or_insert(now);
+            if now.saturating_duration_since(began) >= TURN_TIME {
+                if let Some(ws) = self.connections.running_mut(id) {
+                    ws.cut_short();
+                }
+                break;
             }
         }
         let ws = self.connections.running_mut(id);
@@ -602,6 +627,10 @@ impl<H> fmt::Debug for EventLoop<H> {
             .finish_non_exhaustive()
     }
 }
+
+/// How long a connection's turn goes on, before others have theirs: what its handler does may
+/// take long.
+const TURN_TIME: Duration = Duration::from_millis(10);
 
 /// Commands taken in one go, before connections have their turn.
 const COMMAND_BUDGET: usize = 1024;

@@ -127,6 +127,7 @@ impl<S: Stream + ?Sized> Shared<S> {
         scratch::with(|bytes| {
             bytes.clear();
             state.lend().append_to(bytes);
+            state.is_in_write = true;
             drop(state);
             let began = self.clock.now();
             let written = match socket {
@@ -134,7 +135,11 @@ impl<S: Stream + ?Sized> Shared<S> {
                 None => self.write_within(bytes, slice),
             };
             let ended = self.clock.now();
-            (self.lock(), began, ended, written)
+            let mut state = self.lock();
+            state.is_in_write = false;
+            // A reader that waits for the report sees it: the lock is held until it is made.
+            self.changed.ring();
+            (state, began, ended, written)
         })
     }
 
@@ -197,6 +202,7 @@ impl<S: Stream + ?Sized> Shared<S> {
         // The other thread may come to want input, or move the deadline, and cannot say so.
         let nap = state.is_split.then_some(NAP);
         drop(state);
+        let began = self.clock.now();
         let ready = socket.wait(is_wanted, earlier(limit, nap));
         let mut state = self.lock();
         let Ok(ready) = ready else {
@@ -216,8 +222,7 @@ impl<S: Stream + ?Sized> Shared<S> {
         }
         if is_wanted && !ready.input {
             // As good as a read that found nothing.
-            state.owes_look = false;
-            state.handle_read(self.clock.now(), Err(io::ErrorKind::WouldBlock.into()));
+            state.handle_read(began, began, Err(io::ErrorKind::WouldBlock.into()));
         }
         (state, ready.input)
     }

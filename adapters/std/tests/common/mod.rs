@@ -94,7 +94,7 @@ pub(crate) fn server_and_raw(config: Config) -> (WebSocket<TcpStream>, Raw) {
 /// The loop that everybody writes.
 pub(crate) fn echo<S: Stream>(ws: &mut WebSocket<S>) -> Result<(), Error> {
     while let Some(message) = ws.next() {
-        ws.send(message?)?;
+        ws.feed(message?)?;
     }
     Ok(())
 }
