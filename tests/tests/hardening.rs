@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use wspulse_core::handshake::Reject;
 use wspulse_core::heartbeat::{
     DeadReason, Evidence, Heartbeat, HeartbeatConfig, HeartbeatEvent, Mode, PongMatch,
 };
@@ -695,4 +696,92 @@ fn a_long_download_is_not_idle() {
         connection.handle_timeout(s(at));
         assert_eq!(connection.state(), State::Open, "{at} s");
     }
+}
+
+// ---- small promises that a changed sign would break
+
+#[test]
+fn has_event_tells_whether_poll_event_has_one() {
+    let mut connection = server(off());
+    assert!(!connection.has_event());
+    let _ = connection.handle_input(s(1), &frame(0x81, b"a"));
+    assert!(connection.has_event());
+    assert!(connection.poll_event().is_some());
+    assert!(!connection.has_event());
+    connection.handle_eof(s(2));
+    assert!(connection.has_event());
+    assert!(matches!(connection.poll_event(), Some(Event::Closed(_))));
+    assert!(!connection.has_event());
+    assert!(connection.poll_event().is_none());
+}
+
+#[test]
+fn the_body_of_a_refusal_reaches_the_peer() {
+    let config = Arc::new(off().build().unwrap());
+    let seed = Seed::predictable_for_tests(1);
+    let mut connection = Connection::server(config, seed, Instant::ZERO);
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    let _ = connection.handle_input(s(1), request);
+    assert!(matches!(connection.poll_event(), Some(Event::Request(_))));
+    let reject = Reject::new(503).unwrap().body("come back later");
+    connection.reject(s(1), &reject).unwrap();
+    let answer = String::from_utf8(flush(&mut connection, s(1))).unwrap();
+    assert!(answer.contains("Content-Length: 15\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\ncome back later"), "{answer}");
+}
+
+/// RFC 6298 §2: SRTT <- 7/8 SRTT + 1/8 R, RTTVAR <- 3/4 RTTVAR + 1/4 |SRTT - R|, the variation with
+/// the SRTT before.
+#[test]
+fn round_trips_are_smoothed_as_rfc_6298_says() {
+    let mut connection = server(Config::builder().heartbeat(steady(10, 10)));
+    let mut pong_after = |rtt: u64| {
+        // A deadline that fires may find that the peer spoke, and wait on.
+        let (due, sent) = (0..9)
+            .find_map(|_| {
+                let due = connection.poll_timeout()?;
+                connection.handle_timeout(due);
+                let sent = flush(&mut connection, due);
+                (!sent.is_empty()).then_some((due, sent))
+            })
+            .expect("a ping");
+        assert_eq!(sent[0], 0x89);
+        let answered = due.saturating_add(Duration::from_millis(rtt));
+        let _ = connection.handle_input(answered, &frame(0x8A, &sent[2..]));
+        events(&mut connection);
+        connection.snapshot(answered).heartbeat.rtt.unwrap()
+    };
+    let first = pong_after(80);
+    assert_eq!(first.smoothed(), Duration::from_millis(80));
+    assert_eq!(first.variation(), Duration::from_millis(40));
+    let second = pong_after(160);
+    assert_eq!(second.last(), Duration::from_millis(160));
+    assert_eq!(second.min(), Duration::from_millis(80));
+    assert_eq!(second.smoothed(), Duration::from_millis(90));
+    assert_eq!(second.variation(), Duration::from_millis(50));
+    let third = pong_after(10);
+    assert_eq!(third.smoothed(), Duration::from_millis(80));
+    assert_eq!(third.variation(), Duration::from_micros(57_500));
+}
+
+/// A message is taken while less than the limit waits, and not from the limit on.
+#[test]
+fn the_queue_is_full_at_its_limit_and_not_before() {
+    let cost = {
+        let mut connection = server(off());
+        connection.send(vec![7; 1_000]).unwrap();
+        connection.queue_cost()
+    };
+    let mut connection = server(off().max_buffered_amount(2 * cost));
+    connection.send(vec![7; 1_000]).unwrap();
+    connection.send(vec![7; 1_000]).unwrap();
+    assert_eq!(connection.queue_cost(), 2 * cost);
+    let full = connection.send(vec![7; 1_000]);
+    assert!(matches!(full, Err(SendError::Full(_))), "{full:?}");
+
+    let mut connection = server(off().max_buffered_amount(2 * cost + 1));
+    connection.send(vec![7; 1_000]).unwrap();
+    connection.send(vec![7; 1_000]).unwrap();
+    connection.send(vec![7; 1_000]).unwrap();
 }

@@ -2,7 +2,9 @@
 //!
 //! `wspulse-interop [WORD...]` puts all peers through all cases, or those whose name holds one of
 //! the words; it fails if a cell of the table is red. `run.sh` installs the peers first. Run with
-//! all of them, it writes the table into `tests/README.md`.
+//! all of them, it writes the table into `tests/README.md`. `wspulse-interop ticks [SECONDS]` has
+//! servers that only send live for so long beside a client that pings them, which the run with all
+//! peers does for two minutes.
 
 mod cases;
 mod child;
@@ -13,6 +15,7 @@ mod runtimes;
 mod rust_peers;
 mod table;
 mod tap;
+mod ticks;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -38,6 +41,14 @@ fn main() -> Result<ExitCode, Fault> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
+        if let [word, seconds @ ..] = &arguments[..]
+            && word == "ticks"
+        {
+            let seconds = seconds
+                .first()
+                .map_or(Ok(TICKS), |seconds| seconds.parse())?;
+            return only_send(seconds).await;
+        }
         tokio::select! {
             done = timeout(LIMIT, interop(&arguments)) => {
                 done.map_err(|_| format!("not done after {} s", LIMIT.as_secs()))?
@@ -60,6 +71,8 @@ async fn interop(words: &[String]) -> Result<ExitCode, Fault> {
     let logs = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/logs");
     fs::create_dir_all(&logs)?;
 
+    let only_send = words.is_empty().then(|| tokio::spawn(only_send(TICKS)));
+
     // One after another while there is work, all at once while there is silence.
     let mut turns = Vec::new();
     for peer in peers {
@@ -74,6 +87,9 @@ async fn interop(words: &[String]) -> Result<ExitCode, Fault> {
         row.print();
         is_red |= row.is_red();
     }
+    if let Some(only_send) = only_send {
+        is_red |= only_send.await?? == ExitCode::FAILURE;
+    }
     if is_red {
         println!("what the peers said is in {}", logs.display());
     }
@@ -85,6 +101,19 @@ async fn interop(words: &[String]) -> Result<ExitCode, Fault> {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
+    })
+}
+
+/// Fails if a server that only sends was hung up on.
+async fn only_send(seconds: u32) -> Result<ExitCode, Fault> {
+    let (all_lived, said) = ticks::run(seconds).await?;
+    for line in said.lines() {
+        println!("only sends: {line}");
+    }
+    Ok(if all_lived {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     })
 }
 
@@ -143,6 +172,9 @@ impl Turn {
         }
     }
 }
+
+/// For how long servers that only send have to live, in seconds.
+const TICKS: u32 = 120;
 
 /// How long the whole run may take.
 const LIMIT: Duration = Duration::from_secs(900);

@@ -232,14 +232,14 @@ fn chromium(url: Option<&str>, profile: &Path) -> Command {
     command
 }
 
-fn source(file: &str) -> PathBuf {
+pub(crate) fn source(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("peers")
         .join(file)
 }
 
 /// Where `run.sh` installs.
-fn installed(file: &str) -> PathBuf {
+pub(crate) fn installed(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("target/peers")
         .join(file)
