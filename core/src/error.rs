@@ -92,7 +92,7 @@ pub enum ConfigError {
     ZeroTimeout,
     /// Suspicion would come after death: `suspect_after` is zero or above the timeout.
     SuspectAfter,
-    /// The write stall timeout or the longest local pause is zero.
+    /// The write stall timeout or the unread timeout is zero.
     ZeroDuration,
     /// A passive heartbeat that accepts only pongs as evidence, and sends no pings.
     EvidenceWithoutPings,
@@ -117,7 +117,7 @@ impl fmt::Display for ConfigError {
             Self::ZeroInterval => "the heartbeat's interval must not be zero",
             Self::ZeroTimeout => "a timeout must not be zero",
             Self::SuspectAfter => "suspect_after must lie between zero and the timeout",
-            Self::ZeroDuration => "write_stall_timeout and max_local_pause must not be zero",
+            Self::ZeroDuration => "write_stall_timeout and unread_timeout must not be zero",
             Self::EvidenceWithoutPings => "a passive heartbeat gets no pongs to go by",
             Self::Jitter => "jitter is at most 50 percent",
             Self::ZeroLimit => "a limit must not be zero",
@@ -263,6 +263,8 @@ pub enum Cause {
     IdleTimeout,
     /// The connection reached `max_age`.
     MaxAge,
+    /// Nobody read for `unread_timeout`. This says nothing of the peer.
+    Unread,
     /// The transport ended without a Close frame (1006).
     Eof,
     /// The application called [`abort`](crate::Connection::abort).
@@ -282,6 +284,7 @@ impl fmt::Display for Cause {
             Self::CloseTimeout => f.write_str("closing handshake timed out"),
             Self::IdleTimeout => f.write_str("no message for the idle timeout"),
             Self::MaxAge => f.write_str("maximum age reached"),
+            Self::Unread => f.write_str("nothing was read for the unread timeout"),
             Self::Eof => f.write_str("transport ended without a close frame"),
             Self::Aborted => f.write_str("aborted"),
         }

@@ -47,6 +47,10 @@ pub enum Event {
     Suspect,
     /// The peer that was under suspicion spoke again.
     Recovered,
+    /// Nothing was read, and no read attempt reported, for interval + 2 timeouts: input is held
+    /// back, or [`handle_would_block`](crate::Connection::handle_would_block) is never called. Nobody
+    /// can tell whether the peer lives. Told once until a byte or a report comes.
+    NotRead,
     /// The peer sends control frames faster than any honest use; if it goes on, the connection is
     /// failed with 1008.
     ControlFlood,
@@ -86,6 +90,7 @@ impl TryFrom<Event> for Message {
 pub(crate) enum Notice {
     Suspect,
     Recovered,
+    NotRead,
     ControlFlood,
     MessageEnd,
     Closing(Box<CloseFrame>),
@@ -98,6 +103,7 @@ impl From<Notice> for Event {
         match notice {
             Notice::Suspect => Self::Suspect,
             Notice::Recovered => Self::Recovered,
+            Notice::NotRead => Self::NotRead,
             Notice::ControlFlood => Self::ControlFlood,
             Notice::MessageEnd => Self::MessageEnd,
             Notice::Closing(frame) => Self::Closing(frame),

@@ -93,22 +93,28 @@
 //!
 //! 1. Any byte is a sign of life, even in the middle of a frame
 //!    ([`Evidence`](heartbeat::Evidence) has stricter choices).
-//! 2. A ping is due when nothing came in for the interval or nothing went out for it, so that both
-//!    directions of the path stay warm ([`Mode`](heartbeat::Mode) has others). At most one is
-//!    outstanding.
-//! 3. A ping carries a nonce and a number; a pong answers its ping and all before it, and gives
-//!    one sample of the round-trip time. Other pongs are bytes and nothing more.
+//! 2. A ping is due when no evidence of life came in for the interval or nothing went out for it, so
+//!    that both directions of the path stay warm ([`Mode`](heartbeat::Mode) has others). At most one
+//!    is outstanding.
+//! 3. A ping carries a nonce and a number in 16 hexadecimal digits; a pong answers its ping and all
+//!    before it, and gives one sample of the round-trip time. Other pongs are bytes and nothing
+//!    more.
 //! 4. The clock of a ping starts when the transport took its last byte, not when it was queued.
-//! 5. Progress postpones: behind output that still drains, the clock is extended by the time the
-//!    bytes in front need at the rate just observed. A transport that takes nothing for
-//!    `write_stall_timeout` is a death of its own. That bytes were taken is never a sign of life.
-//! 6. The peer is not blamed for our own pause. Death needs a read attempt at or after the
-//!    deadline that found nothing; a drive that comes later than `max_local_pause` after the
-//!    deadline it asked for kills nobody, but sends one fresh ping with the full timeout; and what
-//!    has yet to fall due waits for at least as long again as the drive was late.
-//! 7. [`Event::Suspect`] comes before death, [`Event::Recovered`] with the first byte after it.
-//! 8. A peer that falls silent with nothing queued is declared dead at most interval + timeout
-//!    after its last byte.
+//! 5. Progress postpones: after output that still drains, the clock is extended by the time that
+//!    the bytes before the ping need at half of the rate observed, at most by
+//!    `write_stall_timeout`. A transport that takes nothing for that long is a death of its own; it
+//!    needs an attempt that took nothing. That bytes were taken is never a sign of life.
+//! 6. The peer is not blamed for our own pause, and no pause hides a death. All clocks run in awake
+//!    time: a call that comes after the deadline that was asked for, and after every earlier call,
+//!    is late, and moves every clock by as much, before anything else. No clock is armed further
+//!    ahead than half of its length. A call that is late by more than a quarter of the timeout asks
+//!    afresh where no ping is out, and once between two signs of life also where an answer is
+//!    awaited, with the full timeout. Death needs a read attempt that began at or after the deadline
+//!    and found nothing; without one it is tried again after half of the timeout.
+//! 7. [`Event::Suspect`] comes before death, and death leaves it the rest of the timeout;
+//!    [`Event::Recovered`] comes with the first byte after it.
+//! 8. A peer that falls silent with nothing under way is declared dead at most interval + timeout of
+//!    awake time after its last byte, and one timeout more where a pause was granted one.
 //! 9. However late a drive comes, it causes one ping and one change, no burst. `Duration::MAX`
 //!    means never; what cannot work is refused when the configuration is built.
 //! 10. Pongs leave before data, at most 16 at once, then the newest only, and wait for no more than
@@ -117,12 +123,19 @@
 //! 11. A dead peer is sent one best-effort Close and given a short linger. The closing handshake
 //!     has an absolute deadline that nothing extends.
 //! 12. Other timers stand each on its own, and the earliest wins: opening handshake, idle, maximum
-//!     age, close, write stall, message.
+//!     age, close, write stall, message. Rule 6 holds for all of them but the age, which is counted
+//!     in the time of the world. The handshakes' end without a read attempt after half of their
+//!     length more.
 //! 13. The first ping comes anywhere in the second half of its interval and later ones up to a
 //!     tenth early: connections that open at once do not ping at once.
 //! 14. A heartbeat of text messages serves peers that cannot ping
 //!     ([`ApplicationHeartbeat`]).
-//! 15. The policy can change while the connection is open.
+//! 15. The policy can change while the connection is open. Where an answer is awaited, the first
+//!     change since the last sign of life grants the new timeout whole.
+//!
+//! Rules 16 to 18 are about what adapters do with a connection. Rule 19: where nothing is read and
+//! no read attempt reported, nobody can judge the peer. After interval + 2 timeouts
+//! [`Event::NotRead`] says so, or `unread_timeout` ends the connection with [`Cause::Unread`].
 //!
 //! # Memory
 //!

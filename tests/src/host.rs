@@ -414,13 +414,10 @@ impl End for Host {
         if self.is_reading(now) {
             self.read(local, inbound);
         }
-        if self
-            .conn
-            .connection()
-            .poll_timeout()
-            .is_some_and(|deadline| deadline <= local)
-        {
+        if self.conn.deadline().is_some_and(|due| due <= local) {
             self.conn.timeout(local);
+            // Also in vain: a stall is judged by it.
+            self.conn.transmit(local, |bytes| outbound.write(bytes));
         }
         self.events(local);
         self.application(local, now);

@@ -110,6 +110,17 @@ pub fn silence(connection: &mut Connection, until: Instant) -> Vec<(Instant, Str
     panic!("a busy loop: {log:?}");
 }
 
+/// A host that wakes at each deadline up to `until`, and makes no read or write.
+pub fn sleep(connection: &mut Connection, until: Instant) {
+    for _ in 0..10_000 {
+        match connection.poll_timeout().filter(|&due| due <= until) {
+            Some(deadline) => connection.handle_timeout(deadline),
+            None => return,
+        }
+    }
+    panic!("a busy loop");
+}
+
 /// One turn of the drive loop that finds nothing to read.
 pub fn turn(connection: &mut Connection, now: Instant, log: &mut Vec<(Instant, String)>) {
     connection.handle_would_block(now);
@@ -153,6 +164,6 @@ pub fn told(list: &[(u64, &str)]) -> Vec<(Instant, String)> {
 pub fn pings(frames: &[Frame]) -> Vec<Vec<u8>> {
     let pings = frames
         .iter()
-        .filter(|frame| frame.opcode == opcode::PING && frame.len == 8);
+        .filter(|frame| frame.opcode == opcode::PING && frame.len == 16);
     pings.map(|frame| frame.payload.clone()).collect()
 }

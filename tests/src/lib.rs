@@ -6,7 +6,6 @@
 //! - [`check`]: the rules that hold after every call.
 //! - [`wire`]: frames, written down a second time.
 //! - [`oracle`]: what RFC 6455 makes of the bytes that arrive.
-//! - [`model`]: the heartbeat, eager and naive.
 //! - [`kit`]: short ways to say what tests say often.
 //! - [`differential`]: the same bytes into other implementations.
 //! - [`alloc`], [`meter`]: an allocator that counts, and the heap of a connection held to its budget.
@@ -22,7 +21,6 @@ pub mod fuzzing;
 pub mod host;
 pub mod kit;
 pub mod meter;
-pub mod model;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod netns;

@@ -2,8 +2,8 @@
 //! free, so output leaves in lumps, about one in each window over which a rate is measured.
 
 use wspulse_core::Instant;
-use wspulse_core::heartbeat::{Heartbeat, HeartbeatEvent};
-use wspulse_tests::kit::ping;
+use wspulse_core::heartbeat::{Heartbeat, HeartbeatConfig, HeartbeatEvent};
+use wspulse_tests::kit::{ms, ping};
 
 /// What stands in both kernels before the first lump leaves.
 const BUFFERED: u64 = 10_000_000;
@@ -22,10 +22,15 @@ struct Writer {
     retry: u64,
 }
 
+/// The extension may be as long as what stands before the ping needs.
+fn policy() -> HeartbeatConfig {
+    ping(1_000, 1_000).write_stall_timeout(ms(30_000))
+}
+
 /// A peer that drains two bytes a microsecond answers as soon as the ping is through. Returns what
 /// the heartbeat said until then, and when that was.
 fn drained_at_two_megabytes(writer: Writer) -> (Vec<(u64, HeartbeatEvent)>, u64) {
-    let mut heartbeat = Heartbeat::new(ping(1_000, 1_000), 1, Instant::ZERO).expect("valid");
+    let mut heartbeat = Heartbeat::new(policy(), 1, Instant::ZERO).expect("valid");
     let mut left = 16_000_000 - BUFFERED;
     let mut said = Vec::new();
     let offer = |heartbeat: &mut Heartbeat, now: u64, bytes: u64, blocked: bool| {

@@ -38,7 +38,7 @@ fn read(connection: &mut Connection, now: Instant, bytes: &[u8]) -> usize {
 }
 
 /// A million pings of 8 bytes, whole or byte by byte, 20 ms apart: after the first few, not one
-/// allocation, and the deadline stays where it is but for the times it fires.
+/// allocation, and no input moves the deadline.
 fn a_million_reads(role: Role, cut: usize) {
     let config = with_heartbeat(ping(20_000, 20_000));
     let mut connection = open(role, &config);
@@ -73,8 +73,8 @@ fn a_million_reads(role: Role, cut: usize) {
     assert_eq!(end.allocations - start.allocations, 0, "allocations");
     assert_eq!(end.held, start.held, "bytes held");
     assert_eq!(moves, 0, "deadline moves by input");
-    // 20,000 s of virtual time: the deadline fired once an interval, not once a read.
-    assert!((500..3_000).contains(&fired), "{fired}");
+    // 20,000 s of virtual time: the deadline fired once an interval at most, not once a read.
+    assert!(fired < 3_000, "{fired}");
     let pings =
         (reads + 100) / (ping.len() / cut + usize::from(!ping.len().is_multiple_of(cut))) as u64;
     assert!(

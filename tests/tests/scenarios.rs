@@ -144,7 +144,9 @@ fn stall() {
 #[test]
 fn backlog() {
     for role in ROLES {
-        let mut host = host(role, ping(1_000, 1_000));
+        // The extension may be as long as the backlog needs.
+        let heartbeat = ping(1_000, 1_000).write_stall_timeout(ms(30_000));
+        let mut host = host(role, heartbeat);
         (0..1).for_each(|_| host.send(vec![7; 16 << 20]));
         let mut peer = Peer::new(role.peer());
         peer.read_rate = Some(2_000_000);

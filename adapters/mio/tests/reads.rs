@@ -94,8 +94,7 @@ fn a_fault_in_the_last_of_the_input_is_answered_and_the_stream_half_closed() {
 fn rule_06_a_read_that_was_spared_declares_nobody_dead() {
     let heartbeat = HeartbeatConfig::ping(millis(200), millis(1_000))
         .jitter_percent(0)
-        .evidence(Evidence::MatchingPong)
-        .max_local_pause(PATIENCE);
+        .evidence(Evidence::MatchingPong);
     let config = Config::builder().heartbeat(heartbeat).build().unwrap();
     let sleeper = Sleeper {
         nap: millis(1_500),

@@ -44,7 +44,7 @@ impl Connection {
     #[inline(always)]
     #[must_use = "an event is told once"]
     pub fn next_event(&mut self, now: Instant, input: &mut &[u8]) -> Option<Event> {
-        let now = self.heartbeat.observe(now);
+        let now = self.observe(now);
         loop {
             let event = self.poll_event();
             // One ahead: what is asked for lies in memory by then, and is not on its way there.
@@ -69,7 +69,7 @@ impl Connection {
 
     /// Whether nothing but the slot has an event, and no doubt of the peer is to be lifted.
     #[inline(always)]
-    pub(super) const fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         let unreported = self.flood_unreported | self.end_unreported | self.close_unreported;
         matches!(self.phase, Phase::Open) && !self.heartbeat.is_in_doubt() && !unreported
     }
@@ -80,6 +80,7 @@ impl Connection {
             match self.heartbeat.poll_event() {
                 Some(HeartbeatEvent::Suspect) => return Some(Notice::Suspect),
                 Some(HeartbeatEvent::Recovered) => return Some(Notice::Recovered),
+                Some(HeartbeatEvent::NotRead) => return Some(Notice::NotRead),
                 Some(HeartbeatEvent::Dead(_)) | None => {}
             }
         }

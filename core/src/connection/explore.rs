@@ -113,12 +113,12 @@ impl Phase {
             Self::Opening(opening) => {
                 let Opening {
                     side,
-                    deadline,
+                    clock,
                     random,
                 } = &**opening;
                 Self::Opening(Box::new(Opening {
                     side: side.clone(),
-                    deadline: *deadline,
+                    clock: clock.clone(),
                     random: random.fork(),
                 }))
             }
@@ -136,11 +136,11 @@ impl Hash for Phase {
             Self::Opening(opening) => {
                 let Opening {
                     side,
-                    deadline,
+                    clock,
                     random: _,
                 } = &**opening;
                 side.hash(state);
-                deadline.hash(state);
+                clock.hash(state);
             }
             Self::Open => {}
             Self::Ending(ending) => ending.hash(state),

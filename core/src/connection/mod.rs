@@ -23,7 +23,7 @@ pub use pool::BufferPool;
 use receive::Incoming;
 pub use snapshot::{Snapshot, State, TimeoutReason};
 use state::{Ending, Opening, OpeningSide};
-use timers::OptionalTimers;
+use timers::{Clock, OptionalTimers};
 use transmit::Sending;
 pub use transmit::Transmit;
 
@@ -201,10 +201,10 @@ impl Connection {
         random: SeedRng,
         now: Instant,
     ) -> Self {
-        let deadline = now.saturating_add(config.handshake_timeout);
+        let clock = Clock::start(now, config.handshake_timeout);
         let opening = Opening {
             side,
-            deadline,
+            clock,
             random,
         };
         Self::new(role, config, Phase::Opening(Box::new(opening)), now)
@@ -242,7 +242,7 @@ impl Connection {
     #[must_use = "what was not taken is to be handed over again, after the events"]
     #[inline]
     pub fn handle_input(&mut self, now: Instant, input: &[u8]) -> usize {
-        let now = self.heartbeat.observe(now);
+        let now = self.observe(now);
         match self.receive_message(now, input) {
             Some(rest) => input.len().saturating_sub(rest.len()),
             None => self.receive(now, input),
@@ -273,15 +273,30 @@ impl Connection {
         }
     }
 
-    /// A read attempt found nothing. Silence is judged only by this (rule 6 of
-    /// [liveness](crate#liveness)): who does not read cannot know.
+    /// A read attempt that began at `now` found nothing. Silence is judged only by this (rule 6 of
+    /// [liveness](crate#liveness)): an owner that does not read cannot know. Take `now` before the
+    /// attempt, and do not report one that was interrupted.
     pub fn handle_would_block(&mut self, now: Instant) {
-        let now = self.heartbeat.observe(now);
+        let now = self.observe(now);
         // While an event waits, nobody knows what is behind it.
-        if matches!(self.phase, Phase::Open) && !self.holds_input() {
-            self.heartbeat.handle_would_block(now);
-            self.handle_verdict(now);
-            self.handle_limits(now);
+        if self.holds_input() {
+            return;
+        }
+        match &self.phase {
+            Phase::Opening(_) => {
+                self.heartbeat.look();
+                self.handle_opening_timeout(now);
+            }
+            Phase::Open => {
+                self.heartbeat.handle_would_block(now);
+                self.handle_verdict(now);
+                self.handle_limits(now);
+            }
+            Phase::Ending(_) => {
+                self.heartbeat.look();
+                self.handle_ending_timeout(now);
+            }
+            Phase::Over(_) => {}
         }
     }
 
@@ -289,14 +304,14 @@ impl Connection {
     /// [`Cause::Eof`] (1006, RFC 6455 §7.1.5). Say so after all input was taken: what comes
     /// behind the end is swallowed.
     pub fn handle_eof(&mut self, now: Instant) {
-        let now = self.heartbeat.observe(now);
+        let now = self.observe(now);
         self.handle_end_of_stream(now);
     }
 
     /// The transport took `written` bytes of what was lent. Report every attempt, also one that
     /// took none: less than what was lent means that it is blocked. More counts as all.
     pub fn handle_transmitted(&mut self, now: Instant, written: usize) {
-        let now = self.heartbeat.observe(now);
+        let now = self.observe(now);
         self.take(now, written);
         self.handle_verdict(now);
     }
@@ -304,15 +319,15 @@ impl Connection {
     /// A deadline may have passed. Early and repeated calls do nothing; afterwards
     /// [`poll_timeout`](Self::poll_timeout) is `None` or later than `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let now = self.heartbeat.observe(now);
+        let now = self.observe(now);
         self.handle_deadlines(now);
     }
 
-    /// This side was suspended in a way the caller's clock did not show: nothing that fell due
-    /// meanwhile is held against the peer, who gets a fresh ping and the full timeout. Where the
-    /// clock did show it, the connection notices by itself.
+    /// This side was suspended in a way the caller's clock did not show. The peer is sent a fresh
+    /// ping; where an answer is awaited, it has the full timeout for it, once since its last sign of
+    /// life. Where the clock did show it, the connection notices by itself.
     pub fn handle_resumed(&mut self, now: Instant) {
-        let now = self.heartbeat.observe(now);
+        let now = self.observe(now);
         if matches!(self.phase, Phase::Open) {
             self.heartbeat.handle_resumed(now);
         }
@@ -327,7 +342,7 @@ impl Connection {
     /// [`AnswerError::NoRequest`] if no request waits, [`AnswerError::UnofferedSubprotocol`] if the client
     /// did not offer the subprotocol. Nothing changed.
     pub fn accept(&mut self, now: Instant, accept: &Accept) -> Result<(), AnswerError> {
-        let now = self.heartbeat.observe(now);
+        let now = self.observe(now);
         let handshake = self.asked()?;
         let head = handshake.accept(accept)?;
         let deflate = handshake.deflate();
@@ -342,7 +357,7 @@ impl Connection {
     /// # Errors
     /// [`AnswerError::NoRequest`] if no request waits. Nothing changed.
     pub fn reject(&mut self, now: Instant, reject: &Reject) -> Result<(), AnswerError> {
-        let now = self.heartbeat.observe(now);
+        let now = self.observe(now);
         let response = self.asked()?.reject(reject)?;
         self.refuse(
             now,
@@ -424,7 +439,7 @@ impl Connection {
     /// # Errors
     /// [`SendError::Close`] for a code that must not be sent, or a reason above 123 bytes.
     pub fn close(&mut self, now: Instant, code: CloseCode, reason: &str) -> Result<(), SendError> {
-        let now = self.heartbeat.observe(now);
+        let now = self.observe(now);
         CloseFrame::encode(code, reason, &mut [0; CloseFrame::MAX_PAYLOAD])
             .map_err(SendError::Close)?;
         match &self.phase {
@@ -439,11 +454,12 @@ impl Connection {
 
     /// Ends the connection at once: no Close frame, no more output.
     pub fn abort(&mut self, now: Instant) {
-        let now = self.heartbeat.observe(now);
+        let now = self.observe(now);
         self.finish(now, Cause::Aborted, Initiator::Local);
     }
 
-    /// Changes the heartbeat's policy, at any time.
+    /// Changes the heartbeat's policy, at any time. Where an answer is awaited, the first change
+    /// since the last sign of life grants the new timeout whole.
     ///
     /// # Errors
     /// [`ConfigError`] if it cannot work; the one before stays.
@@ -452,7 +468,7 @@ impl Connection {
         now: Instant,
         config: HeartbeatConfig,
     ) -> Result<(), ConfigError> {
-        let now = self.heartbeat.observe(now);
+        let now = self.observe(now);
         self.heartbeat.set_config(now, config)
     }
 

@@ -64,7 +64,7 @@ impl Connection {
                     None if handshake.is_refused() => {
                         // The status is known, and the rest is a courtesy.
                         let latest = now.saturating_add(REFUSAL_PATIENCE);
-                        opening.deadline = opening.deadline.min(latest);
+                        opening.clock.end_by(now, latest);
                     }
                     None => {}
                     Some(Err(error)) => {
@@ -345,8 +345,7 @@ impl Connection {
             return false;
         };
         if heartbeat.sends && *text == *heartbeat.response {
-            let payload = self.heartbeat.latest_payload();
-            self.heartbeat.handle_pong(now, &payload);
+            self.heartbeat.handle_unnumbered_answer(now);
             return true;
         }
         if !heartbeat.sends && *text == *heartbeat.request {

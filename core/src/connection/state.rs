@@ -19,7 +19,7 @@
 //! | refused  | an HTTP answer  | it was taken, and the stream ended                                |
 //! | dead     | Close           | it was taken                                                      |
 //!
-//! and each is over at its deadline, which nothing extends (rule 11).
+//! and each is over at its deadline, which no traffic extends (rule 11).
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -29,7 +29,7 @@ use core::time::Duration;
 use bytestring::ByteString;
 
 use super::outgoing::Outgoing;
-use super::timers::OptionalTimers;
+use super::timers::{Clock, OptionalTimers};
 use super::{Connection, Extras, Phase, Snapshot, State};
 use crate::close::{CloseCode, CloseFrame};
 use crate::error::{Cause, Closed, Initiator, LimitExceeded, ProtocolError};
@@ -42,7 +42,7 @@ use crate::time::Instant;
 /// The opening handshake under way.
 pub(super) struct Opening {
     pub(super) side: OpeningSide,
-    pub(super) deadline: Instant,
+    pub(super) clock: Clock,
     pub(super) random: SeedRng,
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Ending {
     pub(super) close: CloseStage,
     pub(super) received: Option<CloseFrame>,
     pub(super) stream_ended: bool,
-    pub(super) deadline: Instant,
+    pub(super) clock: Clock,
     silence: Duration,
 }
 
@@ -205,7 +205,7 @@ impl Connection {
             close: CloseStage::waiting(code, reason),
             received: None,
             stream_ended: false,
-            deadline: now.saturating_add(self.config.close_timeout),
+            clock: Clock::start(now, self.config.close_timeout),
             silence: Duration::ZERO,
         }));
     }
@@ -282,7 +282,7 @@ impl Connection {
                 self.end(now, cause, code, &reason);
                 if let Phase::Ending(ending) = &mut self.phase {
                     ending.kind = kind;
-                    ending.deadline = now.saturating_add(patience);
+                    ending.clock = Clock::start(now, patience);
                 }
             }
             // A closing handshake that goes wrong keeps its deadline, and its Close if it is out.
@@ -341,13 +341,10 @@ impl Connection {
         let Phase::Opening(opening) = &mut self.phase else {
             return;
         };
-        if now < opening.deadline {
-            return;
-        }
-        let late = now.saturating_duration_since(opening.deadline);
-        if late > self.heartbeat.local_pause() {
-            // Rule 6: the time we slept through is not the peer's.
-            opening.deadline = now.saturating_add(self.config.handshake_timeout);
+        // A request that waits for its answer is ours to answer, and nothing is read.
+        let is_asked = matches!(opening.side, OpeningSide::Server { asked: true, .. });
+        let looked_at = (!is_asked).then(|| self.heartbeat.last_would_block());
+        if !opening.clock.has_run_out(now, looked_at) {
             return;
         }
         let mut cause = Cause::HandshakeTimeout;
@@ -376,7 +373,10 @@ impl Connection {
         let Phase::Ending(ending) = &mut self.phase else {
             return;
         };
-        if now < ending.deadline {
+        // A dead peer was looked for already, and after the end of the stream there is nothing more.
+        let waits = ending.kind != EndingKind::Dead && !ending.stream_ended;
+        let looked_at = waits.then(|| self.heartbeat.last_would_block());
+        if !ending.clock.has_run_out(now, looked_at) {
             return;
         }
         let shaken = ending.received.is_some() && ending.close.is_done();

@@ -1,5 +1,5 @@
 //! Deadlines beyond the heartbeat's (rule 12). Each is computed from facts; received data never
-//! moves what is armed.
+//! moves what is armed, unless the call is late.
 
 use core::time::Duration;
 
@@ -7,11 +7,74 @@ use super::{Connection, Phase, TimeoutReason};
 use crate::close::CloseCode;
 use crate::config::Config;
 use crate::error::{Cause, LimitExceeded};
+use crate::heartbeat::{half, step};
 use crate::time::Instant;
 
 /// The line is quiet when nothing has passed for this long at the time of a timeout: what a burst
 /// of small frames left allocated is freed then.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// A clock that ends a connection when it has run for its length, in awake time (rule 6).
+#[derive(Clone, Hash)]
+pub(super) struct Clock {
+    since: Instant,
+    length: Duration,
+    armed: Instant,
+}
+
+impl Clock {
+    pub(super) fn start(now: Instant, length: Duration) -> Self {
+        let mut clock = Self {
+            since: now,
+            length,
+            armed: Instant::MAX,
+        };
+        clock.arm(now);
+        clock
+    }
+
+    pub(super) const fn armed(&self) -> Instant {
+        self.armed
+    }
+
+    /// It runs out at `latest`, unless it does so before.
+    pub(super) fn end_by(&mut self, now: Instant, latest: Instant) {
+        let length = latest.saturating_duration_since(self.since);
+        self.length = self.length.min(length);
+        self.arm(now);
+    }
+
+    pub(super) fn shift(&mut self, late: Duration) {
+        self.since = self.since.saturating_add(late);
+        self.armed = self.armed.saturating_add(late);
+    }
+
+    /// Tells whether it has run out: by a read attempt at `looked_at` that found nothing. Without
+    /// one, by half of its length more, since an owner that cannot read must not wait for ever.
+    pub(super) fn has_run_out(&mut self, now: Instant, looked_at: Option<Instant>) -> bool {
+        let deadline = self.since.saturating_add(self.length);
+        let last = deadline.saturating_add(half(self.length));
+        let is_due = now >= deadline && deadline != Instant::MAX;
+        let is_looked_for = |at: Instant| at >= deadline || now >= last;
+        let has_run_out = is_due && looked_at.is_none_or(is_looked_for);
+        if !has_run_out && now >= self.armed {
+            self.arm(now);
+        }
+        has_run_out
+    }
+
+    /// Arms the next step; after the deadline, the last chance of a read attempt.
+    fn arm(&mut self, now: Instant) {
+        let deadline = self.since.saturating_add(self.length);
+        self.armed = if deadline == Instant::MAX {
+            Instant::MAX
+        } else if deadline > now {
+            step(self.since, half(self.length), now).min(deadline)
+        } else {
+            deadline.saturating_add(half(self.length))
+        };
+    }
+}
 
 /// Timers that few connections want: exists only if the configuration sets one.
 #[derive(Clone, Hash)]
@@ -23,6 +86,7 @@ pub(super) struct OptionalTimers {
     is_sending: bool,
     /// When the message under way began.
     message_began: Option<Instant>,
+    /// In the time of the world: an age is nobody's fault.
     too_old: Instant,
     idle_timeout: Duration,
     message_timeout: Duration,
@@ -92,22 +156,32 @@ impl OptionalTimers {
         self.last_message.saturating_add(self.idle_timeout)
     }
 
-    /// Arms the earliest deadline after `now`; what is not waits for a read attempt.
-    fn arm(&mut self, now: Instant) {
-        let deadlines = [
-            self.message_deadline(),
-            self.idle_deadline(),
-            self.too_old,
-            // A message that begins moves nothing: a look once a timeout finds it in time.
-            now.saturating_add(self.message_timeout),
-        ];
-        let later = deadlines.into_iter().filter(|deadline| *deadline > now);
-        self.armed = later.min().unwrap_or(Instant::MAX);
+    /// Rule 6. The age goes on.
+    fn shift(&mut self, late: Duration) {
+        self.armed = self.armed.saturating_add(late);
+        self.last_message = self.last_message.saturating_add(late);
+        self.message_began = self.message_began.map(|began| began.saturating_add(late));
     }
 
-    /// Tells what is due. A message is late only if a read attempt found no more of it, the last
-    /// one at `read` (rule 6: what we have not read is not held against the peer).
-    fn due(&mut self, now: Instant, read: Instant) -> Due {
+    /// Arms the earliest deadline or step after `now`. What is due waits for a read attempt, and is
+    /// looked at again after half its length.
+    fn arm(&mut self, now: Instant) {
+        let next = |since: Instant, length: Duration| match since.saturating_add(length) {
+            Instant::MAX => Instant::MAX,
+            deadline if deadline > now => step(since, half(length), now).min(deadline),
+            _ => now.saturating_add(half(length)),
+        };
+        // A message that begins moves nothing: a step from now on finds it in time.
+        let message = next(self.message_began.unwrap_or(now), self.message_timeout);
+        let idle = next(self.last_message, self.idle_timeout);
+        let age = Some(self.too_old).filter(|at| *at > now);
+        self.armed = message.min(idle).min(age.unwrap_or(Instant::MAX));
+    }
+
+    /// Tells what is due. A peer is too late only if a read attempt found nothing, the last one at
+    /// `read` (rule 6: what we have not read is not held against it), and nothing is idle while an
+    /// event waits.
+    fn due(&mut self, now: Instant, read: Instant, has_event: bool) -> Due {
         if now >= self.armed {
             self.arm(now);
         }
@@ -116,7 +190,7 @@ impl OptionalTimers {
             Due::MessageTime
         } else if is_due(self.too_old, now) {
             Due::MaxAge
-        } else if is_due(self.idle_deadline(), now) {
+        } else if is_due(self.idle_deadline(), read) && !has_event {
             Due::Idle
         } else {
             Due::Nothing
@@ -125,6 +199,37 @@ impl OptionalTimers {
 }
 
 impl Connection {
+    /// Notes the time of a call, before anything else is done: the one place in which the pauses of
+    /// this side are seen (rule 6). The armed deadline is the earliest of all clocks, and all clocks
+    /// move.
+    #[inline]
+    pub(super) fn observe(&mut self, now: Instant) -> Instant {
+        let seen = self.heartbeat.latest_now();
+        if now <= seen {
+            return seen;
+        }
+        let armed = self.next_deadline().unwrap_or(Instant::MAX);
+        let late = now.saturating_duration_since(armed.max(seen));
+        if !late.is_zero() {
+            self.shift_clocks(late);
+        }
+        self.heartbeat.observe_until(now, armed)
+    }
+
+    #[cold]
+    fn shift_clocks(&mut self, late: Duration) {
+        match &mut self.phase {
+            Phase::Opening(opening) => opening.clock.shift(late),
+            Phase::Ending(ending) => ending.clock.shift(late),
+            Phase::Open => {
+                if let Some(timers) = self.optional_timers() {
+                    timers.shift(late);
+                }
+            }
+            Phase::Over(_) => {}
+        }
+    }
+
     pub(super) fn optional_timers(&mut self) -> Option<&mut OptionalTimers> {
         self.extras.as_mut()?.timers.as_mut()
     }
@@ -132,8 +237,8 @@ impl Connection {
     /// The earliest deadline.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let deadline = match &self.phase {
-            Phase::Opening(opening) => opening.deadline,
-            Phase::Ending(ending) => ending.deadline,
+            Phase::Opening(opening) => opening.clock.armed(),
+            Phase::Ending(ending) => ending.clock.armed(),
             Phase::Over(_) => Instant::MAX,
             Phase::Open => {
                 let timers = self
@@ -170,6 +275,7 @@ impl Connection {
                 self.heartbeat.handle_timeout(now);
                 self.handle_verdict(now);
                 self.handle_limits(now);
+                self.handle_unread(now);
                 self.release_quiet(now);
                 // Without a linger, the end that just began is over.
                 self.handle_ending_timeout(now);
@@ -189,12 +295,20 @@ impl Connection {
             return;
         }
         let read = self.heartbeat.last_would_block();
+        let has_event = self.holds_input();
         let timers = self.optional_timers();
-        match timers.map_or(Due::Nothing, |timers| timers.due(now, read)) {
+        match timers.map_or(Due::Nothing, |timers| timers.due(now, read, has_event)) {
             Due::Nothing => {}
             Due::MessageTime => self.fail_limit(now, LimitExceeded::MessageTime),
             Due::Idle => self.end(now, Cause::IdleTimeout, CloseCode::GOING_AWAY, "idle"),
             Due::MaxAge => self.end(now, Cause::MaxAge, CloseCode::GOING_AWAY, "maximum age"),
+        }
+    }
+
+    /// Rule 19: nobody reads, and the configuration does not let that go on.
+    fn handle_unread(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Open) && self.heartbeat.is_unread_for_too_long() {
+            self.end(now, Cause::Unread, CloseCode::GOING_AWAY, "unread");
         }
     }
 

@@ -18,7 +18,7 @@ use crate::close::CloseFrame;
 use crate::config::Config;
 use crate::error::SendError;
 use crate::frame::Opcode;
-use crate::heartbeat::Heartbeat;
+use crate::heartbeat::{Heartbeat, Room};
 use crate::message::Message;
 use crate::seed::SeedRng;
 use crate::time::Instant;
@@ -323,8 +323,12 @@ impl Connection {
         }
         let before = outgoing.taken;
         let is_chunk = outgoing.take(written);
-        // Who writes a chunk, or some of them, is not blocked by the last one's end.
-        let blocked = written < committed && (written == 0 || !is_chunk);
+        // A short write that ends with a chunk may be all that the transport was offered.
+        let room = match written < committed {
+            false => Room::Left,
+            true if is_chunk && written > 0 => Room::Unknown,
+            true => Room::None,
+        };
         let ping_end = outgoing.ping_end.take_if(|end| *end <= outgoing.taken);
         let drained = outgoing.is_drained();
         let close_sent = drained && core::mem::take(&mut outgoing.has_close);
@@ -334,14 +338,16 @@ impl Connection {
                 .give_back(core::mem::take(&mut outgoing.pongs_committed));
         }
         if matches!(self.phase, Phase::Open) {
-            let mut behind = written;
-            if let Some(end) = ping_end {
-                let up_to_ping = end.saturating_sub(before);
-                behind = written.saturating_sub(up_to_ping);
-                self.heartbeat.handle_transmitted(now, up_to_ping, false);
+            let up_to_ping = ping_end.map(|end| end.saturating_sub(before));
+            let first = up_to_ping.unwrap_or(written);
+            self.heartbeat.handle_write(now, first, room);
+            if up_to_ping.is_some() {
                 self.heartbeat.handle_ping_sent(now);
+                let after = written.saturating_sub(first);
+                if after > 0 {
+                    self.heartbeat.handle_write(now, after, room);
+                }
             }
-            self.heartbeat.handle_transmitted(now, behind, blocked);
         }
         let more = outgoing.has_data();
         if drained {
@@ -402,6 +408,7 @@ fn commit_ping(
         Some(application) if application.sends && !outgoing.inside_message => {
             let request = application.request.as_bytes();
             push_frame(&mut outgoing.wire, Opcode::Text, request, keys);
+            heartbeat.asked_without_number();
         }
         _ => push_frame(&mut outgoing.wire, Opcode::Ping, &payload, keys),
     }

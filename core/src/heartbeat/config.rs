@@ -28,16 +28,16 @@ pub struct HeartbeatConfig {
     pub(super) interval: Duration,
     pub(super) timeout: Duration,
     pub(super) suspect_after: Option<Duration>,
-    pub(super) write_stall_timeout: Duration,
-    pub(super) max_local_pause: Option<Duration>,
+    pub(super) write_stall_timeout: Option<Duration>,
+    pub(super) unread_timeout: Option<Duration>,
 }
 
 /// When pings are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mode {
-    /// After an interval in which nothing came in, or nothing went out: both directions of the
-    /// path stay warm, and a busy connection carries no pings. The default.
+    /// After an interval without [`Evidence`] of life, or in which nothing went out: both
+    /// directions of the path stay warm, and a busy connection carries no pings. The default.
     Idle,
     /// Every interval, whatever the traffic: a steady supply of RTT samples.
     Periodic,
@@ -72,13 +72,21 @@ impl HeartbeatConfig {
         interval: Duration::from_secs(20),
         timeout: Duration::from_secs(20),
         suspect_after: None,
-        write_stall_timeout: Duration::from_secs(30),
-        max_local_pause: None,
+        write_stall_timeout: None,
+        unread_timeout: None,
     };
 
     /// Pings after `interval` without traffic; gives up `timeout` after an unanswered ping.
     ///
-    /// A peer that falls silent is declared dead within the sum of the two.
+    /// A peer that falls silent is found within `interval + timeout` on a host without pauses. A
+    /// host that is paused loses no connection by it, and no pause hides a death: time is counted
+    /// while the host is awake, which is all time but that in which it slept past a deadline it
+    /// had asked for. A silent peer is found within `interval + 2 * timeout` of awake time, and in
+    /// at most five naps, however the time is cut. A live one never dies if each time awake lasts
+    /// for one round trip on the reawakened network, and that takes at most half of the timeout
+    /// (nearly all of it after a first pause that was seen). Bytes that were under way before a
+    /// ping, on a transport that was full, extend its timeout by up to
+    /// [`write_stall_timeout`](Self::write_stall_timeout).
     #[must_use]
     pub const fn ping(interval: Duration, timeout: Duration) -> Self {
         Self {
@@ -134,26 +142,30 @@ impl HeartbeatConfig {
     }
 
     /// Sets how long after an unanswered ping (or after the last sign of life, in
-    /// [`Mode::Passive`]) the peer is under suspicion; half the timeout by default.
+    /// [`Mode::Passive`]) the peer is under suspicion. By default half of the timeout, or more
+    /// where answers take long (the smoothed round trip and four times its variation), at most
+    /// three quarters. Death comes no sooner than the rest of the timeout after suspicion was told.
     #[must_use]
     pub const fn suspect_after(mut self, suspect_after: Duration) -> Self {
         self.suspect_after = Some(suspect_after);
         self
     }
 
-    /// Sets how long a blocked transport may take nothing; 30 s by default. Also the most by
-    /// which bytes in front of a ping extend its timeout.
+    /// Sets how long a blocked transport may take nothing; by default one and a half timeouts, at
+    /// least 2 s. Also the most by which bytes before a ping extend its timeout.
     #[must_use]
     pub const fn write_stall_timeout(mut self, timeout: Duration) -> Self {
-        self.write_stall_timeout = timeout;
+        self.write_stall_timeout = Some(timeout);
         self
     }
 
-    /// Sets how late a drive may come before it counts as a pause of this side, which the peer
-    /// is not blamed for; the lesser of 5 s and half the timeout by default.
+    /// Sets how long nobody may read before a connection ends with
+    /// [`Cause::Unread`](crate::Cause::Unread); off by default. Then
+    /// [`Event::NotRead`](crate::Event::NotRead) tells after interval + 2 timeouts, once, that
+    /// nothing was read.
     #[must_use]
-    pub const fn max_local_pause(mut self, pause: Duration) -> Self {
-        self.max_local_pause = Some(pause);
+    pub const fn unread_timeout(mut self, timeout: Duration) -> Self {
+        self.unread_timeout = Some(timeout);
         self
     }
 
@@ -185,10 +197,8 @@ impl HeartbeatConfig {
     #[must_use]
     pub fn output_patience(&self) -> Duration {
         match self.mode {
-            Mode::Idle | Mode::Periodic | Mode::Passive => {
-                self.timeout.max(self.write_stall_timeout)
-            }
-            Mode::Off => self.write_stall_timeout,
+            Mode::Idle | Mode::Periodic | Mode::Passive => self.timeout.max(self.write_stall()),
+            Mode::Off => self.write_stall(),
         }
     }
 
@@ -212,7 +222,7 @@ impl HeartbeatConfig {
         {
             return Err(ConfigError::SuspectAfter);
         }
-        if self.write_stall_timeout.is_zero() || self.max_local_pause == Some(Duration::ZERO) {
+        if [self.write_stall_timeout, self.unread_timeout].contains(&Some(Duration::ZERO)) {
             return Err(ConfigError::ZeroDuration);
         }
         if self.jitter_percent > 50 {
@@ -226,13 +236,13 @@ impl HeartbeatConfig {
         matches!(self.mode, Mode::Idle | Mode::Periodic)
     }
 
-    pub(super) fn suspicion(&self) -> Duration {
-        self.suspect_after.unwrap_or(half(self.timeout))
-    }
-
-    pub(super) fn local_pause(&self) -> Duration {
-        self.max_local_pause
-            .unwrap_or(half(self.timeout).min(Duration::from_secs(5)))
+    pub(super) fn write_stall(&self) -> Duration {
+        let half = self.timeout.checked_div(2).unwrap_or_default();
+        self.write_stall_timeout.unwrap_or(
+            self.timeout
+                .saturating_add(half)
+                .max(Duration::from_secs(2)),
+        )
     }
 }
 
@@ -240,12 +250,4 @@ impl Default for HeartbeatConfig {
     fn default() -> Self {
         Self::DEFAULT
     }
-}
-
-/// Half of `duration`, never zero.
-fn half(duration: Duration) -> Duration {
-    duration
-        .checked_div(2)
-        .unwrap_or_default()
-        .max(Duration::from_nanos(1))
 }

@@ -51,10 +51,11 @@
 
 mod config;
 mod drain;
-mod judging;
+mod pause;
 mod report;
 mod rtt;
 mod schedule;
+mod suspicion;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -62,18 +63,23 @@ use core::time::Duration;
 
 pub use config::{Evidence, HeartbeatConfig, Mode};
 use drain::Drain;
+pub(crate) use drain::Room;
 pub use report::{DeadReason, HeartbeatEvent, HeartbeatSnapshot, HeartbeatTimeout, PongMatch};
 pub use rtt::Rtt;
+use schedule::mix;
+pub(crate) use schedule::{half, step};
 
 use crate::error::ConfigError;
 use crate::time::Instant;
 
-/// The payload of a heartbeat's ping: a nonce of the connection, and a number.
-pub type PingPayload = [u8; 8];
+/// The payload of a heartbeat's ping, 16 lower-case hexadecimal digits: a nonce of the connection,
+/// and a number. Peers and proxies that treat payloads as text keep them as they are.
+pub type PingPayload = [u8; 16];
 
 /// Decides when to ping and when the peer is dead.
 ///
-/// Everything is O(1). The heap is touched only while a transport is blocked, or was lately.
+/// Everything is O(1). The heap is touched only while a transport is blocked, or was lately, while
+/// the peer is suspect, and when a policy changes while an answer is awaited.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Heartbeat {
     config: Arc<HeartbeatConfig>,
@@ -81,33 +87,37 @@ pub struct Heartbeat {
     now: Instant,
     /// The armed deadline, `MAX` for none. At or before every deadline that the facts imply.
     deadline: Instant,
+    /// The last evidence of life, the last byte read, and the last byte taken by the transport.
+    evidence_at: Instant,
     last_received: Instant,
     last_sent: Instant,
     /// The last read attempt that found nothing.
     last_would_block: Instant,
-    /// Since when an answer is awaited: the last ping's last byte left then. In passive mode, the
-    /// last sign of life.
-    awaiting_since: Instant,
-    drain: Option<Box<Drain>>,
-    random: u64,
-    /// Bytes taken by the transport since the last answered ping, and since the last ping.
-    unanswered_bytes: u32,
-    bytes_after_ping: u32,
-    /// How far before its interval's end the next ping is due, in units of 2^-20.
-    early: u32,
+    /// When the last byte of the last ping left.
+    left_at: Instant,
+    rare: Option<Box<Rare>>,
+    /// Bytes taken by the transport that no matching pong covers, and those since the last ping.
+    uncovered: u32,
+    after_ping: u32,
     nonce: u32,
     sequence: u32,
     lost: u32,
     rtt: Option<Rtt>,
+    /// How far before its interval's end the next ping is due, in units of 2^-16.
+    early: u16,
     local_pauses: u16,
     phase: Phase,
-    suspect: bool,
-    /// What `poll_event` has reported of `suspect`, and of death.
+    answer: Answer,
+    not_read: NotRead,
+    /// Pings made since one last left.
+    pings_unsent: u8,
+    /// Requests without a number that wait for their answers.
+    unnumbered: u8,
+    /// Whether the full timeout was granted once more since the last evidence of life (rule 6).
+    grace_used: bool,
+    /// What `poll_event` has reported of suspicion, and of death.
     suspect_reported: bool,
     dead_reported: bool,
-    latest_is_answered: bool,
-    /// Whether `awaiting_since` is no longer the time at which the latest ping left.
-    is_spoiled: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -118,9 +128,49 @@ enum Phase {
     Due,
     /// A ping was handed out, and not yet taken by the transport.
     Queued,
+    /// Its pong came before the transport said that it left.
+    Early,
     /// A sign of life is awaited.
     Awaiting,
     Dead(DeadReason),
+}
+
+/// Whether the pong of the last ping made is yet to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Answer {
+    None,
+    Awaited,
+    /// A pause or a change lies between: it will give no sample of the round-trip time.
+    AwaitedUntimed,
+}
+
+/// Rule 19: the word that nobody reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum NotRead {
+    Untold,
+    Due,
+    Told,
+}
+
+/// What few connections have, and not for long.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Rare {
+    /// The transport is blocked, or was lately.
+    drain: Option<Drain>,
+    suspect_since: Option<Instant>,
+    /// The wait for a sign of life began anew, after a pause or with another policy.
+    restarted_at: Option<Instant>,
+}
+
+impl Rare {
+    fn shift(&mut self, late: Duration, now: Instant) {
+        for stamp in [&mut self.suspect_since, &mut self.restarted_at] {
+            *stamp = stamp.map(|stamp| stamp.saturating_add(late));
+        }
+        if let Some(drain) = &mut self.drain {
+            drain.shift(late, now);
+        }
+    }
 }
 
 impl Heartbeat {
@@ -139,28 +189,29 @@ impl Heartbeat {
             config,
             now,
             deadline: Instant::MAX,
+            evidence_at: now,
             last_received: now,
             last_sent: now,
             last_would_block: Instant::ZERO,
-            awaiting_since: now,
-            drain: None,
-            random: seed,
-            unanswered_bytes: 0,
-            bytes_after_ping: 0,
-            early: 0,
-            nonce: 0,
+            left_at: now,
+            rare: None,
+            uncovered: 0,
+            after_ping: 0,
+            nonce: mix(seed),
             sequence: 0,
             lost: 0,
             rtt: None,
+            early: 0,
             local_pauses: 0,
             phase: Phase::Quiet,
-            suspect: false,
+            answer: Answer::None,
+            not_read: NotRead::Untold,
+            pings_unsent: 0,
+            unnumbered: 0,
+            grace_used: false,
             suspect_reported: false,
             dead_reported: false,
-            latest_is_answered: true,
-            is_spoiled: false,
         };
-        heartbeat.nonce = heartbeat.draw();
         if heartbeat.config.mode == Mode::Passive {
             heartbeat.phase = Phase::Awaiting;
         }
@@ -170,34 +221,38 @@ impl Heartbeat {
 
     // ---- what happened
 
-    /// Bytes came. Stores a stamp; never moves the deadline.
+    /// Bytes came. Stores a stamp; never moves the deadline of a call that is not late.
     #[inline]
     pub fn handle_received(&mut self, now: Instant) {
-        let now = self.observe(now);
+        self.observe(now);
+        self.last_received = self.now;
+        self.not_read = NotRead::Untold;
         if self.config.evidence == Evidence::AnyByte {
-            self.last_received = now;
-            self.handle_life(now);
-        } else {
-            self.pardon_unread(now);
-            self.last_received = now;
+            self.handle_life();
         }
     }
 
     /// A frame, or whatever the protocol's unit is, came to its end.
     #[inline]
     pub fn handle_frame(&mut self, now: Instant) {
-        let now = self.observe(now);
+        self.observe(now);
         if self.config.evidence == Evidence::AnyFrame {
-            self.handle_life(now);
+            self.handle_life();
         }
     }
 
     /// Bytes came, and a frame in them to its end.
     #[inline]
     pub(crate) fn handle_message(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Quiet) && !self.suspect {
-            // Nobody doubts it: no kind of evidence changes more than the stamp.
-            self.last_received = now;
+        if matches!(self.phase, Phase::Quiet) && self.rare.is_none() {
+            // No ping is out and nothing is held against the peer: only stamps change.
+            self.observe(now);
+            self.last_received = self.now;
+            self.not_read = NotRead::Untold;
+            if self.config.evidence != Evidence::MatchingPong {
+                self.evidence_at = self.now;
+                self.grace_used = false;
+            }
             return;
         }
         self.handle_received(now);
@@ -206,173 +261,241 @@ impl Heartbeat {
 
     /// A pong came. Call [`handle_received`](Self::handle_received) for its bytes first.
     pub fn handle_pong(&mut self, now: Instant, payload: &[u8]) -> PongMatch {
-        let now = self.observe(now);
+        self.observe(now);
         let Some(sequence) = self.sequence_of(payload) else {
             return PongMatch::Unsolicited;
         };
         // Rule 3: a pong for ping k answers every j <= k, and k once.
-        let is_latest = sequence == self.sequence && !self.latest_is_answered;
-        if !is_latest || self.phase == Phase::Due || !self.is_alive() {
+        let left = self.sequence.wrapping_sub(self.pings_unsent.into());
+        if sequence == left && left > 0 {
+            self.cover();
+        }
+        if sequence != self.sequence || self.phase == Phase::Due {
             return PongMatch::Late;
         }
-        self.latest_is_answered = true;
+        self.handle_answer(true)
+    }
+
+    /// The payload from [`poll_ping`](Self::poll_ping) was not used: the ping leaves as a request
+    /// without a number.
+    pub(crate) fn asked_without_number(&mut self) {
+        self.unnumbered = self.unnumbered.saturating_add(1);
+    }
+
+    /// The answer to a request without a number came. If several wait for theirs, it may answer an
+    /// older one: then it is evidence of life and no sample.
+    pub(crate) fn handle_unnumbered_answer(&mut self, now: Instant) -> PongMatch {
+        self.observe(now);
+        self.unnumbered = self.unnumbered.saturating_sub(1);
+        let is_latest = self.unnumbered == 0;
+        if self.phase == Phase::Due || (self.phase == Phase::Queued && !is_latest) {
+            // The latest has yet to leave.
+            return PongMatch::Late;
+        }
+        if is_latest && self.pings_unsent == 0 {
+            self.cover();
+        }
+        self.handle_answer(is_latest)
+    }
+
+    /// The latest ping was answered.
+    fn handle_answer(&mut self, is_timed: bool) -> PongMatch {
+        if self.answer == Answer::None || !self.is_alive() {
+            return PongMatch::Late;
+        }
         let is_early = self.phase == Phase::Queued;
         if is_early {
             // It left, though the transport has yet to say so.
-            self.phase = Phase::Quiet;
+            self.phase = Phase::Early;
         }
-        self.handle_life(now);
-        if is_early || self.is_spoiled || self.is_late(now) {
+        let answer = core::mem::replace(&mut self.answer, Answer::None);
+        if self.config.evidence == Evidence::MatchingPong {
+            self.handle_life();
+        }
+        if is_early || !is_timed || answer == Answer::AwaitedUntimed {
             return PongMatch::Untimed;
         }
-        let rtt = now.saturating_duration_since(self.awaiting_since);
+        let rtt = self.now.saturating_duration_since(self.left_at);
         self.rtt = Some(Rtt::sample(self.rtt, rtt));
-        self.unanswered_bytes = self.bytes_after_ping;
-        let after = u64::from(self.bytes_after_ping);
-        if let Some(drain) = &mut self.drain
-            && drain.answered(now, after)
-        {
-            self.drain = None;
-        }
         PongMatch::Matched(rtt)
     }
 
-    /// A read attempt found nothing. Only this can turn silence into death (rule 6): who does not
-    /// read cannot judge.
+    /// Every byte up to the last ping that left was read by the peer.
+    fn cover(&mut self) {
+        self.uncovered = self.after_ping;
+        if let Some(rare) = &mut self.rare
+            && let Some(drain) = &mut rare.drain
+        {
+            drain.covered(self.now, self.after_ping > 0);
+            self.drop_rare();
+        }
+    }
+
+    /// A read attempt that began at `now` found nothing. Take `now` before the attempt: only this
+    /// can turn silence into death (rule 6), and a time after it would blame the peer for a pause in
+    /// between. An attempt that was interrupted found nothing out.
     pub fn handle_would_block(&mut self, now: Instant) {
-        let now = self.observe(now);
-        self.last_would_block = now;
-        self.face_lateness(now);
-        self.judge(now);
+        self.observe(now);
+        self.look();
+        self.judge();
+    }
+
+    /// A read attempt found nothing, and nothing is to be judged by it here.
+    pub(crate) fn look(&mut self) {
+        self.last_would_block = self.now;
+        self.not_read = NotRead::Untold;
     }
 
     /// The transport took `taken` bytes of the output. `blocked` tells that it would take no more
     /// for now; report that also when it took none.
     pub fn handle_transmitted(&mut self, now: Instant, taken: usize, blocked: bool) {
-        let now = self.observe(now);
+        let room = if blocked { Room::None } else { Room::Left };
+        self.handle_write(now, taken, room);
+    }
+
+    pub(crate) fn handle_write(&mut self, now: Instant, taken: usize, room: Room) {
+        self.observe(now);
         if !self.is_alive() {
             return;
         }
+        let now = self.now;
         let bytes = u32::try_from(taken).unwrap_or(u32::MAX);
         if taken > 0 {
             self.last_sent = now;
-            self.unanswered_bytes = self.unanswered_bytes.saturating_add(bytes);
-            self.bytes_after_ping = self.bytes_after_ping.saturating_add(bytes);
+            self.uncovered = self.uncovered.saturating_add(bytes);
+            self.after_ping = self.after_ping.saturating_add(bytes);
         }
-        if self.drain.is_none() && !blocked {
-            return;
+        // Rule 5: an attempt at or after the deadline that took nothing.
+        let is_due = self.stall_deadline() <= now && self.stalled_since().is_some();
+        if taken == 0 && room != Room::Left && is_due {
+            return self.die(DeadReason::WriteStalled);
         }
-        let window = self.drain_window();
-        if self.config.mode == Mode::Off && !blocked {
-            // No ping will ever ask for a rate.
-            self.drain = None;
-        }
-        match &mut self.drain {
-            Some(drain) => drain.report(now, u64::from(bytes), blocked, window),
-            None if blocked => {
-                let backlog = u64::from(self.unanswered_bytes);
-                let ahead = backlog.saturating_sub(u64::from(self.bytes_after_ping));
-                self.drain = Some(Box::new(Drain::new(now, backlog, ahead)));
+        let shortest = self.config.timeout.checked_div(4).unwrap_or_default();
+        if room != Room::Left {
+            let ahead = self.uncovered.saturating_sub(self.after_ping).into();
+            let is_awaited = self.phase == Phase::Awaiting && self.config.pings();
+            let longest = self.longest_extension();
+            let drain = self.rare_mut().drain.get_or_insert_default();
+            drain.report(now, bytes.into(), room, shortest);
+            if is_awaited {
+                drain.lengthen(now, ahead, shortest, longest);
             }
-            None => return,
+        } else if let Some(rare) = &mut self.rare
+            && let Some(drain) = &mut rare.drain
+        {
+            drain.report(now, bytes.into(), room, shortest);
+            self.drop_rare();
         }
-        self.face_lateness(now);
-        let stall = self.stall_deadline();
-        if blocked && taken == 0 && stall <= now {
-            self.die(DeadReason::WriteStalled);
-        } else {
-            // A rate that rises brings the verdict forward.
-            self.deadline = self.deadline.min(self.earliest_deadline(now));
-        }
+        self.arm();
     }
 
     /// The last byte of the ping was taken by the transport: its clock starts (rule 4). Call
     /// [`handle_transmitted`](Self::handle_transmitted) first.
     pub fn handle_ping_sent(&mut self, now: Instant) {
-        let now = self.observe(now);
-        if !self.config.pings() || matches!(self.phase, Phase::Due | Phase::Dead(_)) {
+        self.observe(now);
+        let is_out = self.pings_unsent > 0 && !matches!(self.phase, Phase::Due | Phase::Dead(_));
+        if !is_out || !self.config.pings() {
             return;
         }
-        // Unless its pong came first.
-        if self.phase == Phase::Queued {
-            self.phase = Phase::Awaiting;
-        }
-        self.awaiting_since = now;
-        self.is_spoiled = false;
+        let now = self.now;
+        self.answer = match (self.phase, self.answer) {
+            (Phase::Early, answer) => answer,
+            (Phase::Queued, _) => Answer::Awaited,
+            // It was counted as lost when the policy changed, and left nevertheless.
+            _ => Answer::AwaitedUntimed,
+        };
+        self.phase = match self.phase {
+            Phase::Early => Phase::Quiet,
+            _ => Phase::Awaiting,
+        };
+        self.left_at = now;
         self.last_sent = now;
-        self.bytes_after_ping = 0;
-        if let Some(drain) = &mut self.drain {
-            drain.ping_sent(now);
+        self.pings_unsent = 0;
+        self.after_ping = 0;
+        let (ahead, longest) = (self.uncovered.into(), self.longest_extension());
+        if let Some(rare) = &mut self.rare {
+            rare.restarted_at = None;
+            if let Some(drain) = &mut rare.drain {
+                drain.extend(now, ahead, longest);
+            }
+            self.drop_rare();
         }
         self.early = self.draw_early(self.config.jitter_percent);
-        self.arm(now);
+        self.arm();
     }
 
     /// A deadline may have passed. Early and repeated calls do nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let now = self.observe(now);
-        if now < self.deadline || self.deadline == Instant::MAX {
+        self.observe(now);
+        if self.now < self.deadline || self.deadline == Instant::MAX {
             return;
         }
-        self.face_lateness(now);
-        if self.is_late(now) {
-            // Late, and nothing had fallen due that would need a pardon.
-            self.local_pauses = self.local_pauses.saturating_add(1);
+        if self.not_read == NotRead::Untold && self.unread_deadline() <= self.now {
+            self.not_read = NotRead::Due;
         }
-        let interval = self.interval();
-        if self.phase != Phase::Awaiting
-            && let Some(drain) = &self.drain
-            && drain.is_spent(now, self.config.write_stall_timeout, interval)
-        {
-            self.drain = None;
-        }
-        self.judge(now);
-        self.judge_stall(now);
-        self.arm(now);
+        self.arm();
     }
 
-    /// This side was paused in a way the caller's clock did not show, such as a suspend: nothing
-    /// that fell due meanwhile is held against the peer. One fresh ping, and the full timeout.
+    /// This side was paused in a way the caller's clock did not show, such as a suspend: a fresh
+    /// ping, and once since the last sign of life the full timeout (rule 6).
     pub fn handle_resumed(&mut self, now: Instant) {
-        let now = self.observe(now);
-        if let Some(drain) = &mut self.drain {
-            drain.pardon(now);
+        let pauses = self.local_pauses;
+        self.observe(now);
+        if !self.is_alive() || pauses != self.local_pauses {
+            return; // or its clock did show it
         }
-        if self.phase == Phase::Quiet && self.config.mode != Mode::Off {
-            self.make_ping();
-        }
-        self.pardon(now);
+        self.spoil_sample();
+        self.note_pause();
     }
 
-    /// Changes the policy (rule 15). The same policy again changes nothing; between policies that
-    /// ping, an outstanding ping stays outstanding.
+    /// Changes the policy (rule 15). The same policy again changes nothing. Where no ping is out, the
+    /// new interval counts from the old stamps. Where an answer is awaited, the first change since
+    /// the last sign of life grants the new timeout whole; later ones go by when the wait began.
     ///
     /// # Errors
     /// [`ConfigError`] if the configuration cannot work; the one before stays.
     pub fn set_config(&mut self, now: Instant, config: HeartbeatConfig) -> Result<(), ConfigError> {
         config.validate()?;
-        let now = self.observe(now);
-        let before = self.config.mode;
+        self.observe(now);
         if config == *self.config || !self.is_alive() {
             return Ok(());
         }
+        let before = self.config.pings();
+        let since = self.awaiting_since();
         self.config = Arc::new(config);
-        match (before, config.mode) {
-            (Mode::Idle | Mode::Periodic, Mode::Idle | Mode::Periodic)
-            | (Mode::Passive, Mode::Passive) => {}
-            (_, after) => {
-                // A ping that lost its clock is not waited for.
-                if !self.latest_is_answered {
-                    self.latest_is_answered = true;
-                    self.lost = self.lost.saturating_add(1);
-                }
-                self.awaiting_since = now;
-                self.phase = match after {
-                    Mode::Passive => Phase::Awaiting,
-                    _ => Phase::Quiet,
-                };
+        let is_passive = config.mode == Mode::Passive;
+        if before != config.pings() || config.mode == Mode::Off {
+            // An outstanding ping belongs to the old policy: it counts as lost.
+            if core::mem::replace(&mut self.answer, Answer::None) != Answer::None {
+                self.lost = self.lost.saturating_add(1);
             }
         }
+        let longest = match before == config.pings() {
+            true => self.longest_extension(),
+            false => Duration::ZERO,
+        };
+        if let Some(drain) = self.rare.as_mut().and_then(|rare| rare.drain.as_mut()) {
+            drain.limit_extension(longest);
+        }
+        let is_awaited = self.phase == Phase::Awaiting || is_passive;
+        if is_awaited && !self.grace_used {
+            self.grace_used = true;
+            self.restart_wait();
+        } else if self.grace_used && self.awaiting_since() != since {
+            // Another way of waiting goes by the same fact.
+            self.rare_mut().restarted_at = Some(since);
+        }
+        if is_passive {
+            self.phase = Phase::Awaiting;
+        } else if before != config.pings() || config.mode == Mode::Off {
+            self.phase = Phase::Quiet;
+        }
+        if config.mode == Mode::Off
+            && let Some(rare) = &mut self.rare
+        {
+            rare.suspect_since = None;
+        }
+        self.drop_rare();
         self.begin();
         Ok(())
     }
@@ -397,32 +520,37 @@ impl Heartbeat {
     /// Tells whether [`poll_event`](Self::poll_event) has something to tell.
     #[must_use]
     #[inline]
-    pub const fn has_event(&self) -> bool {
+    pub fn has_event(&self) -> bool {
         let is_dead = matches!(self.phase, Phase::Dead(_));
-        self.changed_its_mind() || (is_dead && !self.dead_reported)
+        let is_unread = matches!(self.not_read, NotRead::Due);
+        self.suspicion_changed() || is_unread || (is_dead && !self.dead_reported)
     }
 
-    /// Whether the peer is under suspicion, or was and nobody was told otherwise.
+    /// Whether an event waits, or may come of the next byte.
     #[inline]
-    pub(crate) const fn is_in_doubt(&self) -> bool {
-        self.suspect | self.suspect_reported
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.is_suspect() | self.suspect_reported | matches!(self.not_read, NotRead::Due)
     }
 
     /// Whether suspicion came or went, and nobody was told.
     #[inline]
-    pub(crate) const fn changed_its_mind(&self) -> bool {
-        self.suspect != self.suspect_reported
+    pub(crate) fn suspicion_changed(&self) -> bool {
+        self.is_suspect() != self.suspect_reported
     }
 
     /// Returns what changed, one change a call.
     pub fn poll_event(&mut self) -> Option<HeartbeatEvent> {
-        if self.changed_its_mind() {
-            self.suspect_reported = self.suspect;
-            return Some(if self.suspect {
+        if self.suspicion_changed() {
+            self.suspect_reported = self.is_suspect();
+            return Some(if self.suspect_reported {
                 HeartbeatEvent::Suspect
             } else {
                 HeartbeatEvent::Recovered
             });
+        }
+        if self.not_read == NotRead::Due {
+            self.not_read = NotRead::Told;
+            return Some(HeartbeatEvent::NotRead);
         }
         if let Phase::Dead(reason) = self.phase
             && !self.dead_reported
@@ -434,7 +562,8 @@ impl Heartbeat {
     }
 
     /// Returns when to call [`handle_timeout`](Self::handle_timeout) at the latest. A sign of life
-    /// never moves it. Any other call may, so read it again before each wait.
+    /// never moves it, unless it is told later than that. Any other call may, so read it again
+    /// before each wait.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         (self.deadline != Instant::MAX).then_some(self.deadline)
@@ -452,16 +581,19 @@ impl Heartbeat {
     #[must_use]
     pub fn next_timeout_reason(&self) -> Option<HeartbeatTimeout> {
         let deadline = self.poll_timeout()?;
+        let awaits = self.phase == Phase::Awaiting;
         Some(if deadline == self.stall_deadline() {
             HeartbeatTimeout::WriteStall
-        } else if self.phase != Phase::Awaiting {
-            HeartbeatTimeout::Ping
-        } else if deadline == self.death_deadline() {
+        } else if awaits && deadline == self.death_deadline() {
             HeartbeatTimeout::Dead
-        } else if deadline == self.suspect_deadline() {
+        } else if awaits && deadline == self.suspect_deadline() {
             HeartbeatTimeout::Suspect
-        } else {
+        } else if self.phase == Phase::Quiet && deadline == self.ping_due() {
             HeartbeatTimeout::Ping
+        } else if deadline == self.unread_deadline() {
+            HeartbeatTimeout::NotRead
+        } else {
+            HeartbeatTimeout::Step
         })
     }
 
@@ -470,12 +602,13 @@ impl Heartbeat {
     pub fn snapshot(&self, now: Instant) -> HeartbeatSnapshot {
         let now = now.max(self.now);
         let awaits = self.phase == Phase::Awaiting;
-        let open = u32::from(!self.latest_is_answered);
+        let open = u32::from(self.answer != Answer::None);
         HeartbeatSnapshot {
             since_received: now.saturating_duration_since(self.last_received),
             since_sent: now.saturating_duration_since(self.last_sent),
-            awaiting: awaits.then(|| now.saturating_duration_since(self.awaiting_since)),
-            suspect: self.suspect,
+            awaiting: awaits.then(|| now.saturating_duration_since(self.awaiting_since())),
+            suspect: self.is_suspect(),
+            not_read: self.not_read != NotRead::Untold,
             rtt: self.rtt,
             pings: self.sequence,
             answered: self.sequence.saturating_sub(self.lost).saturating_sub(open),
@@ -485,10 +618,13 @@ impl Heartbeat {
     }
 
     /// The payload of the last ping made.
-    pub(crate) fn latest_payload(&self) -> PingPayload {
-        let [a, b, c, d] = self.nonce.to_be_bytes();
-        let [e, f, g, h] = self.sequence.to_be_bytes();
-        [a, b, c, d, e, f, g, h]
+    fn latest_payload(&self) -> PingPayload {
+        let numbers = [self.nonce, self.sequence].map(u32::to_be_bytes);
+        let mut payload = [0; 16];
+        for (digits, byte) in payload.chunks_mut(2).zip(numbers.as_flattened()) {
+            digits.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xF)]);
+        }
+        payload
     }
 
     pub(crate) fn verdict(&self) -> Option<DeadReason> {
@@ -502,8 +638,9 @@ impl Heartbeat {
         Arc::clone(&self.config)
     }
 
-    pub(crate) fn local_pause(&self) -> Duration {
-        self.config.local_pause()
+    /// Whether a connection that nobody reads is to be ended (rule 19).
+    pub(crate) fn is_unread_for_too_long(&self) -> bool {
+        self.not_read != NotRead::Untold && self.config.unread_timeout.is_some()
     }
 
     /// The last read attempt that found nothing.
@@ -511,23 +648,55 @@ impl Heartbeat {
         self.last_would_block
     }
 
-    /// Notes the time and nothing else; returns the largest seen.
-    #[inline]
-    pub(crate) fn observe(&mut self, now: Instant) -> Instant {
-        self.now = self.now.max(now);
-        self.now
-    }
-
     fn is_alive(&self) -> bool {
         !matches!(self.phase, Phase::Dead(_))
     }
 
+    fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Frees the box once nothing is in it.
+    fn drop_rare(&mut self) {
+        let pings = self.config.pings();
+        let Some(rare) = &mut self.rare else {
+            return;
+        };
+        if rare
+            .drain
+            .as_ref()
+            .is_some_and(|drain| drain.is_spent(pings))
+        {
+            rare.drain = None;
+        }
+        if **rare == Rare::default() {
+            self.rare = None;
+        }
+    }
+
     fn sequence_of(&self, payload: &[u8]) -> Option<u32> {
-        let (nonce, sequence) = payload.split_first_chunk::<4>()?;
-        let sequence = u32::from_be_bytes(<[u8; 4]>::try_from(sequence).ok()?);
-        let ours = u32::from_be_bytes(*nonce) == self.nonce;
+        let payload = <&PingPayload>::try_from(payload).ok()?;
+        let (nonce, sequence) = payload.split_first_chunk::<8>()?;
+        let sequence = number(sequence)?;
+        let ours = number(nonce)? == self.nonce;
         (ours && (1..=self.sequence).contains(&sequence)).then_some(sequence)
     }
+}
+
+/// A lower-case hexadecimal digit.
+const fn digit(value: u8) -> u8 {
+    match value {
+        0..=9 => b'0'.saturating_add(value),
+        _ => b'a'.saturating_add(value.saturating_sub(10)),
+    }
+}
+
+/// The number in hexadecimal digits of either case: a peer may have changed it.
+fn number(digits: &[u8]) -> Option<u32> {
+    if !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    u32::from_str_radix(core::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 const _: () = assert!(size_of::<Heartbeat>() <= 128);

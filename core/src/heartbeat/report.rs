@@ -35,6 +35,11 @@ pub enum HeartbeatEvent {
     Suspect,
     /// The suspected peer gave a sign of life.
     Recovered,
+    /// Nothing was read, and no read attempt reported, for interval + 2 timeouts or for
+    /// `unread_timeout`: the owner holds its reads back, or forgets to call
+    /// [`handle_would_block`](super::Heartbeat::handle_would_block). Told once until a byte or a
+    /// report comes. It says nothing of the peer, which cannot be judged.
+    NotRead,
     /// The peer is gone. Nothing follows.
     Dead(DeadReason),
 }
@@ -65,13 +70,18 @@ pub enum HeartbeatTimeout {
     Dead,
     /// Death by a transport that takes nothing.
     WriteStall,
+    /// A word that nothing was read.
+    NotRead,
+    /// Nothing may be due: a pause of this side that goes past it is seen there.
+    Step,
 }
 
 /// A heartbeat's numbers at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct HeartbeatSnapshot {
-    /// How long ago the last byte came.
+    /// How long ago the last byte came. This and the other times are awake time: what this side
+    /// slept past its deadlines is not counted.
     pub since_received: Duration,
     /// How long ago the transport last took a byte.
     pub since_sent: Duration,
@@ -79,6 +89,9 @@ pub struct HeartbeatSnapshot {
     pub awaiting: Option<Duration>,
     /// Whether the peer is under suspicion.
     pub suspect: bool,
+    /// Whether nothing was read for so long that nobody can judge the peer
+    /// ([`HeartbeatEvent::NotRead`]).
+    pub not_read: bool,
     /// Round-trip times, once there is a sample.
     pub rtt: Option<Rtt>,
     /// Pings made.
@@ -87,6 +100,6 @@ pub struct HeartbeatSnapshot {
     pub answered: u32,
     /// Pings that had no pong of their own when the next one was made.
     pub lost: u32,
-    /// Pauses of this side that were not held against the peer.
+    /// Calls that were late by more than a quarter of the timeout, and reported pauses.
     pub local_pauses: u16,
 }

@@ -75,9 +75,7 @@ pub(super) fn heartbeat(which: u8) -> HeartbeatConfig {
         2 => HeartbeatConfig::passive(millis(300)),
         3 => HeartbeatConfig::off().write_stall_timeout(millis(50)),
         4 => HeartbeatConfig::ping(millis(1_000), millis(300)).evidence(Evidence::AnyFrame),
-        5 => HeartbeatConfig::ping(millis(300), millis(1_000))
-            .evidence(Evidence::MatchingPong)
-            .max_local_pause(millis(1)),
+        5 => HeartbeatConfig::ping(millis(300), millis(1_000)).evidence(Evidence::MatchingPong),
         6 => HeartbeatConfig::ping(millis(200), millis(200)).mode(Mode::Periodic),
         7 => HeartbeatConfig::ping(Duration::MAX, Duration::MAX).write_stall_timeout(millis(50)),
         8 => HeartbeatConfig::ping(Duration::ZERO, millis(1)),

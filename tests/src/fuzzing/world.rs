@@ -6,19 +6,10 @@
 //! events wait. The oracles are those of the search in [`world::connection`](crate::world::connection),
 //! over more configurations and for longer, and the connection's heap stays within its budget after
 //! each call.
-//!
-//! Excused are the failures in [`KNOWN`](crate::world::connection::known::KNOWN), where they come
-//! about as listed: lateness that is counted against the peer or the transport, clocks of the
-//! connection that run through our pauses or look at no read (C3, C6, C8, C9, T2, T7), a short
-//! write that ends with a chunk (C7), suspicion that `off()` keeps (C10), forgotten reports (C12),
-//! changes that condemn for the time before them (C4), and pings beside a heartbeat of text
-//! messages, whose answers have no numbers (C11).
-//! A run ends with its first failure, excused or not.
 
 use wspulse_core::Role;
 
 use super::Reader;
-use crate::world::connection::known::is_excused;
 use crate::world::connection::peer::Say;
 use crate::world::connection::{Action, Budget, Call, Setup, TextHeartbeat};
 use crate::world::oracle::Policy;
@@ -48,7 +39,6 @@ pub fn world(data: &[u8]) {
         match setup.step(&mut state, now, action, &mut trace) {
             Ok(Step::Continues) => {}
             Ok(Step::Ended(_)) => return,
-            Err(violation) if is_excused(violation, &state) => return,
             Err(violation) => panic!("{violation}\n{setup:?}\n{}", timeline(&setup, &path)),
         }
     }

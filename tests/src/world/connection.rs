@@ -248,8 +248,6 @@ pub struct State {
     has_missed: bool,
     was_full: u8,
     was_changed: bool,
-    /// The last short write ended with a chunk.
-    ended_with_chunk: bool,
     /// An event waited before the last call, or after the last drive.
     had_event: bool,
     last_ping: Option<Tick>,
@@ -423,7 +421,6 @@ impl Setup {
             has_missed: false,
             was_full: 0,
             was_changed: false,
-            ended_with_chunk: false,
             had_event: false,
             last_ping: None,
             end_told: false,

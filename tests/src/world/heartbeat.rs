@@ -89,7 +89,7 @@ impl Engine for Shipped {
 
     fn pong(&mut self, now: Instant, number: u16) -> Option<Duration> {
         let mut payload = self.payload;
-        payload[4..].copy_from_slice(&u32::from(number).to_be_bytes());
+        payload[8..].copy_from_slice(format!("{number:08x}").as_bytes());
         match self.heartbeat.handle_pong(now, &payload) {
             PongMatch::Matched(rtt) => Some(rtt),
             _ => None,
@@ -124,14 +124,15 @@ impl Engine for Shipped {
 
     fn poll_ping(&mut self) -> Option<u16> {
         self.payload = self.heartbeat.poll_ping()?;
-        let [.., high, low] = self.payload;
-        Some(u16::from_be_bytes([high, low]))
+        let number = str::from_utf8(&self.payload[12..]).expect("digits");
+        Some(u16::from_str_radix(number, 16).expect("digits"))
     }
 
     fn poll_event(&mut self) -> Option<Event> {
         Some(match self.heartbeat.poll_event()? {
             HeartbeatEvent::Suspect => Event::Suspect,
             HeartbeatEvent::Recovered => Event::Recovered,
+            HeartbeatEvent::NotRead => Event::NotRead,
             HeartbeatEvent::Dead(DeadReason::WriteStalled) => Event::Dead(Death::WriteStalled),
             HeartbeatEvent::Dead(_) => Event::Dead(Death::Silence),
             other => panic!("an event that the world does not know: {other:?}"),

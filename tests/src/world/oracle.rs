@@ -155,8 +155,12 @@ pub struct Watch {
     /// When suspicion was told.
     told_at: Option<Duration>,
     is_suspect: bool,
-    /// Ticks in which the host was awake since the last evidence.
+    /// Ticks in which the host was awake since the last evidence, and how much of them it was late:
+    /// a deadline between two ticks is served at the second one.
     awake: Tick,
+    late_awake: Duration,
+    /// How many there were at the last look, where reads were held back before it.
+    awake_at_look: Tick,
     /// Since the last evidence: a late call or `handle_resumed` that allows a grace, or a change.
     graced: bool,
     /// Since the last evidence: output was left, or bytes stood in the transport's buffer.
@@ -203,6 +207,8 @@ impl Watch {
             told_at: None,
             is_suspect: false,
             awake: 0,
+            late_awake: Duration::ZERO,
+            awake_at_look: 0,
             graced: false,
             blocked: false,
             held: false,
@@ -250,6 +256,7 @@ impl Watch {
         self.seen = self.seen.max(now);
         let late = now.saturating_duration_since(from);
         self.late += late;
+        self.late_awake += Duration::from_nanos(late.subsec_nanos().into());
         if !late.is_zero() {
             self.is_spoiled = true;
             self.ping_late = true;
@@ -284,6 +291,8 @@ impl Watch {
         if before.pings() != policy.pings() || before.bound().is_none() {
             // Another way of watching begins; the rules do not say what it takes over.
             self.awake = 0;
+            self.late_awake = Duration::ZERO;
+            self.awake_at_look = 0;
             self.ping = Ping::None;
             self.owes_fresh_ping = false;
             self.quiet_since = self.clock(self.seen);
@@ -297,6 +306,8 @@ impl Watch {
     pub fn life(&mut self, now: Instant, facts: Facts) {
         self.evidence_at = self.clock(now);
         self.awake = 0;
+        self.late_awake = Duration::ZERO;
+        self.awake_at_look = 0;
         self.graced = false;
         self.held = false;
         self.blocked = self.was_full || facts.has_output || facts.has_backlog;
@@ -317,8 +328,11 @@ impl Watch {
     }
 
     /// A byte was read, or a read found nothing: what rule 19 waits for.
-    pub fn look(&mut self) {
+    pub const fn look(&mut self) {
         self.warned_unread = false;
+        if self.held {
+            self.awake_at_look = self.awake;
+        }
     }
 
     /// The transport took bytes, of which none are a ping's.
@@ -560,8 +574,13 @@ impl Watch {
         let (t, i) = (self.timeout, self.policy.interval);
         let grace = if self.graced { t } else { 0 };
         let blocked = if self.blocked { 2 * self.stall } else { 0 };
-        let held = if self.held { i + 2 * t } else { 0 };
-        if self.awake >= bound + grace + blocked + held {
+        let (held, unread) = match self.held {
+            true => (i + 2 * t, self.awake_at_look + i + 2 * t),
+            false => (0, 0),
+        };
+        let awake = span(self.awake).saturating_sub(self.late_awake);
+        let bound = (bound + grace + blocked + held).max(unread);
+        if awake >= span(bound) {
             let class = match (self.held, self.graced || self.blocked) {
                 (true, _) => "a silent peer was not found, nor that nobody reads",
                 (_, false) => "a silent peer was not found",

@@ -24,8 +24,6 @@ pub struct Reference {
     armed: Instant,
     evidence_at: Instant,
     sent_at: Instant,
-    /// The last read that found nothing.
-    looked_at: Option<Instant>,
     /// The last byte read, or the last look (rule 19).
     unread_since: Instant,
     not_read: Told,
@@ -104,7 +102,6 @@ impl Reference {
             armed: Instant::MAX,
             evidence_at: Instant::ZERO,
             sent_at: Instant::ZERO,
-            looked_at: None,
             unread_since: Instant::ZERO,
             not_read: Told::Nothing,
             awaiting_since: Instant::ZERO,
@@ -235,19 +232,15 @@ impl Reference {
         }
     }
 
-    /// Rules 6 and 7: by the last read that found nothing.
+    /// Rules 6 and 7: by a read that finds nothing now.
     fn judge(&mut self) {
-        let looked_at = match self.has(Switch::DeathNeedsLook) {
-            true => self.looked_at,
-            false => Some(self.seen),
-        };
-        let Some(looked_at) = looked_at.filter(|_| self.phase == Phase::Awaiting) else {
+        if self.phase != Phase::Awaiting {
             return;
-        };
-        if looked_at >= self.suspect_at() && self.has(Switch::Suspect) {
+        }
+        if self.seen >= self.suspect_at() && self.has(Switch::Suspect) {
             self.suspect_since = self.suspect_since.or(Some(self.seen));
         }
-        if looked_at >= self.death_at() {
+        if self.seen >= self.death_at() {
             self.die(Death::Silence);
         }
     }
@@ -398,6 +391,38 @@ impl Reference {
         self.unread_since.saturating_add(after)
     }
 
+    /// Rule 5: an attempt that finds the transport blocked after the ping left may lengthen E.
+    fn lengthen(&mut self) {
+        let output = &self.output;
+        let ahead = output.uncovered - output.after_ping;
+        let is_full = output.was_full && output.stalled_since.is_some();
+        if ahead == 0 || !is_full || !self.has(Switch::Extension) {
+            return;
+        }
+        let longest = match self.has(Switch::ExtensionIsBound) {
+            true => self.stall_timeout(),
+            false => self.stall_timeout() * 64,
+        };
+        let time = self.seen.saturating_duration_since(output.window_from);
+        let mut drains_in = match output.rate {
+            Some(rate) => drain_time(ahead, rate),
+            None => longest,
+        };
+        if output.rate.is_some() && time * 4 > span(self.policy.timeout) {
+            drains_in = drains_in.max(drain_time(ahead, (output.window_bytes, time)));
+        }
+        self.extension = self.extension.max(drains_in.min(longest));
+    }
+
+    /// A rate is remembered while a ping's clock may depend on it.
+    fn forget_rate(&mut self) {
+        let is_wanted = self.output.was_full && self.policy.pings();
+        if !is_wanted && self.output.stalled_since.is_none() {
+            self.output.was_full = false;
+            self.output.rate = None;
+        }
+    }
+
     fn handled_bytes(&mut self) {
         self.unread_since = self.seen;
         self.not_read = Told::Nothing;
@@ -413,18 +438,34 @@ impl Reference {
         if !output.was_full || !self.has(Switch::Extension) {
             return Duration::ZERO;
         }
-        let Some((bytes, time)) = output.rate else {
+        let Some(rate) = output.rate else {
             return longest.min(self.stall_timeout() * 64);
         };
-        // Half of the rate is believed.
-        let nanos = u128::from(output.uncovered) * time.as_nanos() * 2 / u128::from(bytes.max(1));
-        let drains_in = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        let drains_in = drain_time(output.uncovered, rate);
         let drained_for = match output.stalled_since {
             Some(_) => Duration::ZERO,
             None => self.seen.saturating_duration_since(output.open_since),
         };
         drains_in.saturating_sub(drained_for).min(longest)
     }
+}
+
+/// Goes one `parts`th of the way, rounded towards where it is (RFC 6298 section 2).
+const fn approach(from: u64, to: u64, parts: u64) -> u64 {
+    if to > from {
+        from + (to - from) / parts
+    } else {
+        from - (from - to) / parts
+    }
+}
+
+/// Half of a rate is believed.
+fn drain_time(ahead: u64, (bytes, time): (u64, Duration)) -> Duration {
+    if bytes == 0 {
+        return Duration::MAX;
+    }
+    let nanos = u128::from(ahead) * time.as_nanos() * 2 / u128::from(bytes);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 impl Engine for Reference {
@@ -455,6 +496,9 @@ impl Engine for Reference {
             let output = &mut self.output;
             output.uncovered = output.after_ping;
             output.was_full &= output.stalled_since.is_some() || output.after_ping > 0;
+            // What followed the ping stood behind it, and drains from now on.
+            output.open_since = self.seen;
+            self.forget_rate();
         }
         let is_latest = number == self.pings || number > 0 && !self.has(Switch::LatestPong);
         let is_first = !self.latest_is_answered || !self.has(Switch::SampleOnce);
@@ -469,12 +513,12 @@ impl Engine for Reference {
             return None;
         }
         let sample = self.seen.saturating_duration_since(self.left_at);
-        let micros = u64::try_from(sample.as_micros()).unwrap_or(u64::MAX);
+        let micros = u64::from(u32::try_from(sample.as_micros()).unwrap_or(u32::MAX)).max(1);
         self.rtt = Some(match self.rtt {
             None => (micros, micros / 2),
             Some((smoothed, variation)) => (
-                (7 * smoothed + micros) / 8,
-                (3 * variation + smoothed.abs_diff(micros)) / 4,
+                approach(smoothed, micros, 8),
+                approach(variation, smoothed.abs_diff(micros), 4),
             ),
         });
         Some(sample)
@@ -483,7 +527,6 @@ impl Engine for Reference {
     fn would_block(&mut self, now: Instant) {
         self.observe(now, Call::WouldBlock);
         self.handled_bytes();
-        self.looked_at = Some(self.seen);
         self.judge();
     }
 
@@ -504,12 +547,14 @@ impl Engine for Reference {
         output.uncovered += bytes;
         output.after_ping += bytes;
         let was_blocked = output.stalled_since.is_some();
-        if was_blocked && taken > 0 {
+        if was_blocked && taken > 0 && now > output.window_from {
             output.window_bytes += bytes;
             let time = now.saturating_duration_since(output.window_from);
             // A window shorter than that is a matter of chance.
             if time * 4 > span(self.policy.timeout) {
                 output.rate = Some((output.window_bytes, time));
+                output.window_from = now;
+                output.window_bytes = 0;
             }
         }
         output.was_full |= blocked;
@@ -533,6 +578,10 @@ impl Engine for Reference {
             Some(_) if !self.has(Switch::ProgressPostpones) => {}
             _ => self.output.stalled_since = Some(now),
         }
+        if self.phase == Phase::Awaiting && self.policy.pings() {
+            self.lengthen();
+        }
+        self.forget_rate();
         self.arm();
     }
 
@@ -562,7 +611,9 @@ impl Engine for Reference {
         if self.seen < self.armed || self.is_dead() {
             return;
         }
-        self.judge();
+        if !self.has(Switch::DeathNeedsLook) {
+            self.judge();
+        }
         if self.is_dead() {
             return;
         }
@@ -602,6 +653,7 @@ impl Engine for Reference {
             self.grace_used = self.has(Switch::ChangeUsesGrace);
             self.awaiting_since = self.seen;
         }
+        self.extension = self.extension.min(self.stall_timeout());
         if pinged != policy.pings() || policy.mode == Mode::Off {
             // An outstanding ping belongs to the old policy: it counts as lost.
             self.latest_is_answered = true;
@@ -618,6 +670,7 @@ impl Engine for Reference {
             self.evidence_at = self.seen;
             self.sent_at = self.seen;
         }
+        self.forget_rate();
         self.arm();
     }
 

@@ -10,7 +10,7 @@ use wspulse_core::{
     Cause, CloseCode, Closed, Config, ConfigBuilder, ConfigError, Connection, Event, Instant,
     LimitExceeded, Role, Seed, State,
 };
-use wspulse_tests::kit::{at, drain, events, ms, open};
+use wspulse_tests::kit::{at, drain, events, ms, open, sleep};
 use wspulse_tests::wire::{Frame, frame, header, opcode};
 
 /// Every timeout that is set here has two seconds.
@@ -59,6 +59,7 @@ fn trickle(mut connection: Connection, bytes: &[u8]) -> (Instant, Closed) {
         {
             assert_eq!(connection.handle_input(now, &[*byte]), 1);
         }
+        let mut seen = events(&mut connection);
         if connection
             .poll_timeout()
             .is_some_and(|deadline| deadline <= now)
@@ -67,7 +68,8 @@ fn trickle(mut connection: Connection, bytes: &[u8]) -> (Instant, Closed) {
             connection.handle_timeout(now);
         }
         drain(&mut connection, now);
-        for event in events(&mut connection) {
+        seen.extend(events(&mut connection));
+        for event in seen {
             if let Event::Closed(closed) = event {
                 return (now, *closed);
             }
@@ -288,10 +290,12 @@ fn t2_an_answer_that_trickles_counts_only_when_it_is_whole() {
         let answer = Frame::close(1000, "a reason").from(role.peer()).encode();
         for came in 0..=answer.len() {
             let mut connection = closing(role);
+            sleep(&mut connection, at(DUE - 1));
             for byte in &answer[..came] {
                 let taken = connection.handle_input(at(DUE - 1), &[*byte]);
                 assert_eq!(taken, 1);
             }
+            connection.handle_would_block(at(DUE));
             connection.handle_timeout(at(DUE));
             let Some(Event::Closed(closed)) = events(&mut connection).pop() else {
                 panic!("{role:?}: no end behind {came} bytes");

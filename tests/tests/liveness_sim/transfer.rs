@@ -171,6 +171,9 @@ fn breaks(seed: u64) -> Told {
     let stall = log_span(rng, ms(500), STALL);
     plan.heartbeat = plan.heartbeat.write_stall_timeout(stall);
     plan.depth = plan.depth.min(stall / 2);
+    // Bytes leave the buffer once they have arrived.
+    let latency = plan.there.latency.min(stall / 4);
+    (plan.there.latency, plan.back.latency) = (latency, latency);
     plan.rate = (plan.there.send_buffer as f64 / plan.depth.as_secs_f64()).max(1_000.0) as u64;
     plan.there.rate = Some(plan.rate);
     let mut a = host(rng, plan.role, plan.heartbeat);
@@ -182,7 +185,9 @@ fn breaks(seed: u64) -> Told {
     (plan.there.black_hole, plan.back.black_hole) = (Some(hole), Some(hole));
     let mut world = World::new(a, b, plan.there.clone(), plan.back.clone());
     let pause = (plan.timeout / 2).min(ms(5_000));
-    let bound = plan.interval + plan.timeout + stall + pause;
+    // A ping that waits behind full buffers leaves the stall to find it, which counts from the last
+    // byte that they took.
+    let bound = plan.interval * 2 + plan.timeout + stall + pause + plan.depth;
     let linger = ms(250);
     world.run_until(hole.saturating_add(bound * 2 + linger));
     let conn = world.a.conn();
@@ -191,7 +196,8 @@ fn breaks(seed: u64) -> Told {
     let Cause::Dead(reason) = closed.cause else {
         panic!("{closed:?}")
     };
-    assert!(conn.suspicions() > 0, "suspected before dead");
+    let is_stalled = reason == DeadReason::WriteStalled;
+    assert!(conn.suspicions() > 0 || is_stalled, "suspected before dead");
     let quiet_since = conn.last_input().max(hole);
     let silence = at.saturating_duration_since(quiet_since);
     assert!(
@@ -203,7 +209,7 @@ fn breaks(seed: u64) -> Told {
         at >= conn.last_input().saturating_add(least),
         "too early: {closed:?}"
     );
-    let stalled = u64::from(reason == DeadReason::WriteStalled);
+    let stalled = u64::from(is_stalled);
     Told {
         deaths: 1,
         stalled,

@@ -7,7 +7,7 @@ use wspulse_core::{
     ApplicationHeartbeat, Cause, Config, Connection, Event, Instant, Role, Seed, State,
 };
 use wspulse_tests::kit::{
-    at, drain, drain_frames, events, feed, ms, open, ping, pings, silence, told, turn,
+    at, drain, drain_frames, events, feed, ms, open, ping, pings, silence, sleep, told, turn,
     with_heartbeat,
 };
 use wspulse_tests::wire::{Wire, frame, header, opcode};
@@ -21,7 +21,7 @@ fn awaiting(heartbeat: HeartbeatConfig) -> (Connection, Vec<u8>) {
     let mut server = server(heartbeat);
     server.handle_timeout(at(1_000));
     let sent = pings(&drain_frames(&mut server, at(1_000))).concat();
-    assert_eq!(sent.len(), 8);
+    assert_eq!(sent.len(), 16);
     (server, sent)
 }
 
@@ -35,7 +35,7 @@ fn rule_03_a_pong_for_another_connection_is_no_answer() {
     feed(&mut server, at(1_010), &pong);
     let heartbeat = server.snapshot(at(1_010)).heartbeat;
     assert_eq!((heartbeat.rtt, heartbeat.answered), (None, 0));
-    turn(&mut server, at(2_000), &mut Vec::new());
+    silence(&mut server, at(2_000));
     assert_eq!(server.state(), State::Closed);
 }
 
@@ -43,19 +43,19 @@ fn rule_03_a_pong_for_another_connection_is_no_answer() {
 #[test]
 fn rule_03_a_sample_that_spans_a_short_pause_is_discarded() {
     let (mut server, sent) = awaiting(ping(1_000, 1_000));
-    server.handle_timeout(at(1_900));
+    server.handle_timeout(at(1_700));
     let pong = frame(Role::Client, opcode::PONG, &sent);
-    feed(&mut server, at(1_910), &pong);
-    let heartbeat = server.snapshot(at(1_910)).heartbeat;
+    feed(&mut server, at(1_710), &pong);
+    let heartbeat = server.snapshot(at(1_710)).heartbeat;
     assert_eq!((heartbeat.rtt, heartbeat.answered), (None, 1));
 }
 
-/// Four tenths late for suspicion: death, which was a tenth away, is four tenths away again.
+/// Two tenths late for suspicion: death is two tenths later.
 #[test]
-fn rule_06_what_is_yet_to_fall_due_waits_for_as_long_as_we_were_late() {
+fn rule_06_what_is_yet_to_fall_due_moves_by_as_much_as_we_were_late() {
     let (mut server, _) = awaiting(ping(1_000, 1_000));
-    server.handle_timeout(at(1_900));
-    for (now, state) in [(2_299, State::Open), (2_300, State::Closed)] {
+    turn(&mut server, at(1_700), &mut Vec::new());
+    for (now, state) in [(2_199, State::Open), (2_200, State::Closed)] {
         turn(&mut server, at(now), &mut Vec::new());
         assert_eq!(server.state(), state, "{now}");
     }
@@ -66,13 +66,14 @@ fn rule_06_what_is_yet_to_fall_due_waits_for_as_long_as_we_were_late() {
 fn rule_06_bytes_read_behind_the_deadline_win_without_a_pause() {
     for spoke in [true, false] {
         let (mut server, _) = awaiting(ping(1_000, 1_000));
-        for now in [1_500, 2_000] {
-            server.handle_timeout(at(now));
-        }
+        sleep(&mut server, at(2_450));
         if spoke {
             feed(&mut server, at(2_450), &[0x82]);
         }
+        silence(&mut server, at(2_450));
         server.handle_would_block(at(2_450));
+        assert_eq!(server.state(), State::Open, "suspicion comes first");
+        silence(&mut server, at(2_950));
         assert_eq!(server.state() == State::Open, spoke);
         let pauses = server.snapshot(at(2_450)).heartbeat.local_pauses;
         assert_eq!(pauses, 0);
@@ -82,11 +83,11 @@ fn rule_06_bytes_read_behind_the_deadline_win_without_a_pause() {
 /// A server whose transport blocked at 1 s, and may take nothing for three seconds.
 fn blocked() -> Connection {
     let heartbeat = ping(60_000, 60_000).write_stall_timeout(ms(3_000));
-    let mut server = server(heartbeat.max_local_pause(ms(500)));
+    let mut server = server(heartbeat);
     server.send(vec![1; 100_000]).unwrap();
     server.poll_transmit().unwrap();
     server.handle_transmitted(at(1_000), 500);
-    assert_eq!(server.poll_timeout(), Some(at(4_000)));
+    assert_eq!(server.poll_timeout(), Some(at(2_500)), "a step");
     server
 }
 
@@ -94,19 +95,22 @@ fn blocked() -> Connection {
 #[test]
 fn rule_06_our_own_pause_is_not_held_against_the_transport() {
     let mut server = blocked();
+    // A step was due at 2.5 s, half of the time before.
     server.handle_timeout(at(60_000));
-    for (now, state) in [(62_999, State::Open), (63_000, State::Closing)] {
+    for (now, state) in [(61_499, State::Open), (61_500, State::Closing)] {
+        sleep(&mut server, at(now));
         server.handle_transmitted(at(now), 0);
         assert_eq!(server.state(), state, "{now}");
     }
 }
 
-/// The same where the clock stands still.
+/// Where the clock stood still, so did the stall's.
 #[test]
-fn rule_06_resumed_is_a_pause_of_the_transport_too() {
+fn rule_06_resumed_leaves_the_clock_of_the_transport() {
     let mut server = blocked();
+    sleep(&mut server, at(3_900));
     server.handle_resumed(at(3_900));
-    for (now, state) in [(6_899, State::Open), (6_900, State::Closing)] {
+    for (now, state) in [(3_999, State::Open), (4_000, State::Closing)] {
         server.handle_transmitted(at(now), 0);
         assert_eq!(server.state(), state, "{now}");
     }
@@ -120,21 +124,20 @@ fn rule_06_resumed_asks_at_once() {
     assert_eq!(pings(&drain_frames(&mut server, at(100))).len(), 1);
 }
 
-/// What a reader finds that was away may have the end of the frame behind it.
+/// What a reader finds that was away may have the end of the frame behind it: suspicion comes
+/// first, and leaves it time.
 #[test]
 fn rule_06_a_reader_that_was_away_reads_on() {
     let beginning = header(true, 0, opcode::BINARY, Some([0; 4]), 1_000);
     for away in [true, false] {
         let (mut server, _) = awaiting(ping(1_000, 1_000).evidence(Evidence::AnyFrame));
-        for now in [1_500, 2_000] {
-            server.handle_timeout(at(now));
-        }
+        sleep(&mut server, at(1_500));
         if !away {
-            server.handle_would_block(at(1_999));
+            server.handle_would_block(at(1_500));
         }
-        let now = if away { 2_450 } else { 2_010 };
-        feed(&mut server, at(now), &beginning);
-        server.handle_would_block(at(now));
+        sleep(&mut server, at(2_010));
+        feed(&mut server, at(2_010), &beginning);
+        server.handle_would_block(at(2_010));
         assert_eq!(server.state() == State::Open, away);
     }
 }
@@ -145,10 +148,13 @@ fn rule_06_our_own_pause_is_not_held_against_the_handshake() {
     let config = Config::builder().handshake_timeout(ms(10_000));
     let seed = Seed::predictable_for_tests(1);
     let mut server = Connection::server(config.build().unwrap().into(), seed, at(0));
+    // A step was due at 5 s.
     server.handle_timeout(at(60_000));
     assert_eq!(server.state(), State::Connecting);
-    assert_eq!(server.poll_timeout(), Some(at(70_000)));
-    server.handle_timeout(at(70_000));
+    assert_eq!(server.poll_timeout(), Some(at(65_000)));
+    server.handle_timeout(at(65_000));
+    assert_eq!(server.state(), State::Connecting, "nobody has looked");
+    server.handle_would_block(at(65_000));
     let last = events(&mut server).pop();
     let Some(Event::Closed(closed)) = last else {
         panic!("{last:?}")
@@ -161,7 +167,7 @@ fn rule_06_our_own_pause_is_not_held_against_the_handshake() {
 fn rule_09_the_longest_timeout_never_ends() {
     let max = Duration::MAX;
     let heartbeat = HeartbeatConfig::ping(ms(1_000), max).jitter_percent(0);
-    let (mut server, _) = awaiting(heartbeat.max_local_pause(max));
+    let (mut server, _) = awaiting(heartbeat);
     server.handle_would_block(Instant::MAX);
     server.handle_timeout(Instant::MAX);
     assert_eq!(server.state(), State::Open);

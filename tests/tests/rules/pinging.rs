@@ -8,7 +8,7 @@ use wspulse_core::{
     Seed, State,
 };
 use wspulse_tests::kit::{
-    at, drain, drain_frames, events, feed, ms, open, ping, pings, silence, told, turn,
+    at, drain, drain_frames, events, feed, ms, open, ping, pings, silence, sleep, told,
     with_heartbeat,
 };
 use wspulse_tests::wire::{frame, header, opcode};
@@ -22,7 +22,7 @@ fn awaiting(heartbeat: HeartbeatConfig) -> (Connection, Vec<u8>) {
 }
 
 fn is_dead_at(server: &mut Connection, millis: u64) -> bool {
-    turn(server, at(millis), &mut Vec::new());
+    silence(server, at(millis));
     server.state() == State::Closed
 }
 
@@ -30,6 +30,7 @@ fn is_dead_at(server: &mut Connection, millis: u64) -> bool {
 #[test]
 fn rule_01_any_byte_is_life() {
     let (mut server, _) = awaiting(ping(1_000, 1_000));
+    silence(&mut server, at(1_998));
     feed(&mut server, at(1_999), &[0x82]);
     assert!(!is_dead_at(&mut server, 2_000));
     // That byte opened a new interval, and nothing came after it.
@@ -60,6 +61,7 @@ fn rule_01_stricter_evidence_is_a_choice() {
     ];
     for (evidence, bytes, dies) in cases {
         let (mut server, _) = awaiting(ping(1_000, 1_000).evidence(evidence));
+        silence(&mut server, at(1_998));
         feed(&mut server, at(1_999), &bytes);
         assert_eq!(
             is_dead_at(&mut server, 2_000),
@@ -68,6 +70,7 @@ fn rule_01_stricter_evidence_is_a_choice() {
         );
     }
     let (mut server, sent) = awaiting(ping(1_000, 1_000).evidence(Evidence::MatchingPong));
+    silence(&mut server, at(1_998));
     feed(
         &mut server,
         at(1_999),
@@ -150,7 +153,7 @@ fn rule_02_one_ping_is_outstanding() {
     }
 }
 
-/// Eight bytes: a nonce of the connection, and a number that counts up.
+/// 16 lower-case hexadecimal digits (I3): a nonce of the connection, and a number that counts up.
 #[test]
 fn rule_03_a_ping_names_its_connection_and_itself() {
     let config = with_heartbeat(ping(1_000, 1_000));
@@ -169,12 +172,17 @@ fn rule_03_a_ping_names_its_connection_and_itself() {
         [first, second]
     };
     let (ours, others) = (two(1), two(2));
-    assert_eq!(ours[0].len(), 8);
-    assert_eq!(ours[0][..4], ours[1][..4], "one nonce");
-    assert_ne!(ours[0][4..], ours[1][4..], "two numbers");
+    for payload in ours.iter().chain(&others) {
+        assert_eq!(payload.len(), 16);
+        let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        assert!(payload.iter().all(is_digit), "{}", payload.escape_ascii());
+    }
+    assert_eq!(ours[0][..8], ours[1][..8], "one nonce");
+    assert_eq!(ours[0][8..], *b"00000001");
+    assert_eq!(ours[1][8..], *b"00000002");
     assert_ne!(
-        ours[0][..4],
-        others[0][..4],
+        ours[0][..8],
+        others[0][..8],
         "another connection, another nonce"
     );
 }
@@ -185,7 +193,13 @@ fn rule_03_only_a_matching_pong_is_a_sample_and_once() {
     let (mut server, first) = awaiting(ping(1_000, 1_000));
     let rtt = |server: &Connection, now| server.snapshot(at(now)).heartbeat.rtt;
     let pong = |payload: &[u8]| frame(Role::Client, opcode::PONG, payload);
-    for unsolicited in [&b""[..], b"hello", &[0; 8], &first[..7]] {
+    for unsolicited in [
+        &b""[..],
+        b"hello",
+        &[0; 8],
+        &first[..15],
+        b"0000000g00000001",
+    ] {
         feed(&mut server, at(1_020), &pong(unsolicited));
         assert_eq!(rtt(&server, 1_020), None, "{unsolicited:02x?}");
     }
@@ -201,7 +215,7 @@ fn rule_03_only_a_matching_pong_is_a_sample_and_once() {
     // The next ping, and a pong for the one before: an answer to neither, and no sample.
     server.handle_timeout(at(2_000));
     let second = pings(&drain_frames(&mut server, at(2_000))).concat();
-    assert_eq!(second.len(), 8);
+    assert_eq!(second.len(), 16);
     feed(&mut server, at(2_010), &pong(&first));
     assert_eq!(rtt(&server, 2_010).unwrap().last(), ms(30));
     feed(&mut server, at(2_020), &pong(&second));
@@ -223,7 +237,8 @@ fn rule_03_a_sample_that_spans_a_pause_is_discarded() {
 fn rule_04_the_pong_clock_starts_when_the_last_byte_left() {
     let mut server = open(Role::Server, &with_heartbeat(ping(1_000, 1_000)));
     server.handle_timeout(at(1_000));
-    assert_eq!(server.poll_transmit().unwrap().len(), 10);
+    assert_eq!(server.poll_transmit().unwrap().len(), 18);
+    sleep(&mut server, at(2_100));
     server.handle_would_block(at(2_100));
     server.handle_timeout(at(2_100));
     assert_eq!(
@@ -231,7 +246,8 @@ fn rule_04_the_pong_clock_starts_when_the_last_byte_left() {
         0,
         "no suspicion: the ping has not left"
     );
-    server.handle_transmitted(at(2_200), 10);
+    sleep(&mut server, at(2_200));
+    server.handle_transmitted(at(2_200), 18);
     let end = told(&[
         (2_700, "suspect"),
         (3_200, "dead PongTimeout"),
@@ -242,8 +258,8 @@ fn rule_04_the_pong_clock_starts_when_the_last_byte_left() {
     // All but its last byte is not the ping.
     let mut server = open(Role::Server, &with_heartbeat(ping(1_000, 1_000)));
     server.handle_timeout(at(1_000));
-    assert_eq!(server.poll_transmit().unwrap().len(), 10);
-    server.handle_transmitted(at(1_000), 9);
+    assert_eq!(server.poll_transmit().unwrap().len(), 18);
+    server.handle_transmitted(at(1_000), 17);
     assert_eq!(silence_unsent(&mut server, at(9_000)), 0);
     assert_eq!(server.snapshot(at(9_000)).heartbeat.awaiting, None);
     server.handle_transmitted(at(9_000), 1);

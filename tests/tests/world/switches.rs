@@ -62,7 +62,7 @@ fn shown_by(switch: Switch) -> Shown {
         Switch::ExtensionIsBound => ByOracle("idle, a full transport"),
         Switch::StallNeedsAttempt => ByOracle("idle, a full transport and a pause"),
         Switch::ShiftAt(Call::Received) => ByOracle("pongs as evidence, a path as slow as allowed"),
-        Switch::ShiftAt(Call::Timeout) => ByOracle("a stalled write and a pause"),
+        Switch::ShiftAt(Call::Timeout) => ByComparison("idle, pauses, any call first"),
         Switch::ShiftAt(Call::Resumed) => {
             ByOracle("idle, a small buffer and pauses that the host tells of")
         }

@@ -284,10 +284,23 @@ impl Clocks {
         let was_closing = from == State::Closing;
         let is_due = was_closing && closing >= span(lengths.closing);
         match &closed.cause {
+            // An owner that cannot read must not wait for ever: half as long again is enough.
             Cause::HandshakeTimeout if from == State::Connecting => {
+                let has_unread = around.has_unread && closing < half_more(lengths.opening);
+                let around = Around {
+                    has_unread,
+                    ..around
+                };
                 self.ran_out(OPENING, since, now, span(lengths.opening), around)
             }
-            Cause::CloseTimeout => self.ran_out(CLOSING, since, now, span(lengths.closing), around),
+            Cause::CloseTimeout => {
+                let has_unread = around.has_unread && closing < half_more(lengths.closing);
+                let around = Around {
+                    has_unread,
+                    ..around
+                };
+                self.ran_out(CLOSING, since, now, span(lengths.closing), around)
+            }
             Cause::Dead(_) => {
                 let took_all = !self.was_blocked && !around.is_blocked;
                 if took_all && self.close_taken.is_none() {

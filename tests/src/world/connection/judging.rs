@@ -16,7 +16,12 @@ impl Driver<'_> {
         let was = state.clocks.state();
         if was == Phase::Open && phase == Phase::Open {
             self.note_pings(state)?;
-            let is_suspect = state.connection.0.snapshot(now).heartbeat.suspect;
+            let heartbeat = state.connection.0.snapshot(now).heartbeat;
+            if heartbeat.not_read {
+                // The event may wait, as others do.
+                state.watch.not_read();
+            }
+            let is_suspect = heartbeat.suspect;
             if is_suspect != state.watch.is_suspect() {
                 if is_suspect {
                     self.trace.mark("suspicion");
@@ -41,14 +46,8 @@ impl Driver<'_> {
         if made > state.pings_made {
             state.pings_made = made;
             self.trace.mark("ping");
-            let asks = self.setup.text_heartbeat == Some(TextHeartbeat::Asks);
             if self.setup.jitter.is_none() {
-                let judged = state.watch.ping(at(self.now));
-                // C11: a text has no number, so that an old answer counts for the latest request,
-                // also for one that has yet to leave.
-                if !asks {
-                    judged?;
-                }
+                state.watch.ping(at(self.now))?;
             } else {
                 self.spread(state)?;
             }

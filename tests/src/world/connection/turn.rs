@@ -312,7 +312,6 @@ impl Driver<'_> {
             state.is_full = is_blocked;
             if is_blocked {
                 state.was_full = FORGETS_FULL;
-                state.ended_with_chunk = taken == chunks[0];
             }
             self.took(state, &bytes[..taken], is_blocked)?;
             let now = at(self.now);
@@ -399,6 +398,10 @@ impl Driver<'_> {
                 state.watch.changed(policy);
                 let set = connection.call(|it| it.set_heartbeat(now, policy.config()));
                 set.expect("a legal policy");
+                if !policy.pings() {
+                    // The lateness may have made one, which the change took back.
+                    state.pings_made = connection.0.snapshot(now).heartbeat.pings;
+                }
             }
             Call::Resumed => {
                 state.watch.resumed();
@@ -438,6 +441,10 @@ impl Driver<'_> {
                 }
                 Event::Suspect => self.trace.note(|| "Suspect".into()),
                 Event::Recovered => self.trace.note(|| "Recovered".into()),
+                Event::NotRead => {
+                    self.trace.note(|| "NotRead".into());
+                    self.trace.mark("not read");
+                }
                 Event::Binary(_) => self.trace.note(|| "Binary".into()),
                 event => self
                     .trace
