@@ -76,33 +76,30 @@ search() {
   ((survivors == 0))
 }
 
-# Rule 6 where the heartbeat counts lateness today.
+# Rule 6: each clock that a lateness must move.
 sites() {
-  out 6 'would_block does not count lateness' heartbeat \
-    '        self.last_would_block = now;
-        self.face_lateness(now);' \
-    '        self.last_would_block = now;'
-  out 6 'transmitted does not count lateness' heartbeat \
-    '            None => return,
-        }
-        self.face_lateness(now);' \
-    '            None => return,
-        }'
-  out 6 'timeout does not count lateness' heartbeat \
-    '            return;
-        }
-        self.face_lateness(now);
-        if self.is_late(now)' \
-    '            return;
-        }
-        if self.is_late(now)'
+  local stamp
+  for stamp in evidence_at last_received last_would_block last_sent left_at deadline; do
+    out 6 "a lateness does not move $stamp" heartbeat \
+      "            &mut self.$stamp,
+" ''
+  done
+  out 6 'a lateness does not move a suspicion' heartbeat \
+    'for stamp in [&mut self.suspect_since, &mut self.restarted_at] {' \
+    'for stamp in [&mut self.restarted_at] {'
+  out 6 'a lateness does not move a wait that began anew' heartbeat \
+    'for stamp in [&mut self.suspect_since, &mut self.restarted_at] {' \
+    'for stamp in [&mut self.suspect_since] {'
+  out 6 'a lateness does not move a stall' heartbeat \
+    'for stamp in [&mut self.stalled_since, &mut self.open_since] {' \
+    'for stamp in [&mut self.open_since] {'
 }
 
 # What the search cannot see, and `--test rules` does: the worlds have jitter 0, one connection, so
 # that its nonce is no other's, spans of seconds, and only policies that can work.
 beyond_search() {
   case $1 in
-    *nonce* | *jitter*) true ;;
+    *nonce* | *jitter* | 'a payload is bytes'*) true ;;
     'the longest '* | *' is accepted' | *' is taken') true ;;
     *) false ;;
   esac
@@ -114,9 +111,7 @@ rules() {
   local transmit=connection receive=connection/receive.rs budget=connection/budget.rs
 
   out 1 'bytes are no life' $heartbeat \
-    '            self.last_received = now;
-            self.handle_life(now);' \
-    '            self.last_received = now;'
+    'if self.config.evidence == Evidence::AnyByte {' 'if false {'
   out 1 'bytes are life whatever the evidence asked for' $heartbeat \
     'if self.config.evidence == Evidence::AnyByte {' 'if true {'
   out 1 'a frame is life also where only the pong is' $heartbeat \
@@ -125,134 +120,164 @@ rules() {
     'if self.config.evidence == Evidence::AnyFrame {' 'if false {'
 
   out 2 'what went out does not make a ping due' $heartbeat \
-    'Mode::Idle => self.last_received.min(self.last_sent),' 'Mode::Idle => self.last_received,'
+    'Mode::Idle => self.evidence_at.min(self.last_sent),' 'Mode::Idle => self.evidence_at,'
   out 2 'what came in does not make a ping due' $heartbeat \
-    'Mode::Idle => self.last_received.min(self.last_sent),' 'Mode::Idle => self.last_sent,'
+    'Mode::Idle => self.evidence_at.min(self.last_sent),' 'Mode::Idle => self.last_sent,'
+  out 2 'any byte postpones a ping, whatever the evidence' $heartbeat \
+    'Mode::Idle => self.evidence_at.min(self.last_sent),' 'Mode::Idle => self.last_received.min(self.last_sent),'
   out 2 'periodic pings wait for silence' $heartbeat \
-    'Mode::Periodic => self.awaiting_since,' 'Mode::Periodic => self.last_received.min(self.last_sent),'
+    'Mode::Periodic => self.left_at,
+            Mode::Passive | Mode::Off => return' \
+    'Mode::Periodic => self.evidence_at.min(self.last_sent),
+            Mode::Passive | Mode::Off => return'
   out 2 'a passive heartbeat expects nothing' $heartbeat \
     'if heartbeat.config.mode == Mode::Passive {' 'if false {'
   out 2 'another ping goes out while one is outstanding' $heartbeat \
-    'if self.phase == Phase::Quiet && self.ping_due() <= now {' \
-    'let again = self.phase == Phase::Awaiting && self.awaiting_since.saturating_add(self.interval()) <= now;
-        if again || self.phase == Phase::Quiet && self.ping_due() <= now {'
+    'if self.phase == Phase::Quiet && self.ping_due() <= self.now {' \
+    'let again = self.phase == Phase::Awaiting && self.left_at.saturating_add(self.interval()) <= self.now;
+        if again || self.phase == Phase::Quiet && self.ping_due() <= self.now {'
+  out 2 'the deadline may be further ahead than an interval' $heartbeat \
+    '                    at(since.saturating_add(self.interval()));
+                    at(now.saturating_add(self.interval().max(MIN_WAIT)));' ''
 
   out 3 'a pong for an earlier ping is a sample' $heartbeat \
-    'sequence == self.sequence && !self.latest_is_answered;' 'sequence > 0 && !self.latest_is_answered;'
+    'if sequence != self.sequence || self.phase == Phase::Due {' 'if self.phase == Phase::Due {'
   out 3 'the same pong again is a sample' $heartbeat \
-    'sequence == self.sequence && !self.latest_is_answered;' 'sequence == self.sequence;'
+    'if self.answer == Answer::None || !self.is_alive() {' 'if !self.is_alive() {'
   out 3 'the nonce of a pong is not looked at' $heartbeat \
-    'let ours = u32::from_be_bytes(*nonce) == self.nonce;' 'let ours = !nonce.is_empty();'
+    'let ours = number(nonce)? == self.nonce;' 'let ours = number(nonce).is_some();'
   out 3 'all connections have one nonce' $heartbeat \
-    'heartbeat.nonce = heartbeat.draw();' 'heartbeat.nonce = 7;'
+    'nonce: mix(seed),' 'nonce: mix(seed & 0),'
   out 3 'pings are not numbered' $heartbeat \
     'self.sequence = self.sequence.wrapping_add(1);' 'self.sequence = 1;'
-  out 3 'a sample may span a pause that ends with the pong' $heartbeat \
-    'if is_early || self.is_spoiled || self.is_late(now) {' 'if is_early || self.is_spoiled {'
-  out 3 'a sample may span a pause that ended before the pong' $heartbeat \
-    'if is_early || self.is_spoiled || self.is_late(now) {' 'if is_early || self.is_late(now) {'
+  out 3 'a payload is bytes, whatever they are' $heartbeat \
+    '_ => b'"'a'"'.saturating_add(value.saturating_sub(10)),' '_ => value,'
+  out 3 'a sample may span a pause' $heartbeat \
+    'if is_early || !is_timed || answer == Answer::AwaitedUntimed {' 'if is_early || !is_timed {'
 
   out 4 'the clock starts when the ping is handed out' $heartbeat \
     '        self.phase = Phase::Queued;
 ' \
     '        self.phase = Phase::Awaiting;
-        self.awaiting_since = self.now;
-        self.deadline = self.earliest_deadline(self.now);
+        self.left_at = self.now;
+        self.arm();
 '
   out 4 "the clock starts with the ping's first byte" $transmit \
     'take_if(|end| *end <= outgoing.taken)' 'take_if(|_| outgoing.taken > 0)'
 
-  out 5 'expiry does not wait for output in front of the ping' $heartbeat \
+  out 5 'expiry does not wait for output before the ping' $heartbeat \
     '        if self.phase != Phase::Awaiting {
             return;
         }
-        let read =' \
+        let now = self.now;' \
     '        if matches!(self.phase, Phase::Quiet | Phase::Dead(_)) {
             return;
         }
-        let read ='
+        let now = self.now;'
   out 5 'the clock is not extended' $heartbeat \
-    '.min(self.longest_extension()),' '.min(Duration::ZERO),'
+    'drain.map_or(Duration::ZERO, |drain| drain.extension())' \
+    'drain.map_or(Duration::ZERO, |drain| drain.extension().min(Duration::ZERO))'
   out 5 'the extension has no bound' $heartbeat \
-    '.min(self.longest_extension()),' '.min(Duration::MAX),'
-  out 5 'a stall is never judged' $drain \
-    'None => self.progress_at.saturating_add(timeout),' 'None => Instant::MAX,'
+    '            Duration::MAX => self.config.timeout.saturating_mul(4),
+            timeout => timeout,' \
+    '            _ => self.config.timeout.saturating_mul(64),'
+  out 5 'a write after the ping does not lengthen the extension' $heartbeat \
+    'if ahead == 0 || !self.was_full || !self.is_blocked() {' 'if true {'
+  out 5 'all of a rate is believed' $heartbeat '
+        .saturating_mul(2)
+        .checked_div' '
+        .checked_div'
+  out 5 'a stall is never judged' $heartbeat \
+    'if taken == 0 && room != Room::Left && is_due {' 'if false && is_due {'
+  out 5 'a stall is judged without an attempt' $heartbeat \
+    '        if self.not_read == NotRead::Untold && self.unread_deadline() <= self.now {' \
+    '        if self.stalled_since().is_some() && self.stall_deadline() <= self.now {
+            return self.die(DeadReason::WriteStalled);
+        }
+        if self.not_read == NotRead::Untold && self.unread_deadline() <= self.now {'
   out 5 'progress does not postpone a stall' $drain \
-    'if taken > 0 || (blocked && self.open_since.is_some()) {' 'if blocked && self.open_since.is_some() {'
+    'if !was_blocked || taken > 0 {' 'if !was_blocked {'
   out 5 'bytes taken are life' $heartbeat \
     '            self.last_sent = now;
-            self.unanswered_bytes' \
+            self.uncovered' \
     '            self.last_sent = now;
-            self.last_received = now;
-            self.handle_life(now);
-            self.unanswered_bytes'
+            self.handle_life();
+            self.uncovered'
 
   out 6 'time alone judges, without a read' $heartbeat \
-    'let read = self.last_would_block.min(now);' 'let read = now;'
+    '        if self.not_read == NotRead::Untold && self.unread_deadline() <= self.now {' \
+    '        self.judge();
+        if self.not_read == NotRead::Untold && self.unread_deadline() <= self.now {'
   out 6 'bytes behind the deadline are too late' $heartbeat \
     '        if !self.is_alive() {
             return;
         }
-        self.suspect = false;' \
-    '        if !self.is_alive() || self.phase == Phase::Awaiting && now >= self.death_deadline() {
+        self.evidence_at' \
+    '        if !self.is_alive() || self.phase == Phase::Awaiting && self.now >= self.death_deadline() {
             return;
         }
-        self.suspect = false;'
+        self.evidence_at'
   out 6 'our own lateness changes nothing' $heartbeat \
-    'if late.is_zero() || !self.is_alive() {' 'if true {'
-  out 6 'a pause pardons without a fresh ping' $heartbeat \
-    '_ => self.make_ping(),' '_ => self.awaiting_since = now,'
+    'if !late.is_zero() {' 'if false {'
+  out 6 'lateness is counted from the call before' $heartbeat \
+    'now.saturating_duration_since(armed.max(self.now));' 'now.saturating_duration_since(armed.min(self.now));'
+  out 6 'no clock has a step' $heartbeat \
+    'at(step(since, half(self.config.timeout), now));' ''
+  out 6 'a stall has no step' $heartbeat \
+    'at(since.saturating_add(half(self.config.write_stall())));' ''
+  out 6 'a pause asks afresh nowhere' $heartbeat \
+    'if late > quarter(self.config.timeout) {' 'if false {'
   out 6 'any lateness is a pause' $heartbeat \
-    'let is_pause = late > self.config.local_pause();' 'let is_pause = true;'
-  out 6 'what has yet to fall due waits no longer after a pause' $heartbeat \
-    'self.awaiting_since = self.awaiting_since.saturating_add(missing).min(now);' ''
-  out 6 'a pause is held against the transport' $heartbeat \
-    'drain.pardon(now);
+    'if late > quarter(self.config.timeout) {' 'if true {'
+  out 6 'a pause sends no ping where none was out' $heartbeat \
+    'Phase::Quiet if pings => self.make_ping(),' 'Phase::Quiet if pings => {}'
+  out 6 'each pause grants the full timeout' $heartbeat \
+    'Phase::Awaiting if !self.grace_used => {
+                self.grace_used = true;' \
+    'Phase::Awaiting => {'
+  out 6 'no pause grants a timeout' $heartbeat \
+    'Phase::Awaiting if !self.grace_used => {' 'Phase::Awaiting if false => {'
+  out 6 'a pause takes the suspicion back' $heartbeat \
+    '        let pings = self.config.pings();
+        match self.phase {
+            Phase::Quiet if pings' \
+    '        let pings = self.config.pings();
+        if let Some(rare) = &mut self.rare {
+            rare.suspect_since = None;
         }
-        if self.phase != Phase::Awaiting {' \
-    'let _ = drain;
-        }
-        if self.phase != Phase::Awaiting {'
-  out 6 'a reader that was away is no reason to wait for the frame' $heartbeat \
-    '            self.pardon_unread(now);
-' ''
+        match self.phase {
+            Phase::Quiet if pings'
   out 6 'resumed does nothing' $heartbeat \
-    '            self.make_ping();
-        }
-        self.pardon(now);' \
-    '        }'
-  out 6 'resumed sends no ping where none was outstanding' $heartbeat \
-    'if self.phase == Phase::Quiet && self.config.mode != Mode::Off {' 'if false {'
-  out 6 'resumed forgets the transport' $heartbeat \
-    'drain.pardon(now);
-        }
-        if self.phase == Phase::Quiet' \
-    'let _ = drain;
-        }
-        if self.phase == Phase::Quiet'
-  out 6 'a pause is held against the handshake' $state \
-    'if late > self.heartbeat.local_pause() {' 'if false {'
+    '        self.spoil_sample();
+        self.note_pause();' ''
+  out 6 'a judgement without a look is not tried again' $heartbeat \
+    '                if self.death_deadline() <= now {
+                    at(retry);
+                }' ''
+  out 6 "a pause is held against the connection's clocks" $timers \
+    '            self.shift_clocks(late);' '            let _ = late;'
+  out 6 'a clock ends without a look' $timers \
+    'let is_looked_for = |at: Instant| at >= deadline || now >= last;' \
+    'let is_looked_for = |_: Instant| last >= deadline;'
 
   out 7 'nobody is suspected' $heartbeat \
-    '            self.suspect = true;
-        }
-        if read' \
-    '        }
-        if read'
+    'self.rare_mut().suspect_since = Some(now);' 'self.rare_mut().suspect_since = None;'
   out 7 'nobody recovers' $heartbeat \
-    '        self.suspect = false;
-        if' \
-    '        if'
-  out 7 'suspicion has no time of its own' $policy \
-    'self.suspect_after.unwrap_or(half(self.timeout))' 'half(self.timeout)'
+    '            rare.suspect_since = None;
+            rare.restarted_at = None;' \
+    '            rare.restarted_at = None;'
+  out 7 'suspicion has no time of its own' $heartbeat \
+    'if let Some(after) = self.config.suspect_after {' 'if let Some(after) = None {'
+  out 7 'death does not wait for the warning' $heartbeat \
+    'Some(since) => plain.max(since.saturating_add(warning)),' 'Some(since) => plain.max(since.min(since.saturating_add(warning))),'
 
   out 8 'the timeout is doubled' $heartbeat \
-    'self.config.timeout.saturating_add(self.extension());' \
-    'self.config.timeout.saturating_mul(2).saturating_add(self.extension());'
+    'let after = self.config.timeout.saturating_add(self.extension());' \
+    'let after = self.config.timeout.saturating_mul(2).saturating_add(self.extension());'
   out 8 'what went out postpones the ping' $heartbeat \
-    'Mode::Idle => self.last_received.min(self.last_sent),' 'Mode::Idle => self.last_received.max(self.last_sent),'
+    'Mode::Idle => self.evidence_at.min(self.last_sent),' 'Mode::Idle => self.evidence_at.max(self.last_sent),'
   out 8 'jitter lengthens the interval' $heartbeat \
-    '.saturating_sub(unit.saturating_mul(self.early))' '.saturating_add(unit.saturating_mul(self.early))'
+    '.saturating_sub(unit.saturating_mul(self.early.into()))' '.saturating_add(unit.saturating_mul(self.early.into()))'
 
   out 9 'two pings at once' $heartbeat \
     '        self.early = self.draw_early(self.config.jitter_percent);
@@ -263,24 +288,24 @@ rules() {
         }
 '
   out 9 'a late ping is dated back' $heartbeat \
-    '        self.awaiting_since = now;
-        self.is_spoiled = false;' \
-    '        self.awaiting_since = self.awaiting_since.saturating_add(self.interval());
-        self.is_spoiled = false;'
+    '        self.left_at = now;
+' \
+    '        self.left_at = self.left_at.saturating_add(self.interval());
+'
   out 9 'the longest interval ends' $heartbeat \
     '        };
         since.saturating_add(self.interval())' \
     '        };
         since.saturating_add(self.interval().min(Duration::from_secs(3_600)))'
   out 9 'the longest timeout ends' $heartbeat \
-    'if read >= self.death_deadline() && self.death_deadline() != Instant::MAX {' \
-    'if read >= self.death_deadline() {'
+    'let is_due = |deadline: Instant| now >= deadline && deadline != Instant::MAX;' \
+    'let is_due = |deadline: Instant| now >= deadline;'
   out 9 'an interval of zero is accepted' $policy \
     'if self.pings() && self.interval.is_zero() {' 'if false {'
   out 9 'a timeout of zero is accepted' $policy 'if self.timeout.is_zero() {' 'if false {'
   out 9 'suspicion after death is accepted' $policy 'after.is_zero() || after > self.timeout' 'after.is_zero()'
-  out 9 'a stall or a pause of zero is accepted' $policy \
-    'if self.write_stall_timeout.is_zero() || self.max_local_pause == Some(Duration::ZERO) {' 'if false {'
+  out 9 'a stall of zero is accepted' $policy \
+    'if [self.write_stall_timeout, self.unread_timeout].contains(&Some(Duration::ZERO)) {' 'if false {'
   out 9 'any jitter is accepted' $policy 'self.jitter_percent > 50' 'self.jitter_percent > 100'
 
   out 10 'pongs leave behind data' $transmit \
@@ -329,12 +354,12 @@ rules() {
     'Phase::Ending(_) => self.receive_frames(now, input),' \
     'Phase::Ending(_) => {
                 if let Phase::Ending(ending) = &mut self.phase {
-                    ending.deadline = now.saturating_add(self.config.close_timeout);
+                    ending.clock = Clock::start(now, self.config.close_timeout);
                 }
                 self.receive_frames(now, input)
             }'
   out 11 'the closing handshake has no deadline' $state \
-    'if now < ending.deadline {' 'if true {'
+    'if !ending.clock.has_run_out(now, looked_at) {' 'if true || !ending.clock.has_run_out(now, looked_at) {'
   out 11 'the server waits for the client to close TCP' $state \
     'said && (role == Role::Server || self.stream_ended)' 'said && self.stream_ended'
   out 11 'the client closes TCP first' $state \
@@ -351,16 +376,19 @@ rules() {
             &&'
 
   out 12 'the opening handshake has no deadline' $state \
-    'if now < opening.deadline {' 'if true {'
+    'if !opening.clock.has_run_out(now, looked_at) {' 'if true || !opening.clock.has_run_out(now, looked_at) {'
   out 12 'a trickle extends the opening handshake' $connection \
     'Phase::Opening(_) => self.receive_head(now, input),' \
     'Phase::Opening(_) => {
                 if let Phase::Opening(opening) = &mut self.phase {
-                    opening.deadline = now.saturating_add(self.config.handshake_timeout);
+                    opening.clock = Clock::start(now, self.config.handshake_timeout);
                 }
                 self.receive_head(now, input)
             }'
-  out 12 'an idle connection stays' $timers 'is_due(self.idle_deadline(), now)' 'false'
+  out 12 'an idle connection stays' $timers 'is_due(self.idle_deadline(), read)' 'false'
+  out 12 'a connection is idle that nobody looked at' $timers \
+    'is_due(self.idle_deadline(), read)' 'is_due(self.idle_deadline(), now)'
+  out 12 'a connection is idle while an event waits' $timers ' && !has_event' ''
   out 12 'any byte is use' $connection \
     '                self.heartbeat.handle_received(now);
 ' \
@@ -410,11 +438,11 @@ rules() {
     'Some(application) if application.sends && !outgoing.inside_message => {' \
     'Some(application) if application.sends => {'
   out 14 'the answer to us is nothing' $receive \
-    'self.heartbeat.handle_pong(now, &payload);' 'let _ = (now, payload);'
+    'self.heartbeat.handle_unnumbered_answer(now);' 'let _ = now;'
   out 14 'the answer to us is also a message' $receive \
-    'self.heartbeat.handle_pong(now, &payload);
+    'self.heartbeat.handle_unnumbered_answer(now);
             return true;' \
-    'self.heartbeat.handle_pong(now, &payload);
+    'self.heartbeat.handle_unnumbered_answer(now);
             return false;'
   out 14 'we do not answer' $receive \
     '                self.queue_answer();
@@ -440,18 +468,30 @@ rules() {
         Ok(())' \
     '        Ok(())'
   out 15 'an outstanding ping survives the end of pings' $heartbeat \
-    '_ => Phase::Quiet,
-                };' \
-    '_ => self.phase,
-                };'
+    '            self.phase = Phase::Quiet;
+        }
+        if config.mode == Mode::Off' \
+    '        }
+        if config.mode == Mode::Off'
   out 15 'the time before the change counts' $heartbeat \
-    '                self.awaiting_since = now;
-                self.phase = match after' \
-    '                self.phase = match after'
+    '            self.grace_used = true;
+            self.restart_wait();
+        } else' \
+    '            self.grace_used = true;
+        } else'
+  out 15 'each change grants a timeout' $heartbeat \
+    'if is_awaited && !self.grace_used {' 'if is_awaited {'
+  out 15 'suspicion outlives the heartbeat' $heartbeat \
+    'if config.mode == Mode::Off
+            && let' \
+    'if false
+            && let'
   out 15 'a policy that cannot work is taken' $heartbeat \
     'config.validate()?;
-        let now' \
-    'let now'
+        self.observe(now);
+        if config' \
+    'self.observe(now);
+        if config'
 }
 
 reconnect() {

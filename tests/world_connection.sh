@@ -56,12 +56,13 @@ rules() {
     'Phase::Ending(_) => self.receive_frames(now, input),' \
     'Phase::Ending(_) => {
                 if let Phase::Ending(ending) = &mut self.phase {
-                    ending.deadline = now.saturating_add(self.config.close_timeout);
+                    ending.clock = Clock::start(now, self.config.close_timeout);
                 }
                 self.receive_frames(now, input)
             }'
   out 11 'the closing handshake has no deadline' closing $state \
-    'if now < ending.deadline {' 'if true {'
+    'if !ending.clock.has_run_out(now, looked_at) {' \
+    'if true || !ending.clock.has_run_out(now, looked_at) {'
   out 11 'the server waits for the client to close TCP' closing $state \
     'said && (role == Role::Server || self.stream_ended)' 'said && self.stream_ended'
   out 11 'the client closes TCP first' closing $state \
@@ -78,16 +79,27 @@ rules() {
             &&'
 
   out 12 'the opening handshake has no deadline' opening $state \
-    'if now < opening.deadline {' 'if true {'
+    'if !opening.clock.has_run_out(now, looked_at) {' \
+    'if true || !opening.clock.has_run_out(now, looked_at) {'
   out 12 'a trickle extends the opening handshake' opening $facade \
     'Phase::Opening(_) => self.receive_head(now, input),' \
     'Phase::Opening(_) => {
                 if let Phase::Opening(opening) = &mut self.phase {
-                    opening.deadline = now.saturating_add(self.config.handshake_timeout);
+                    opening.clock = Clock::start(now, self.config.handshake_timeout);
                 }
                 self.receive_head(now, input)
             }'
-  out 12 'an idle connection stays' idle $timers 'is_due(self.idle_deadline(), now)' 'false'
+  out 12 'an idle connection stays' idle $timers 'is_due(self.idle_deadline(), read)' 'false'
+  out 12 'a connection is idle that nobody looked at' idle $timers \
+    'is_due(self.idle_deadline(), read)' 'is_due(self.idle_deadline(), now)'
+  out 12 'a connection is idle while an event waits' idle $timers ' && !has_event' ''
+  out 12 "our pause is held against the connection's clocks" opening,closing,message,idle $timers \
+    '            self.shift_clocks(late);' '            let _ = late;'
+  out 12 'a handshake ends without a look' opening,closing $timers \
+    'let is_looked_for = |at: Instant| at >= deadline || now >= last;' \
+    'let is_looked_for = |_: Instant| last >= deadline;'
+  out 12 'a handshake has no step' opening,closing $timers \
+    'step(self.since, half(self.length), now).min(deadline)' 'deadline'
   out 12 'any byte is use' idle $facade \
     '                self.heartbeat.handle_received(now);
 ' \
@@ -137,9 +149,9 @@ rules() {
     'Some(application) if application.sends && !outgoing.inside_message => {' \
     'Some(application) if application.sends => {'
   out 14 'the answer to us is also a message' asking $receive \
-    'self.heartbeat.handle_pong(now, &payload);
+    'self.heartbeat.handle_unnumbered_answer(now);
             return true;' \
-    'self.heartbeat.handle_pong(now, &payload);
+    'self.heartbeat.handle_unnumbered_answer(now);
             return false;'
   out 14 'we do not answer' answering $receive \
     '                self.queue_answer();
