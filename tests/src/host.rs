@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytestring::ByteString;
 use wspulse_core::handshake::Accept;
+use wspulse_core::heartbeat::HeartbeatConfig;
 use wspulse_core::{Event, Instant, Message, SendError, State};
 
 use crate::check::Checked;
@@ -112,6 +113,10 @@ pub struct Host {
     pub read_chunk: usize,
     /// When the application closes.
     pub close_at: Option<Instant>,
+    /// When which policy comes into force, the last one first: the first call of its turn.
+    pub policies: Vec<(Instant, HeartbeatConfig)>,
+    /// Now and then a write or the timeout comes before the read.
+    pub any_first: bool,
     wake: Option<Instant>,
     unsent: Option<(Message, bool)>,
     parts: Vec<Message>,
@@ -137,6 +142,8 @@ impl Host {
             read_budget: 1 << 18,
             read_chunk: 1 << 16,
             close_at: None,
+            policies: Vec::new(),
+            any_first: false,
             wake: Some(Instant::ZERO),
             unsent: None,
             parts: Vec::new(),
@@ -411,6 +418,16 @@ impl End for Host {
             self.resumed = over;
             self.conn.connection().handle_resumed(local);
         }
+        while let Some((_, policy)) = self.policies.pop_if(|(at, _)| *at <= now) {
+            let set = self.conn.connection().set_heartbeat(local, policy);
+            set.expect("a policy that can work");
+            self.conn.forgive_ping();
+        }
+        match self.any_first.then(|| self.rng.below(4)) {
+            Some(0) => self.write(local, outbound),
+            Some(1) => self.conn.timeout(local),
+            _ => {}
+        }
         if self.is_reading(now) {
             self.read(local, inbound);
         }
@@ -443,7 +460,8 @@ impl End for Host {
             .map(|s| s.to);
         let acts = self.conn.connection().state() == State::Open && self.unsent.is_none();
         let app = [self.traffic.next, self.close_at].map(|due| due.filter(|_| acts));
-        let next = [deadline, reading, app[0], app[1]]
+        let policy = self.policies.last().map(|(at, _)| *at);
+        let next = [deadline, reading, app[0], app[1], policy]
             .into_iter()
             .flatten()
             .min();

@@ -10,7 +10,7 @@ use wspulse_tests::pipe::PipeConfig;
 use wspulse_tests::rng::{Rng, traces};
 use wspulse_tests::sim::World;
 
-use crate::{Told, host, log_span, patient, role, sum};
+use crate::{Told, host, host_with, log_span, patient, role, sum};
 
 /// A pipe that takes at most a quarter of `timeout`, stalls included.
 fn pipe(rng: &mut Rng, timeout: Duration, end: Duration) -> PipeConfig {
@@ -99,8 +99,31 @@ fn assert_whole(a: &Host, b: &Host) {
     );
 }
 
+/// Naps, one after another: each time awake lasts for more than a round trip.
+fn naps(rng: &mut Rng, timeout: Duration, end: Duration) -> Vec<Spell> {
+    let mut spells = Vec::new();
+    let mut from = Instant::ZERO.saturating_add(rng.span(ms(1)..=end / 2));
+    for _ in 0..rng.below(12) {
+        let to = from.saturating_add(log_span(rng, ms(10), timeout * 4));
+        let kind = SpellKind::Paused;
+        spells.push(Spell { from, to, kind });
+        from = to.saturating_add(timeout + rng.span(ms(1)..=timeout));
+    }
+    spells
+}
+
+/// A host whose policy changes again and again, which naps, makes any call first and gives
+/// messages their time.
+fn changing(seed: u64) -> Told {
+    lives(seed, true)
+}
+
 /// One host under test, against a patient one that is always there.
 fn against_patient(seed: u64) -> Told {
+    lives(seed, false)
+}
+
+fn lives(seed: u64, changes: bool) -> Told {
     let rng = &mut Rng::new(seed);
     let role = role(rng);
     let interval = log_span(rng, ms(100), ms(60_000));
@@ -132,9 +155,28 @@ fn against_patient(seed: u64) -> Told {
         Mode::Passive => HeartbeatConfig::ping(timeout / 4, Duration::MAX).mode(Mode::Periodic),
         _ => HeartbeatConfig::off(),
     };
-    let mut a = host(rng, role, heartbeat);
+    let message_timeout = if changes { timeout * 2 } else { Duration::MAX };
+    let mut a = host_with(rng, role, heartbeat, message_timeout);
     let mut b = host(rng, role.peer(), patient(other));
-    a.spells = spells(rng, timeout, end);
+    a.spells = if changes && rng.chance(50) {
+        naps(rng, timeout, end)
+    } else {
+        spells(rng, timeout, end)
+    };
+    if changes {
+        a.any_first = rng.chance(50);
+        for _ in 0..rng.below(6) {
+            let at = Instant::ZERO.saturating_add(rng.span(ms(1)..=end));
+            let policy = HeartbeatConfig::ping(
+                log_span(rng, ms(100), ms(60_000)),
+                timeout + rng.span(Duration::ZERO..=timeout),
+            );
+            let policy = policy.mode(mode).evidence(evidence);
+            a.policies
+                .push((at, policy.jitter_percent(rng.range(0..=50) as u8)));
+        }
+        a.policies.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+    }
     a.lag = lag(rng, timeout);
     b.lag = Lag {
         usual: timeout / 16,
@@ -249,6 +291,14 @@ fn a_patient_peer_is_never_declared_dead() {
     assert!(all.pings > all.traces, "{all:?}");
     assert!(all.pauses > all.traces / 10, "{all:?}");
     assert!(all.messages > all.traces, "{all:?}");
+}
+
+#[test]
+fn a_host_that_changes_its_policy_declares_no_patient_peer_dead() {
+    let all = sum("changing host", &traces("changing", 40_000, changing));
+    assert!(all.pings > all.traces, "{all:?}");
+    assert!(all.pauses > all.traces / 10, "{all:?}");
+    assert!(all.messages > all.traces / 2, "{all:?}");
 }
 
 #[test]

@@ -89,9 +89,20 @@ fn role(rng: &mut Rng) -> Role {
 
 /// An open connection on a host.
 fn host(rng: &mut Rng, role: Role, heartbeat: HeartbeatConfig) -> Host {
+    host_with(rng, role, heartbeat, Duration::MAX)
+}
+
+/// An open connection on a host that gives each message so long.
+fn host_with(
+    rng: &mut Rng,
+    role: Role,
+    heartbeat: HeartbeatConfig,
+    message_timeout: Duration,
+) -> Host {
     // Round trips of minutes occur, and closing takes one.
     let config = Config::builder()
         .heartbeat(heartbeat)
+        .message_timeout(message_timeout)
         .close_timeout(Duration::from_secs(3_600));
     let config = Arc::new(config.build().expect("valid"));
     let seed = Seed::predictable_for_tests(rng.draw());
