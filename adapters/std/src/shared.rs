@@ -184,8 +184,10 @@ impl<S: Stream + ?Sized> Shared<S> {
     fn tend_at<'s>(&'s self, mut state: Guard<'s>, now: Instant) -> Guard<'s> {
         let is_late = state.is_timeout_due(now);
         if is_late || state.is_look_due(now) {
-            // What came before the deadline counts before it.
+            // What came before the deadline counts before it. A late read moves the deadline to the
+            // time at which it began.
             state = self.read_on(state, now);
+            let now = self.clock.now();
             if state.handle_timeout(now) == Outcome::Progress {
                 state = self.read_on(state, now);
             }
@@ -348,8 +350,10 @@ impl<S: Stream + ?Sized> Shared<S> {
             }
             let now = self.clock.now();
             if state.is_timeout_due(now) {
-                // What came before the deadline counts before it.
+                // What came before the deadline counts before it. A late read moves the deadline to
+                // the time at which it began.
                 state = self.read_on(state, now);
+                let now = self.clock.now();
                 if state.handle_timeout(now) == Outcome::Progress {
                     self.changed.ring();
                     continue;
