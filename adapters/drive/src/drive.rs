@@ -40,7 +40,7 @@ pub struct Drive {
     leftover: Leftover,
     /// When the last read attempt began, and so that of the leftover, behind which nothing is read.
     read_at: Instant,
-    /// How old that may be when something is sent, in nanoseconds: a second at most.
+    /// How old that may be when something is sent, in nanoseconds.
     read_interval: u32,
     reading: Half,
     writing: Half,

@@ -72,21 +72,24 @@ pub fn tune<'s>(socket: impl Into<SockRef<'s>>, config: &Config) {
     set_patience(socket, config.heartbeat());
 }
 
-/// Sets for how long the kernel waits for a peer, as the heartbeat has it: to be said again when
-/// that changes, lest the kernel gives up a peer that the engine would wait for.
+/// Sets for how long the kernel waits for a peer beside the heartbeat: to be said again when that
+/// changes.
 ///
-/// TCP_USER_TIMEOUT (Linux) is the pong timeout, or the write stall timeout if that is longer, and
-/// a second. The kernel gives up what nobody acknowledged soon after the engine does, and not a
-/// quarter of an hour later; but after it, for the engine's verdict is the one with a reason. It
-/// counts a peer that only does not read against it too, whom the engine gives
-/// `write_stall_timeout`; so it is never shorter than that. More than the option can say, 24 days,
-/// leaves the kernel its own.
+/// While a heartbeat gives silent peers up, TCP_USER_TIMEOUT (Linux) is not set (rule 11). The option
+/// runs on through pauses of this process, and counts a peer that only does not read: it would end
+/// connections that the engine keeps, and without the engine's reason.
+///
+/// Without such a heartbeat it is `write_stall_timeout` and a second. More than the option can say,
+/// 24 days, leaves the kernel its own.
 ///
 /// Best effort, as [`tune`].
 pub fn set_patience<'s>(socket: impl Into<SockRef<'s>>, heartbeat: &HeartbeatConfig) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
-        let patience = heartbeat.output_patience();
+        let patience = match heartbeat.detection_bound() {
+            Some(_) => Duration::MAX,
+            None => heartbeat.output_patience(),
+        };
         let patience = patience.saturating_add(AFTER_THE_ENGINE);
         // The kernel counts milliseconds in 31 bits, and refuses more.
         let can_be_said = i32::try_from(patience.as_millis()).is_ok();
@@ -97,8 +100,8 @@ pub fn set_patience<'s>(socket: impl Into<SockRef<'s>>, heartbeat: &HeartbeatCon
     let _ = (socket, heartbeat);
 }
 
-/// Has the kernel watch over the peer while nobody reads, as a full inbox has it (rule 16), or no
-/// longer: a silence is found within about the heartbeat's interval and timeout by TCP keepalive,
+/// Has the kernel watch over the peer while nobody reads, as a full inbox has it (rule 16), and once
+/// the connection is dropped without a clean end, so that no socket is left behind; or no longer. A silence is found within about the heartbeat's interval and timeout by TCP keepalive,
 /// and what nobody acknowledges by TCP_USER_TIMEOUT (Linux). The socket then reports an error.
 ///
 /// Without a heartbeat that gives up there is nothing to watch for.
@@ -149,27 +152,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_waits_a_second_longer_than_the_engine() {
+    fn the_kernel_judges_no_peer_that_a_heartbeat_watches() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let patience = || SockRef::from(&stream).tcp_user_timeout().unwrap();
         let secs = Duration::from_secs;
-        let heartbeat =
-            |stall| HeartbeatConfig::ping(secs(1), secs(5)).write_stall_timeout(secs(stall));
+        let ping = HeartbeatConfig::ping(secs(1), secs(5));
+        tune(&stream, &Config::builder().heartbeat(ping).build().unwrap());
+        assert_eq!(patience(), None);
+        watch(&stream, &ping, true);
+        assert_eq!(patience(), Some(secs(6)), "interval and timeout");
+        watch(&stream, &ping, false);
+        assert_eq!(patience(), None);
 
-        let config = Config::builder().heartbeat(heartbeat(2)).build().unwrap();
-        tune(&stream, &config);
-        assert_eq!(
-            patience(),
-            Some(secs(6)),
-            "the pong timeout is the longer one"
-        );
-        set_patience(&stream, &heartbeat(30));
+        let off = |stall| HeartbeatConfig::off().write_stall_timeout(secs(stall));
+        set_patience(&stream, &off(30));
         assert_eq!(patience(), Some(secs(31)));
         // 49 days: they fit in 32 bits, and the kernel refuses them.
-        set_patience(&stream, &heartbeat(49 * 24 * 3600));
+        set_patience(&stream, &off(49 * 24 * 3600));
         assert_eq!(patience(), None, "there is no limit that could be said");
-        set_patience(&stream, &heartbeat(3));
-        assert_eq!(patience(), Some(secs(6)));
+        set_patience(&stream, &off(3));
+        assert_eq!(patience(), Some(secs(4)));
     }
 }

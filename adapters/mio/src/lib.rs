@@ -122,8 +122,8 @@
 //! - **Fair.** A connection that is fed without end goes to the end of the ready queue every
 //!   256 KiB, or after 10 ms of its handler's work.
 //! - **The stream** may be anything that is a [`Stream`]; on `TcpStream`s, also below TLS,
-//!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set, the last one as the
-//!   heartbeat has it.
+//!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT are set, and TCP_USER_TIMEOUT while nobody reads,
+//!   without a heartbeat, and for what the kernel keeps after the end.
 //! - **On the way** to a connection each stage has a time of its own, several addresses of a name
 //!   are tried one after the other, and redirects are followed only as far as
 //!   [`ConnectOptions::max_redirects`] says, to other origins only with what the caller called

@@ -390,10 +390,14 @@ impl<S: Stream> WebSocket<S> {
         };
         if is_unread != self.is_watched {
             self.is_watched = is_unread;
-            let default = || self.drive.connection().config().heartbeat();
-            let heartbeat = self.heartbeat.as_deref().unwrap_or_else(default);
-            self.stream.watch(heartbeat, is_unread);
+            self.watch(is_unread);
         }
+    }
+
+    fn watch(&self, on: bool) {
+        let default = || self.drive.connection().config().heartbeat();
+        let heartbeat = self.heartbeat.as_deref().unwrap_or_else(default);
+        self.stream.watch(heartbeat, on);
     }
 
     /// Gives the connection a whole turn, and `on_event` each of its events.
@@ -777,6 +781,10 @@ impl<S: Stream> Drop for WebSocket<S> {
         let is_running = !self.drive.is_over() && !std::thread::panicking();
         if is_running && self.drive.wants_write() {
             self.push();
+        }
+        // The kernel goes on alone, and is not to keep what nobody acknowledges.
+        if self.drive.closed().is_none_or(|closed| !closed.clean) {
+            self.watch(true);
         }
     }
 }

@@ -111,8 +111,8 @@
 //!   [`spawn`](WebSocket::spawn) adds two threads, and a queue of the length that it is told.
 //! - **Fair** is the system, between threads.
 //! - **The stream** may be anything that is a [`Stream`]; on `TcpStream`s, also below TLS,
-//!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set, the last one as the
-//!   heartbeat has it. Its timeouts are the connection's.
+//!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT are set, and TCP_USER_TIMEOUT while nobody reads,
+//!   without a heartbeat, and for what the kernel keeps after the end. Its timeouts are the connection's.
 //! - **On the way** to a connection each stage has a time of its own, several addresses of a name
 //!   are tried one after the other, and redirects are followed only as far as
 //!   [`ConnectOptions::max_redirects`] says: see [`connect`].

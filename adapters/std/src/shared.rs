@@ -556,6 +556,10 @@ impl<S: Stream + ?Sized> Shared<S> {
 impl<S: Stream + ?Sized> Drop for Shared<S> {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // The kernel goes on alone, and is not to keep what nobody acknowledges.
+        if state.drive.closed().is_none_or(|closed| !closed.clean) {
+            self.stream.watch(state.heartbeat(), true);
+        }
         if state.is_hung_up || state.drive.is_over() || thread::panicking() {
             return;
         }

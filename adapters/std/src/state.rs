@@ -321,7 +321,7 @@ impl Lent<'_> {
     }
 }
 
-/// A read interval is a second at most.
+/// A read interval is 250 ms at most.
 fn nanos(interval: Duration) -> u32 {
     u32::try_from(interval.as_nanos()).unwrap_or(u32::MAX)
 }

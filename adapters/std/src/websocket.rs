@@ -27,7 +27,7 @@ use crate::{Error, InboxLimits};
 /// # Sending is enough
 ///
 /// A thread that only sends keeps its connection: each call runs the timers that are due and, at
-/// most [once a second](HeartbeatConfig::read_interval), looks for input, so that the peer's pings
+/// most [every 250 ms](HeartbeatConfig::read_interval), looks for input, so that the peer's pings
 /// and its Close are answered and a dead peer is noticed. What comes in meanwhile waits in an
 /// **inbox** for [`next`](Self::next): up to 1 MiB or 65,536 messages, or what
 /// [`set_inbox_limits`](Self::set_inbox_limits) says. While it is full nothing is read: the peer's

@@ -673,6 +673,10 @@ impl<S> Drop for Driver<S> {
     fn drop(&mut self) {
         self.tell_drain();
         (self.call)(self, Call::WriteLast);
+        // The kernel goes on alone, and is not to keep what nobody acknowledges.
+        if self.drive.closed().is_none_or(|closed| !closed.clean) {
+            (self.call)(self, Call::Watch(true));
+        }
     }
 }
 

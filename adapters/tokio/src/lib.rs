@@ -117,8 +117,8 @@
 //!   queues of the length that it is told.
 //! - **Fair.** A task that is fed without end yields every 256 KiB.
 //! - **The stream** may be anything that reads and writes; on `TcpStream`s, also below TLS,
-//!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are set, the last one as the
-//!   heartbeat has it.
+//!   TCP_NODELAY and, on Linux, TCP_NOTSENT_LOWAT are set, and TCP_USER_TIMEOUT while nobody reads,
+//!   without a heartbeat, and for what the kernel keeps after the end.
 //! - **On the way** to a connection each stage has a time of its own, several addresses of a name
 //!   are tried one beside the other, and redirects are followed only as far as
 //!   [`ConnectOptions::max_redirects`] says: see [`connect`].

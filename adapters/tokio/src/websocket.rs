@@ -33,7 +33,7 @@ use crate::task::{Receiver, Sender, spawn};
 /// # Messages that you have not taken
 ///
 /// Sending is enough to stay alive. A call that sends reads too, once the last read is older than a
-/// quarter of the heartbeat's interval, one second at most: the peer's pings and its Close are
+/// sixteenth of the heartbeat's interval, 250 ms at most: the peer's pings and its Close are
 /// answered, and a peer that is gone is noticed. The messages that it reads wait in an inbox for
 /// [`next`](Self::next). The inbox takes 1 MiB (each message counts 64 bytes more than its length)
 /// or 65,536 messages, and the message that crosses that line; [`set_inbox_limits`] changes the

@@ -203,18 +203,19 @@ impl HeartbeatConfig {
         }
     }
 
-    /// Returns how old the last read attempt may be when something is sent: a quarter of the
-    /// interval, or of the silence of a passive heartbeat, and one second at most (rule 16). An
-    /// older one is repeated, so that a program that only sends hears its peer.
+    /// Returns how old the last read attempt may be when something is sent: a sixteenth of the
+    /// interval, or of the silence of a passive heartbeat, and 250 ms at most (rule 16). An
+    /// older one is repeated, so that a program that only sends hears its peer, and in time: what is
+    /// read late counts from then.
     #[must_use]
     pub fn read_interval(&self) -> Duration {
-        let longest = Duration::from_secs(1);
+        let longest = Duration::from_millis(250);
         let interval = match self.mode {
             Mode::Idle | Mode::Periodic => self.interval,
             Mode::Passive => self.timeout,
             Mode::Off => return longest,
         };
-        half(half(interval)).min(longest)
+        (0..4).fold(interval, |part, _| half(part)).min(longest)
     }
 
     /// Checks that the configuration can work.

@@ -271,6 +271,16 @@ impl Peer {
             Last::Close => self
                 .out
                 .extend(Frame::close(1000, "").from(self.role).encode()),
+            Last::Answer => {
+                let frame = Frame::close(1000, "").from(self.role).encode();
+                if let Some(stream) = &mut self.stream {
+                    stream.write_all(&frame)?;
+                    // RFC 6455 §7.1.1: the server ends TCP first.
+                    if self.role == Role::Server {
+                        stream.shutdown(Shutdown::Write)?;
+                    }
+                }
+            }
         }
         Ok(())
     }

@@ -183,6 +183,8 @@ pub(crate) enum Last {
     Fin,
     /// It sends a Close frame.
     Close,
+    /// The same as the answer to ours, and a server ends TCP.
+    Answer,
 }
 
 /// What happens to our process and to the cable.

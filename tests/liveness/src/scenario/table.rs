@@ -202,7 +202,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
                 "stop_closing",
                 0.0,
                 App::Closes(1.4),
-                ends(2.5, Last::Close, PEER),
+                ends(2.5, Last::Answer, PEER),
             )
         },
     ),
