@@ -285,10 +285,8 @@ fn rule_8_a_peer_that_falls_silent_is_dead_after_interval_and_timeout() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_kernel_waits_as_long_as_the_heartbeat_that_was_set_last() {
-    let stall = |seconds: u64| {
-        HeartbeatConfig::ping(millis(1_000), millis(1_000))
-            .write_stall_timeout(Duration::from_secs(seconds))
-    };
+    let stall =
+        |seconds: u64| HeartbeatConfig::off().write_stall_timeout(Duration::from_secs(seconds));
     let (notes, seen) = Notes::new(false);
     let config = Config::builder().heartbeat(stall(2)).build().unwrap();
     let server = Running::start(notes, config);
@@ -304,7 +302,8 @@ fn the_kernel_waits_as_long_as_the_heartbeat_that_was_set_last() {
     let never = HeartbeatConfig::ping(millis(0), millis(1_000));
     let patience = server.look(move |_, connections| {
         let mut patience = vec![kernel(connections)];
-        for heartbeat in [stall(30), never, stall(4)] {
+        let watches = HeartbeatConfig::ping(millis(1_000), millis(1_000));
+        for heartbeat in [stall(30), never, watches, stall(4)] {
             let is_set = connections.set_heartbeat(id, heartbeat).is_ok();
             assert_eq!(is_set, heartbeat != never);
             patience.push(kernel(connections));
@@ -312,7 +311,7 @@ fn the_kernel_waits_as_long_as_the_heartbeat_that_was_set_last() {
         patience
     });
     // What cannot work changes nothing.
-    assert_eq!(patience, [Some(3), Some(31), Some(31), Some(5)]);
+    assert_eq!(patience, [Some(3), Some(31), Some(31), None, Some(5)]);
 }
 
 #[test]

@@ -182,9 +182,7 @@ fn a_deadline_that_moves_earlier_is_kept() {
 #[test]
 fn the_kernel_waits_as_long_as_the_heartbeat_that_was_set_last() {
     within(ms(10_000), || {
-        let stall = |seconds: u64| {
-            HeartbeatConfig::ping(ms(1_000), ms(1_000)).write_stall_timeout(ms(seconds * 1_000))
-        };
+        let stall = |seconds: u64| HeartbeatConfig::off().write_stall_timeout(ms(seconds * 1_000));
         let config = Config::builder().heartbeat(stall(2)).build().unwrap();
         let (near, far) = sockets();
         let look = near.try_clone().unwrap();
@@ -203,6 +201,9 @@ fn the_kernel_waits_as_long_as_the_heartbeat_that_was_set_last() {
         let (reader, mut writer) = client.split();
         writer.set_heartbeat(stall(40)).unwrap();
         assert_eq!(kernel(), Some(41_000));
+        let watches = HeartbeatConfig::ping(ms(1_000), ms(1_000));
+        writer.set_heartbeat(watches).unwrap();
+        assert_eq!(kernel(), None, "the heartbeat judges");
         let client = reader.reunite(writer).unwrap();
         let (_receiver, sender) = client.spawn(1);
         sender.set_heartbeat(stall(50)).unwrap();
@@ -393,7 +394,7 @@ fn a_close_that_is_not_answered_ends_at_the_close_timeout() {
             other => panic!("{other:?}"),
         }
         assert!(
-            (ms(300)..ms(550)).contains(&start.elapsed()),
+            (ms(300)..ms(1_000)).contains(&start.elapsed()),
             "{:?}",
             start.elapsed()
         );
@@ -448,7 +449,7 @@ fn rule_11_a_misbehaving_peer_that_never_ends_is_cut_off_at_the_deadline() {
         let start = Instant::now();
         assert!(matches!(server.next(), Some(Err(Error::Closed(_)))));
         assert!(
-            (ms(300)..ms(550)).contains(&start.elapsed()),
+            (ms(300)..ms(1_000)).contains(&start.elapsed()),
             "{:?}",
             start.elapsed()
         );

@@ -384,7 +384,7 @@ fn a_peer_that_fell_silent_is_given_up_and_connected_to_again() {
 fn a_hint_from_another_thread_cuts_the_delay_short() {
     within(ms(20_000), || {
         let day = Duration::from_secs(86_400);
-        let config = quick().first(day);
+        let config = quick().first(day).cap(day);
         let (mut client, net) = client_in_net(config, Config::default());
         let handle = client.handle();
         let servers = thread::spawn(move || {
@@ -403,7 +403,9 @@ fn a_hint_from_another_thread_cuts_the_delay_short() {
 #[test]
 fn a_close_from_another_thread_ends_a_delay_of_a_day() {
     within(ms(20_000), || {
-        let config = quick().first(Duration::from_secs(86_400));
+        let config = quick()
+            .first(Duration::from_secs(86_400))
+            .cap(Duration::from_secs(86_400));
         let (mut client, net) = client_in_net(config, Config::default());
         let handle = client.handle();
         let servers = thread::spawn(move || {
@@ -455,7 +457,9 @@ fn a_close_says_goodbye_and_the_last_event_is_how_it_ended() {
 #[test]
 fn a_wait_with_an_end_comes_to_it_while_open_and_while_down() {
     within(ms(20_000), || {
-        let config = quick().first(Duration::from_secs(86_400));
+        let config = quick()
+            .first(Duration::from_secs(86_400))
+            .cap(Duration::from_secs(86_400));
         let (mut client, net) = client_in_net(config, Config::default());
         let servers = thread::spawn(move || net.accept());
         opened(&mut client);

@@ -101,7 +101,7 @@ async fn rule_2_a_ping_leaves_after_an_idle_interval_and_its_pong_gives_an_rtt()
     let (mut server, mut raw) = server_and_raw(heartbeat(5, 10), Rough::new).await;
     let peer = async {
         let (first, payload) = raw.read_frame().await;
-        assert_eq!((first, payload.len()), (PING, 8));
+        assert_eq!((first, payload.len()), (PING, 16));
         assert_eq!(start.elapsed(), secs(5));
         tokio::time::sleep(Duration::from_millis(30)).await;
         raw.write(&frame(PONG, &payload)).await;
@@ -176,8 +176,7 @@ async fn a_deadline_that_moves_earlier_is_kept() {
 async fn the_kernel_waits_as_long_as_the_heartbeat_that_was_set_last() {
     use std::os::fd::AsFd;
 
-    let stall =
-        |seconds| HeartbeatConfig::ping(secs(1), secs(1)).write_stall_timeout(secs(seconds));
+    let stall = |seconds| HeartbeatConfig::off().write_stall_timeout(secs(seconds));
     let config = Config::builder().heartbeat(stall(2)).build().unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}", listener.local_addr().unwrap());
@@ -200,6 +199,9 @@ async fn the_kernel_waits_as_long_as_the_heartbeat_that_was_set_last() {
     let (reader, mut writer) = client.split();
     writer.set_heartbeat(stall(40)).unwrap();
     assert_eq!(kernel(), Some(secs(41)));
+    let watches = HeartbeatConfig::ping(secs(1), secs(1));
+    writer.set_heartbeat(watches).unwrap();
+    assert_eq!(kernel(), None, "the heartbeat judges");
     let client = reader.reunite(writer).unwrap();
     let (_receiver, sender) = client.spawn(1);
     sender.set_heartbeat(stall(50)).await.unwrap();
@@ -525,7 +527,11 @@ async fn rule_4_a_ping_that_the_stream_holds_back_has_no_clock() {
     let (near, far) = tokio::io::duplex(256);
     let stream = BufWriter::with_capacity(64 << 10, near);
     let mut raw = Raw(far);
-    let (server, ()) = tokio::join!(wspulse_tokio::accept(stream, heartbeat(1, 1)), async {
+    let patient = HeartbeatConfig::ping(secs(1), secs(1))
+        .jitter_percent(0)
+        .write_stall_timeout(secs(30));
+    let config = Config::builder().heartbeat(patient).build().unwrap();
+    let (server, ()) = tokio::join!(wspulse_tokio::accept(stream, config), async {
         raw.write(REQUEST).await;
         raw.read_head().await;
     });

@@ -401,7 +401,9 @@ async fn a_hint_from_another_task_cuts_the_delay_short() {
 async fn a_close_from_another_task_waits_for_no_delay_and_no_attempt() {
     // In a delay of a day, then in an attempt that nobody answers.
     for is_answered in [true, false] {
-        let config = BackoffConfig::default().first(secs(86_400));
+        let config = BackoffConfig::default()
+            .first(secs(86_400))
+            .cap(secs(86_400));
         let (mut client, mut net) = client_in_net(config, Config::default());
         let handle = client.handle();
         let start = Instant::now();

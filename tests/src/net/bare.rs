@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use wspulse_core::handshake::{Accept, ClientRequest};
 use wspulse_core::{Connection, Event, Transmit};
 use wspulse_drive::tls::TlsSession;
-use wspulse_drive::{Clock, Drive, SystemClock, Transport, seed, tune};
+use wspulse_drive::{Clock, Drive, SystemClock, Transport, seed, tune, watch};
 
 use super::{End, Hall, Job, Recorder, Report, Script, Subject};
 use crate::kit::ms;
@@ -28,7 +28,7 @@ impl Subject for Bare {
     fn connect(&self, address: SocketAddr, job: &Job) -> Report {
         let recorder = Recorder::new();
         match Bound::client(address, job) {
-            Ok(bound) => bound.run(job, recorder),
+            Ok(mut bound) => bound.run(job, recorder),
             Err(error) => recorder.fail(error),
         }
     }
@@ -40,7 +40,7 @@ impl Subject for Bare {
                 scope.spawn(|| {
                     let recorder = Recorder::new();
                     let report = match accepted.and_then(|(stream, _)| Bound::server(stream, job)) {
-                        Ok(bound) => bound.run(job, recorder),
+                        Ok(mut bound) => bound.run(job, recorder),
                         Err(error) => recorder.fail(error),
                     };
                     hall.connection_ended(report);
@@ -64,6 +64,17 @@ struct Bound {
     socket: Socket,
     drive: Drive,
     clock: SystemClock,
+}
+
+/// The kernel goes on alone, and is not to keep what nobody acknowledges.
+impl Drop for Bound {
+    fn drop(&mut self) {
+        watch(
+            &self.socket.stream,
+            self.drive.connection().heartbeat(),
+            true,
+        );
+    }
 }
 
 impl Bound {
@@ -117,7 +128,7 @@ impl Bound {
     }
 
     /// The application.
-    fn run(mut self, job: &Job, mut recorder: Recorder) -> Report {
+    fn run(&mut self, job: &Job, mut recorder: Recorder) -> Report {
         let mut opened = None;
         let mut pause = None;
         loop {

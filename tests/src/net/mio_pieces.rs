@@ -49,8 +49,8 @@ impl Subject for MioPieces {
         true
     }
 
-    fn own_memory(&self, _message: usize) -> usize {
-        0
+    fn own_memory(&self, message: usize) -> usize {
+        super::INBOX + message
     }
 
     fn is_variant(&self) -> bool {

@@ -56,3 +56,7 @@ pub use tokio_task::TokioTask;
 pub use self::mio::Mio;
 pub use self::std::Std;
 pub use self::tokio::Tokio;
+
+/// What an adapter keeps of messages that the application has not taken, and of the one that
+/// crosses that line.
+const INBOX: usize = 1 << 20;

@@ -34,7 +34,7 @@ impl Subject for StdThread {
     }
 
     fn own_memory(&self, message: usize) -> usize {
-        2 * QUEUE * message
+        super::INBOX + 2 * QUEUE * message
     }
 
     fn can_be_blocked(&self) -> bool {

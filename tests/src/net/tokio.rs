@@ -36,8 +36,8 @@ impl Subject for Tokio {
         false
     }
 
-    fn own_memory(&self, _message: usize) -> usize {
-        0
+    fn own_memory(&self, message: usize) -> usize {
+        super::INBOX + message
     }
 }
 
@@ -119,7 +119,7 @@ async fn accept(stream: TcpStream, job: &Job, keeper: Keeper) -> Report {
     }
 }
 
-fn refused(error: Error, recorder: Recorder) -> Report {
+pub(super) fn refused(error: Error, recorder: Recorder) -> Report {
     match error {
         Error::Closed(closed) => recorder.finish(End::Closed(closed)),
         error => recorder.fail(error),
@@ -154,7 +154,7 @@ where
     if let Script::Send(message) = &job.script {
         match ws.send(message.clone()).await {
             Ok(()) => recorder.sent(),
-            Err(error) => return recorder.fail(error),
+            Err(error) => return refused(error, recorder),
         }
     }
     loop {

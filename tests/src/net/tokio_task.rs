@@ -35,7 +35,7 @@ impl Subject for TokioTask {
     }
 
     fn own_memory(&self, message: usize) -> usize {
-        2 * QUEUE * message
+        super::INBOX + 2 * QUEUE * message
     }
 
     fn is_variant(&self) -> bool {
@@ -79,7 +79,7 @@ async fn receive(
     if let Script::Send(message) = &job.script {
         match sender.send(message.clone()).await {
             Ok(()) => recorder.sent(),
-            Err(error) => return recorder.fail(error),
+            Err(error) => return super::tokio::refused(error, recorder),
         }
     }
     loop {

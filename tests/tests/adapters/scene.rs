@@ -59,9 +59,9 @@ impl Scene {
 }
 
 /// Ping after 1 s, dead 1 s after an unanswered ping. Without jitter, so that the situations meet
-/// the pings where they hurt.
+/// the pings where they hurt. What stands before a ping may take its time: megabytes do.
 pub(crate) fn heartbeat() -> HeartbeatConfig {
-    ping(1_000, 1_000)
+    ping(1_000, 1_000).write_stall_timeout(Duration::from_secs(30))
 }
 
 /// Judges runs, and remembers their figures.

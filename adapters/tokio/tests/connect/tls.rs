@@ -315,7 +315,9 @@ async fn rule_4_a_ping_that_tls_holds_back_has_no_clock() {
     let trusted = authority.trusted().tls_config().unwrap();
     let name = "localhost".try_into().unwrap();
     let second = millis(1_000);
-    let heartbeat = HeartbeatConfig::ping(second, second).jitter_percent(0);
+    let heartbeat = HeartbeatConfig::ping(second, second)
+        .jitter_percent(0)
+        .write_stall_timeout(30 * second);
     let config = Config::builder().heartbeat(heartbeat).build().unwrap();
     let request = ClientRequest::new("localhost", "/").unwrap();
     let (near, far) = tokio::io::duplex(4 << 10);

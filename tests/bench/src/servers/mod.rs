@@ -101,6 +101,7 @@ pub const SERVERS: &[Server] = &[
     Server::new("wspulse-tokio-forward", Side::Ours, on_tokio::forward),
     Server::new("wspulse-mio", Side::Ours, on_mio::serve),
     Server::new("wspulse-std", Side::Ours, on_std::serve).threaded(),
+    Server::new("wspulse-std-send", Side::Ours, on_std::send).threaded(),
     Server::new("tungstenite", Side::Peer, peers::tungstenite),
     Server::new(
         "tungstenite-forward",
