@@ -140,6 +140,7 @@ impl Why {
             Cause::CloseTimeout => "close-timeout",
             Cause::IdleTimeout => "idle-timeout",
             Cause::MaxAge => "max-age",
+            Cause::Unread => "unread",
             Cause::Eof => "eof",
             Cause::Aborted => "aborted",
             _ => "other",

@@ -110,6 +110,9 @@ mod on {
                 Event::ControlFlood => {
                     warn!(target: TARGET, parent: &self.span, "flood of control frames");
                 }
+                Event::NotRead => {
+                    warn!(target: TARGET, parent: &self.span, "nothing is read, so death is not found");
+                }
                 Event::Closed(closed) => self.closed(closed),
                 _ => {}
             }

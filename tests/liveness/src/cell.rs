@@ -13,7 +13,7 @@ use wspulse_core::Role;
 use crate::lateness::Lateness;
 use crate::peer::Peer;
 use crate::process::{Starved, Subject, cable, end_with_the_parent, hole, signal};
-use crate::program::{Orders, Program};
+use crate::program::{Orders, Program, pace};
 use crate::scenario::{App, Expect, Host, SCENARIOS, Scenario, Told};
 
 /// What came out.
@@ -185,7 +185,7 @@ impl Judge {
         match self.scenario.app {
             App::Ticks | App::TicksOnly => {
                 let lived = self.peer.opened().elapsed();
-                let expected = (lived.as_secs_f64() * 10.0 / self.timer.as_secs_f64()) as u64;
+                let expected = (lived.as_secs_f64() / pace(self.timer).as_secs_f64()) as u64;
                 let is_fresh = age.is_some_and(|age| age < self.timer);
                 let detail = format!("{} ticks of {expected}, the last {age:?} ago", log.messages);
                 if is_fresh && log.messages >= expected / 2 {

@@ -10,7 +10,7 @@ use wspulse_tests::pipe::PipeConfig;
 use wspulse_tests::rng::{Rng, traces};
 use wspulse_tests::sim::World;
 
-use crate::{Told, host, host_with, log_span, patient, role, sum};
+use crate::{Patience, Told, host, host_with, log_span, patient, role, sum};
 
 /// A pipe that takes at most a quarter of `timeout`, stalls included.
 fn pipe(rng: &mut Rng, timeout: Duration, end: Duration) -> PipeConfig {
@@ -112,8 +112,8 @@ fn naps(rng: &mut Rng, timeout: Duration, end: Duration) -> Vec<Spell> {
     spells
 }
 
-/// A host whose policy changes again and again, which naps, makes any call first and gives
-/// messages their time.
+/// A host whose policy changes again and again, which naps, makes any call first and gives messages
+/// and the application's silence their time.
 fn changing(seed: u64) -> Told {
     lives(seed, true)
 }
@@ -155,8 +155,12 @@ fn lives(seed: u64, changes: bool) -> Told {
         Mode::Passive => HeartbeatConfig::ping(timeout / 4, Duration::MAX).mode(Mode::Periodic),
         _ => HeartbeatConfig::off(),
     };
-    let message_timeout = if changes { timeout * 2 } else { Duration::MAX };
-    let mut a = host_with(rng, role, heartbeat, message_timeout);
+    // Longer than anything that goes on while awake, and shorter than some pauses.
+    let patience = Patience {
+        message: if changes { timeout * 2 } else { Duration::MAX },
+        idle: if changes { end * 4 } else { Duration::MAX },
+    };
+    let mut a = host_with(rng, role, heartbeat, patience);
     let mut b = host(rng, role.peer(), patient(other));
     a.spells = if changes && rng.chance(50) {
         naps(rng, timeout, end)
@@ -287,7 +291,7 @@ fn finish(mut world: World<Host, Host>, end: Instant) -> Told {
 
 #[test]
 fn a_patient_peer_is_never_declared_dead() {
-    let all = sum("patient peer", &traces("patient", 60_000, against_patient));
+    let all = sum("patient peer", &traces("patient", 80_000, against_patient));
     assert!(all.pings > all.traces, "{all:?}");
     assert!(all.pauses > all.traces / 10, "{all:?}");
     assert!(all.messages > all.traces, "{all:?}");
@@ -295,7 +299,7 @@ fn a_patient_peer_is_never_declared_dead() {
 
 #[test]
 fn a_host_that_changes_its_policy_declares_no_patient_peer_dead() {
-    let all = sum("changing host", &traces("changing", 40_000, changing));
+    let all = sum("changing host", &traces("changing", 63_000, changing));
     assert!(all.pings > all.traces, "{all:?}");
     assert!(all.pauses > all.traces / 10, "{all:?}");
     assert!(all.messages > all.traces / 2, "{all:?}");

@@ -1,4 +1,4 @@
-//! A hundred thousand random lives in virtual time. Healthy peers never die (rules 5 and 6);
+//! Two hundred thousand random lives in virtual time. Healthy peers never die (rules 5 and 6);
 //! dying ones are found within the bound (rule 8).
 //!
 //! `SIM_SEED=n cargo test -p wspulse-tests --test liveness_sim NAME` replays one trace,
@@ -89,20 +89,27 @@ fn role(rng: &mut Rng) -> Role {
 
 /// An open connection on a host.
 fn host(rng: &mut Rng, role: Role, heartbeat: HeartbeatConfig) -> Host {
-    host_with(rng, role, heartbeat, Duration::MAX)
+    let for_ever = Patience {
+        message: Duration::MAX,
+        idle: Duration::MAX,
+    };
+    host_with(rng, role, heartbeat, for_ever)
 }
 
-/// An open connection on a host that gives each message so long.
-fn host_with(
-    rng: &mut Rng,
-    role: Role,
-    heartbeat: HeartbeatConfig,
-    message_timeout: Duration,
-) -> Host {
+/// How long a message may take, and how long the application may be silent.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    message: Duration,
+    idle: Duration,
+}
+
+/// An open connection on a host with this patience.
+fn host_with(rng: &mut Rng, role: Role, heartbeat: HeartbeatConfig, patience: Patience) -> Host {
     // Round trips of minutes occur, and closing takes one.
     let config = Config::builder()
         .heartbeat(heartbeat)
-        .message_timeout(message_timeout)
+        .message_timeout(patience.message)
+        .idle_timeout(patience.idle)
         .close_timeout(Duration::from_secs(3_600));
     let config = Arc::new(config.build().expect("valid"));
     let seed = Seed::predictable_for_tests(rng.draw());

@@ -263,8 +263,14 @@ impl Plan {
 
     /// The time between two ticks.
     pub(crate) fn pace(&self) -> Duration {
-        self.timer / 10
+        pace(self.timer)
     }
+}
+
+/// A tenth of a second, or of a shorter timer: a deadline that comes between two calls of a program
+/// that only sends is met by the second, and rule 6 counts that as a pause of this side.
+pub(crate) fn pace(timer: Duration) -> Duration {
+    (timer / 10).min(Duration::from_millis(100))
 }
 
 /// What a receiving application answers.
