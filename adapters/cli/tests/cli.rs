@@ -138,6 +138,7 @@ fn demo_shows_every_step_inside_its_bound() {
     ]);
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{text}\n{}", stderr(&output));
+    assert!(!text.contains("\\n"), "its own lines are lines: {text}");
     let steps = [
         "promised within 1.40 s",
         "listens on 127.0.0.1:",

@@ -121,7 +121,7 @@ async fn show(
     if broken > 0 {
         return Err(Failure::failed("not every step happened inside its bound"));
     }
-    output.text(explain::next(options.interval, options.timeout));
+    output.styled_text(explain::next(options.interval, options.timeout));
     Ok(())
 }
 
