@@ -314,12 +314,8 @@ fn play((policy, turns): Script) -> Vec<(Instant, Told)> {
     pair.log
 }
 
-// The same histories each time: others, drawn at random, still find a disagreement now and then. A
-// change to `passive` beside a suspicion has the heartbeat tell `Recovered` where the reference does
-// not.
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40_000,
-        rng_seed: proptest::test_runner::RngSeed::Fixed(1),
         failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
@@ -348,4 +344,45 @@ fn the_scripts_reach_every_answer() {
         }
     }
     assert!(counts.iter().all(|&count| count > 20), "{counts:?}");
+}
+
+/// Found by a random seed: a policy that pings follows one that is passive.
+#[test]
+fn a_change_to_passive_and_back_is_the_same_in_both() {
+    let idle = Policy {
+        mode: Mode::Idle,
+        evidence: Evidence::AnyByte,
+        interval: 1,
+        timeout: 2,
+        suspect_after: None,
+        write_stall: 1,
+    };
+    let turn = |wait: u64, late: u64, sends: bool, step: Step| Turn {
+        wait: Duration::from_secs(wait),
+        late: Duration::from_nanos(late),
+        backwards: false,
+        reads: true,
+        sends,
+        step,
+    };
+    let passive = Policy {
+        mode: Mode::Passive,
+        ..idle
+    };
+    let asks = Policy {
+        evidence: Evidence::MatchingPong,
+        interval: 3,
+        ..idle
+    };
+    play((
+        idle,
+        vec![
+            turn(1, 1, true, Step::Received),
+            turn(0, 0, false, Step::SetPolicy(passive)),
+            turn(0, 0, true, Step::SetPolicy(asks)),
+            turn(0, 0, true, Step::PingSent),
+            turn(0, 0, true, Step::Pong(0)),
+            turn(1, 0, true, Step::Received),
+        ],
+    ));
 }

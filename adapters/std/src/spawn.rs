@@ -73,7 +73,7 @@ struct Queued {
 
 struct End {
     closed: Box<Closed>,
-    /// For who receives, once.
+    /// How the connection ended, for the receiver, once.
     error: Mutex<Option<Error>>,
     /// For each that sends, unless a handle has ended it.
     sending: Option<Error>,

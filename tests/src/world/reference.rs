@@ -590,6 +590,10 @@ impl Engine for Reference {
         if !self.policy.pings() || matches!(self.phase, Phase::Due | Phase::Dead(_)) {
             return;
         }
+        // A ping that counted as lost when the policy changed, and left nevertheless: its pong is
+        // evidence, and no sample.
+        self.is_spoiled = self.phase != Phase::Queued;
+        self.latest_is_answered &= !self.is_spoiled;
         self.phase = Phase::Awaiting;
         if self.has(Switch::ClockFromLastByte) {
             self.awaiting_since = self.seen;
@@ -597,7 +601,6 @@ impl Engine for Reference {
         self.sent_at = self.seen;
         self.left_at = self.seen;
         self.left = self.pings;
-        self.is_spoiled = false;
         self.extension = self.extension_now();
         self.output.after_ping = 0;
         if !self.has(Switch::NoBurst) && self.pings.is_multiple_of(2) {
