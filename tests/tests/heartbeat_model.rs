@@ -346,7 +346,7 @@ fn the_scripts_reach_every_answer() {
     assert!(counts.iter().all(|&count| count > 20), "{counts:?}");
 }
 
-/// Found by a random seed: a policy that pings follows one that is passive.
+/// Found by random seeds: a policy that pings follows one that is passive.
 #[test]
 fn a_change_to_passive_and_back_is_the_same_in_both() {
     let idle = Policy {
@@ -374,6 +374,7 @@ fn a_change_to_passive_and_back_is_the_same_in_both() {
         interval: 3,
         ..idle
     };
+    // A ping that counts as lost leaves, and its pong comes.
     play((
         idle,
         vec![
@@ -383,6 +384,17 @@ fn a_change_to_passive_and_back_is_the_same_in_both() {
             turn(0, 0, true, Step::PingSent),
             turn(0, 0, true, Step::Pong(0)),
             turn(1, 0, true, Step::Received),
+        ],
+    ));
+    // One that counts as lost has not left when the next one is due, and one is reported twice.
+    play((
+        idle,
+        vec![
+            turn(0, 0, true, Step::Resumed),
+            turn(0, 0, true, Step::SetPolicy(passive)),
+            turn(0, 0, true, Step::SetPolicy(idle)),
+            turn(1, 1, true, Step::PingSent),
+            turn(2, 0, true, Step::Received),
         ],
     ));
 }

@@ -587,7 +587,8 @@ impl Engine for Reference {
 
     fn ping_sent(&mut self, now: Instant) {
         self.observe(now, Call::Transmitted);
-        if !self.policy.pings() || matches!(self.phase, Phase::Due | Phase::Dead(_)) {
+        let is_out = self.left != self.pings && !matches!(self.phase, Phase::Due | Phase::Dead(_));
+        if !is_out || !self.policy.pings() {
             return;
         }
         // A ping that counted as lost when the policy changed, and left nevertheless: its pong is
