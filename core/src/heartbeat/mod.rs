@@ -295,12 +295,14 @@ impl Heartbeat {
             self.after_ping = self.after_ping.saturating_add(bytes);
         }
         // Rule 5: an attempt at or after the deadline that took nothing.
-        let is_due = self.stall_deadline() <= now && self.stalled_since().is_some();
-        if taken == 0 && room != Room::Left && is_due {
+        let is_vain = taken == 0 && room != Room::Left;
+        if is_vain && self.stalled_since().is_some() && self.stall_deadline() <= now {
             return self.die(DeadReason::WriteStalled);
         }
-        let shortest = self.config.timeout.checked_div(4).unwrap_or_default();
+        let timeout = self.config.timeout;
+        let shortest = || timeout.checked_div(4).unwrap_or_default();
         if room != Room::Left {
+            let shortest = shortest();
             let ahead = self.uncovered.saturating_sub(self.after_ping).into();
             let is_awaited = self.phase == Phase::Awaiting && self.config.pings();
             let longest = self.longest_extension();
@@ -312,7 +314,7 @@ impl Heartbeat {
         } else if let Some(rare) = &mut self.rare
             && let Some(drain) = &mut rare.drain
         {
-            drain.report(now, bytes.into(), room, shortest);
+            drain.report(now, bytes.into(), room, shortest());
             self.drop_rare();
         }
         self.arm();

@@ -21,15 +21,27 @@ impl Heartbeat {
     /// Makes a ping if one is due, and arms the earliest deadline after now. What is due and was
     /// not done waits for a read or a write attempt; it is tried again after half a timeout.
     pub(super) fn arm(&mut self) {
-        if self.phase == Phase::Quiet && self.ping_due() <= self.now {
-            self.make_ping();
+        if self.phase == Phase::Quiet {
+            let due = self.ping_due();
+            // Each write comes here: while nothing else runs, the ping is the earliest. In idle mode
+            // it is due before the word that nothing was read, by two timeouts.
+            let is_plain = self.rare.is_none()
+                && self.config.mode == Mode::Idle
+                && self.config.unread_timeout.is_none();
+            if due > self.now && is_plain {
+                self.deadline = due;
+                return;
+            }
+            if due <= self.now {
+                self.make_ping();
+            }
         }
         self.deadline = self.earliest_deadline();
     }
 
     fn earliest_deadline(&self) -> Instant {
         let now = self.now;
-        let retry = now.saturating_add(half(self.config.timeout));
+        let retry = || now.saturating_add(half(self.config.timeout));
         let mut earliest = Instant::MAX;
         let mut at = |deadline: Instant| {
             if deadline > now {
@@ -43,7 +55,7 @@ impl Heartbeat {
             // The stall has a clock of its own.
             Phase::Due | Phase::Queued | Phase::Early => {
                 if stalled_since.is_none() {
-                    at(retry);
+                    at(retry());
                 }
             }
             Phase::Awaiting => {
@@ -57,7 +69,7 @@ impl Heartbeat {
                 }
                 at(step(since, half(self.config.timeout), now));
                 if self.death_deadline() <= now {
-                    at(retry);
+                    at(retry());
                 }
             }
         }
@@ -66,7 +78,7 @@ impl Heartbeat {
             at(dies_at);
             at(since.saturating_add(half(self.config.write_stall())));
             if dies_at <= now {
-                at(retry);
+                at(retry());
             }
         }
         if self.not_read == NotRead::Untold {
