@@ -62,10 +62,13 @@ impl Heartbeat {
                 let since = self.awaiting_since();
                 at(self.suspect_deadline());
                 at(self.death_deadline());
+                // A sign of life moves no deadline, so none is armed that would delay a later ping
+                // (rule 2), or a later suspicion where no ping is sent (rule 8).
                 if self.config.pings() {
-                    // Rule 2: a sign of life moves no deadline, and delays no later ping.
                     at(since.saturating_add(self.interval()));
                     at(now.saturating_add(self.interval().max(MIN_WAIT)));
+                } else {
+                    at(now.saturating_add(self.suspect_after().max(MIN_WAIT)));
                 }
                 at(step(since, half(self.config.timeout), now));
                 if self.death_deadline() <= now {

@@ -351,6 +351,9 @@ impl Reference {
                     at(due);
                     at(now.saturating_add(self.interval()));
                 }
+                if !self.policy.pings() {
+                    at(now.saturating_add(self.suspect_after()));
+                }
                 if self.has(Switch::Steps) {
                     at(step(self.awaiting_since, half, now));
                 }

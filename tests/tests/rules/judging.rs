@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use wspulse_core::State;
-use wspulse_core::heartbeat::{DeadReason, Heartbeat, HeartbeatConfig, Mode};
+use wspulse_core::heartbeat::{DeadReason, Heartbeat, HeartbeatConfig, HeartbeatEvent, Mode};
 use wspulse_core::{Cause, Closed, Config, ConfigError, Connection, Event, Instant, Role, Seed};
 use wspulse_tests::kit::{
     at, drain, drain_frames, events, feed, ms, open, ping, pings, silence, sleep, told, turn,
@@ -350,6 +350,29 @@ fn rule_08_silence_is_found_at_interval_plus_timeout() {
         assert_eq!(log[0], (at(700 + interval), "ping".into()));
         assert!(log.contains(&(dead, "dead PongTimeout".into())), "{log:?}");
     }
+}
+
+/// A sign of life that comes when a suspicion was due, and nobody had looked, moves no deadline: the
+/// one that is armed must not be later than the next suspicion.
+#[test]
+fn rule_08_a_sign_of_life_delays_no_later_suspicion() {
+    let config = HeartbeatConfig::passive(ms(5_000)).suspect_after(ms(2_000));
+    let mut heartbeat = Heartbeat::new(config, 1, at(0)).unwrap();
+    while let Some(due) = heartbeat.poll_timeout()
+        && due < at(3_000)
+    {
+        heartbeat.handle_timeout(due);
+    }
+    heartbeat.handle_received(at(2_600));
+    let mut log = Vec::new();
+    while let Some(due) = heartbeat.poll_timeout() {
+        heartbeat.handle_would_block(due);
+        heartbeat.handle_timeout(due);
+        log.extend(heartbeat.poll_event().map(|event| (due, event)));
+    }
+    let dead = HeartbeatEvent::Dead(DeadReason::Silence);
+    let end = [(at(4_600), HeartbeatEvent::Suspect), (at(7_600), dead)];
+    assert_eq!(log, end);
 }
 
 /// Jitter moves the end forward only, and not before the timeout.
