@@ -7,6 +7,7 @@
 #   tests/rules.sh world      rules 1 to 9 and 15, out of the heartbeat: the search of
 #                             `--test world` must find a counter-example that it does not know
 #   tests/rules.sh world 6    this one
+#   tests/rules.sh check      only whether each change still applies; some seconds
 #
 # Works on a copy of the working tree in <target>/rules, never on the tree itself, and takes some
 # minutes; no part of `cargo test`. Each change is an exact replacement that must fit exactly once:
@@ -18,11 +19,11 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 main() {
-  world=
-  if [[ ${1:-} == world ]]; then
-    world=yes
-    shift
-  fi
+  world= check=
+  case ${1:-} in
+    world) world=yes && shift ;;
+    check) check=yes && shift ;;
+  esac
   selected=" $* "
   root=$(cargo metadata --format-version 1 --no-deps --locked | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/rules
   copy=$root/workspace log=$root/log
@@ -37,6 +38,14 @@ main() {
 
   if [[ $world ]]; then
     search
+    return
+  fi
+  if [[ $check ]]; then
+    changes=0
+    rules
+    sites
+    reconnect
+    echo "$changes changes apply"
     return
   fi
   all=
@@ -133,9 +142,13 @@ rules() {
   out 2 'a passive heartbeat expects nothing' $heartbeat \
     'if heartbeat.config.mode == Mode::Passive {' 'if false {'
   out 2 'another ping goes out while one is outstanding' $heartbeat \
-    'if self.phase == Phase::Quiet && self.ping_due() <= self.now {' \
-    'let again = self.phase == Phase::Awaiting && self.left_at.saturating_add(self.interval()) <= self.now;
-        if again || self.phase == Phase::Quiet && self.ping_due() <= self.now {'
+    '        if self.phase == Phase::Quiet {
+            let due = self.ping_due();' \
+    '        if self.phase == Phase::Awaiting && self.left_at.saturating_add(self.interval()) <= self.now {
+            self.make_ping();
+        }
+        if self.phase == Phase::Quiet {
+            let due = self.ping_due();'
   out 2 'the deadline may be further ahead than an interval' $heartbeat \
     '                    at(since.saturating_add(self.interval()));
                     at(now.saturating_add(self.interval().max(MIN_WAIT)));' ''
@@ -188,7 +201,7 @@ rules() {
         .checked_div' '
         .checked_div'
   out 5 'a stall is never judged' $heartbeat \
-    'if taken == 0 && room != Room::Left && is_due {' 'if false && is_due {'
+    'let is_vain = taken == 0 && room != Room::Left;' 'let is_vain = false;'
   out 5 'a stall is judged without an attempt' $heartbeat \
     '        if self.not_read == NotRead::Untold && self.unread_deadline() <= self.now {' \
     '        if self.stalled_since().is_some() && self.stall_deadline() <= self.now {
@@ -252,7 +265,7 @@ rules() {
         self.note_pause();' ''
   out 6 'a judgement without a look is not tried again' $heartbeat \
     '                if self.death_deadline() <= now {
-                    at(retry);
+                    at(retry());
                 }' ''
   out 6 "a pause is held against the connection's clocks" $timers \
     '            self.shift_clocks(late);' '            let _ = late;'
@@ -276,6 +289,8 @@ rules() {
     'let after = self.config.timeout.saturating_mul(2).saturating_add(self.extension());'
   out 8 'what went out postpones the ping' $heartbeat \
     'Mode::Idle => self.evidence_at.min(self.last_sent),' 'Mode::Idle => self.evidence_at.max(self.last_sent),'
+  out 8 'a sign of life delays a suspicion' $heartbeat \
+    'at(now.saturating_add(self.suspect_after().max(MIN_WAIT)));' ''
   out 8 'jitter lengthens the interval' $heartbeat \
     '.saturating_sub(unit.saturating_mul(self.early.into()))' '.saturating_add(unit.saturating_mul(self.early.into()))'
 
@@ -501,8 +516,10 @@ reconnect() {
     'Duration::from_nanos(u64::try_from(product >> 127).unwrap_or(u64::MAX)).max(ceiling)'
   out p40 'delays do not double' $backoff '.saturating_mul(2u64.saturating_pow(doublings))' \
     '.saturating_mul(u64::from(doublings > 0).saturating_add(1))'
-  out p40 'delays have no cap' $backoff '.min(self.config.cap)' ''
-  out p40 'the first delay is zero' $backoff 'None => self.config.first,' 'None => Duration::ZERO,'
+  out p40 'delays have no cap' $backoff \
+    'Duration::from_nanos(ceiling).min(self.config.cap)' 'Duration::from_nanos(ceiling)'
+  out p40 'the first delay has no cap' $backoff 'self.config.first.min(self.config.cap)' 'self.config.first'
+  out p40 'the first delay is zero' $backoff 'None => self.first(),' 'None => Duration::ZERO,'
   out p41 'any uptime starts over' $backoff '>= self.config.min_uptime' '>= Duration::ZERO'
   out p41 'no uptime starts over' $backoff '>= self.config.min_uptime' '> Duration::MAX'
   out p42 'nothing is fatal' $backoff \
@@ -514,7 +531,7 @@ reconnect() {
   out p42 'Retry-After is ignored' $backoff \
     'match outcome.retry_after() {' 'match outcome.retry_after().filter(|_| false) {'
   out p43 'what follows a Retry-After is not spread as after a loss' $backoff \
-    'self.ceiling().max(self.config.first),' 'self.ceiling(),'
+    'self.ceiling().max(self.first()),' 'self.ceiling(),'
   out p43 'delays are not random' $backoff \
     'Duration::from_nanos(u64::try_from(product >> 64).unwrap_or(u64::MAX))' \
     'Duration::from_nanos(u64::try_from(product >> 127).unwrap_or(u64::MAX)).max(ceiling)'
@@ -539,6 +556,10 @@ out() {
   cp "$file" "$root/original"
   : >"$log"
   python3 -c "$REPLACE" "$file" "$4" "$5" || broken "rule $rule, '$what': no longer applies; say here how to take it out"
+  if [[ $check ]]; then
+    cp "$root/original" "$file"
+    return
+  fi
   if [[ $world ]]; then
     tests=world
   elif [[ $rule == p* ]]; then

@@ -265,7 +265,7 @@ fn p42_a_retry_after_has_a_ceiling() {
 
 /// C20: no delay is above the cap, and the first is none that is.
 #[test]
-fn the_first_delay_is_below_the_cap() {
+fn p40_the_first_delay_is_below_the_cap() {
     let config = BackoffConfig::default().cap(3 * SECOND);
     let busy = Outcome::Refused {
         status: 503,
