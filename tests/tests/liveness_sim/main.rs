@@ -6,6 +6,7 @@
 
 mod dying;
 mod healthy;
+mod opening;
 mod transfer;
 
 use std::io::Write;
