@@ -354,10 +354,10 @@ impl<S: Stream + ?Sized> Shared<S> {
                 // the time at which it began.
                 state = self.read_on(state, now);
                 let now = self.clock.now();
-                if state.handle_timeout(now) == Outcome::Progress {
-                    self.changed.ring();
-                    continue;
-                }
+                state.handle_timeout(now);
+                // The read alone may have ended the connection, and is to be told.
+                self.changed.ring();
+                continue;
             }
             let mut wrote = Wrote::All;
             if state.wants_write() {

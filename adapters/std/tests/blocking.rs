@@ -3,7 +3,7 @@
 mod common;
 
 use std::io::Read;
-use std::net::{Shutdown, TcpListener};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -14,7 +14,7 @@ use common::*;
 use wspulse_core::handshake::{Accept, AnswerError, Reject};
 use wspulse_core::heartbeat::{DeadReason, HeartbeatConfig};
 use wspulse_core::{Cause, CloseCode, Config, Delivery, Event, Message, SendError, State};
-use wspulse_std::{Error, accept, accept_with, client};
+use wspulse_std::{Error, WebSocket, accept, accept_with, client};
 
 #[test]
 fn messages_come_back_as_they_went() {
@@ -385,20 +385,12 @@ fn close_goes_both_ways() {
 
 #[test]
 fn a_close_that_is_not_answered_ends_at_the_close_timeout() {
-    within(ms(10_000), || {
-        let config = Config::builder().close_timeout(ms(300)).build().unwrap();
-        let (mut server, _raw) = server_and_raw(config);
-        let start = Instant::now();
-        match server.close(CloseCode::NORMAL, "") {
+    ends_after_300_ms(
+        |mut server, _raw| match server.close(CloseCode::NORMAL, "") {
             Err(Error::Closed(closed)) => assert_eq!(closed.cause, Cause::CloseTimeout),
             other => panic!("{other:?}"),
-        }
-        assert!(
-            (ms(300)..ms(1_000)).contains(&start.elapsed()),
-            "{:?}",
-            start.elapsed()
-        );
-    });
+        },
+    );
 }
 
 #[test]
@@ -442,17 +434,24 @@ fn rule_11_a_close_we_owe_reaches_a_peer_whose_input_is_unread() {
 
 #[test]
 fn rule_11_a_misbehaving_peer_that_never_ends_is_cut_off_at_the_deadline() {
-    within(ms(10_000), || {
-        let config = Config::builder().close_timeout(ms(300)).build().unwrap();
-        let (mut server, mut raw) = server_and_raw(config);
+    ends_after_300_ms(|mut server, raw| {
         raw.write(&frame(TEXT, b"\xFF"));
-        let start = Instant::now();
         assert!(matches!(server.next(), Some(Err(Error::Closed(_)))));
-        assert!(
-            (ms(300)..ms(1_000)).contains(&start.elapsed()),
-            "{:?}",
+    });
+}
+
+/// Ends a connection whose close timeout is that. A busy machine may be late, though not each time.
+fn ends_after_300_ms(end: impl Fn(WebSocket<TcpStream>, &mut Raw) + Send + 'static) {
+    within(ms(10_000), move || {
+        let times = [(); 3].map(|()| {
+            let config = Config::builder().close_timeout(ms(300)).build().unwrap();
+            let (server, mut raw) = server_and_raw(config);
+            let start = Instant::now();
+            end(server, &mut raw);
             start.elapsed()
-        );
+        });
+        assert!(times.iter().all(|&time| time >= ms(300)), "{times:?}");
+        assert!(times.iter().any(|&time| time < ms(450)), "{times:?}");
     });
 }
 
