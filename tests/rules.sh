@@ -263,10 +263,6 @@ rules() {
   out 6 'resumed does nothing' $heartbeat \
     '        self.spoil_sample();
         self.note_pause();' ''
-  out 6 'a judgement without a look is not tried again' $heartbeat \
-    '                if self.death_deadline() <= now {
-                    at(retry());
-                }' ''
   out 6 "a pause is held against the connection's clocks" $timers \
     '            self.shift_clocks(late);' '            let _ = late;'
   out 6 'a clock ends without a look' $timers \

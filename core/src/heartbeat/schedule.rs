@@ -70,10 +70,8 @@ impl Heartbeat {
                 } else {
                     at(now.saturating_add(self.suspect_after().max(MIN_WAIT)));
                 }
+                // Also after the end of the wait: what was not looked for is tried again.
                 at(step(since, half(self.config.timeout), now));
-                if self.death_deadline() <= now {
-                    at(retry());
-                }
             }
         }
         if let Some(since) = stalled_since {
