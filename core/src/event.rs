@@ -49,7 +49,8 @@ pub enum Event {
     Recovered,
     /// Nothing was read, and no read attempt reported, for interval + 2 timeouts: input is held
     /// back, or [`handle_would_block`](crate::Connection::handle_would_block) is never called. Nobody
-    /// can tell whether the peer lives. Told once until a byte or a report comes.
+    /// can tell whether the peer lives. Told once until a byte or a report comes; with an
+    /// `unread_timeout` the connection ends instead, with [`Cause::Unread`](crate::Cause::Unread).
     NotRead,
     /// The peer sends control frames faster than any honest use; if it goes on, the connection is
     /// failed with 1008.

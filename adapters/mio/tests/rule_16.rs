@@ -6,7 +6,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use common::*;
-use wspulse_core::heartbeat::DeadReason;
+use wspulse_core::heartbeat::{DeadReason, HeartbeatConfig};
 use wspulse_core::{Cause, CloseCode, Config, Event, Message};
 use wspulse_mio::{ConnectionId, Connections, Error, Handler, InboxLimits, accept};
 
@@ -94,6 +94,29 @@ fn t1_a_reset_ends_a_connection_whose_inbox_is_full() {
         let end = wait_for_end(&seen);
         assert!(matches!(end, Err(Error::Io(_))), "{end:?}");
         assert!(server.look(move |_, connections| connections.get(id).is_none()));
+    }
+}
+
+/// The inbox is full and nobody resumes: that is told, and the peer is not blamed.
+#[test]
+fn an_inbox_that_nobody_empties_ends_the_connection_as_unread() {
+    let heartbeat = HeartbeatConfig::default().unread_timeout(millis(400));
+    let config = Config::builder()
+        .heartbeat(heartbeat)
+        .close_timeout(millis(300))
+        .build()
+        .unwrap();
+    let (_server, seen, mut raw, _) = paused(config, InboxLimits::new().max_messages(4));
+    let batch: Vec<u8> = (0..17).flat_map(|n| frame(BINARY, &[n])).collect();
+    raw.write(&batch);
+    assert_eq!(raw.read_frame(), (CLOSE, b"\x03\xE9unread".to_vec()));
+    raw.write(&frame(CLOSE, &[0x03, 0xE9]));
+    for n in 0..4 {
+        assert_eq!(wait_for_message(&seen), Message::from(vec![n]));
+    }
+    match wait_for_end(&seen) {
+        Err(Error::Closed(closed)) => assert_eq!(closed.cause, Cause::Unread),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 use common::*;
-use wspulse_core::heartbeat::DeadReason;
+use wspulse_core::heartbeat::{DeadReason, HeartbeatConfig};
 use wspulse_core::{Cause, CloseCode, Closed, Config, Event, Message};
 use wspulse_std::{
     Error, InboxLimits, ReconnectEvent, ReconnectPolicy, ReconnectingClient, WebSocket,
@@ -189,6 +189,31 @@ fn t1_a_receiver_whose_inbox_is_full_is_told_of_a_reset() {
         assert!(sender.ended().is_some());
         assert_eq!(receiver.next().unwrap().unwrap().as_bytes()[0], 0);
         while let Some(Ok(_)) = receiver.next() {}
+    });
+}
+
+/// The inbox is full and nobody takes anything: the sender is told so, and the peer is not blamed.
+#[test]
+fn an_inbox_that_nobody_empties_ends_the_connection_as_unread() {
+    within(ms(20_000), || {
+        let heartbeat = HeartbeatConfig::default().unread_timeout(ms(400));
+        let config = Config::builder()
+            .heartbeat(heartbeat)
+            .close_timeout(ms(300))
+            .build()
+            .unwrap();
+        let (mut server, mut raw) = server_and_raw(config);
+        server.set_inbox_limits(InboxLimits::new().max_messages(2));
+        for n in 0..20 {
+            raw.write(&frame(BINARY, &[n; 10]));
+        }
+        let told = tick(|text| server.send(text), 10_000);
+        assert_eq!(
+            told.to_string(),
+            "nothing was read for the unread timeout, sent 1001"
+        );
+        assert_eq!(closed(told).cause, Cause::Unread);
+        assert_eq!(server.next().unwrap().unwrap().as_bytes(), [0; 10]);
     });
 }
 

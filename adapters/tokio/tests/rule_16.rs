@@ -9,7 +9,7 @@ use futures_util::SinkExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
-use wspulse_core::heartbeat::DeadReason;
+use wspulse_core::heartbeat::{DeadReason, HeartbeatConfig};
 use wspulse_core::{Cause, CloseCode, Config, Event};
 use wspulse_tokio::{Drain, Error, InboxLimits, Reader, Receiver, Sender, WebSocket, Writer};
 
@@ -414,6 +414,38 @@ async fn the_inbox_is_bounded_and_goes_on_when_it_is_taken() {
     let output = peer.await.unwrap();
     drop((output, server));
     swallow.await.unwrap();
+}
+
+/// The inbox is full and nobody takes anything: the sender is told so, and the peer is not blamed.
+#[tokio::test(start_paused = true)]
+async fn an_inbox_that_nobody_empties_ends_the_connection_as_unread() {
+    // Without a reader nothing stays in the inbox.
+    for kind in [0, 1, 2, 3, 5] {
+        let heartbeat = HeartbeatConfig::default().unread_timeout(secs(600));
+        let config = Config::builder().heartbeat(heartbeat).build().unwrap();
+        let (mut server, mut raw) = server_and_raw(config, |stream| stream).await;
+        server.set_inbox_limits(InboxLimits::new().max_messages(2));
+        for n in 0..20 {
+            raw.write(&frame(BINARY, &[n; 10])).await;
+        }
+        let begin = Instant::now();
+        let (mut input, _output) = tokio::io::split(raw.0);
+        let peer = tokio::spawn(async move {
+            let mut buffer = [0; 4_096];
+            while input.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
+        });
+        let mut way = Way::new(kind, server);
+        let told = timeout(secs(700), way.tick()).await.expect("it ends");
+        if let Error::Closed(closed) = &told {
+            assert_eq!(closed.cause, Cause::Unread, "{kind}");
+        } else {
+            panic!("{kind}: {told:?}");
+        }
+        let took = begin.elapsed();
+        assert!((secs(600)..secs(610)).contains(&took), "{kind}: {took:?}");
+        drop(way);
+        peer.await.unwrap();
+    }
 }
 
 /// A12: `handle_resumed` asks the peer at once, on whatever the connection has become.

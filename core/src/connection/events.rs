@@ -80,8 +80,14 @@ impl Connection {
             match self.heartbeat.poll_event() {
                 Some(HeartbeatEvent::Suspect) => return Some(Notice::Suspect),
                 Some(HeartbeatEvent::Recovered) => return Some(Notice::Recovered),
-                Some(HeartbeatEvent::NotRead) => return Some(Notice::NotRead),
-                Some(HeartbeatEvent::Dead(_)) | None => {}
+                // With an `unread_timeout` the connection ends of it.
+                Some(HeartbeatEvent::NotRead)
+                    if matches!(self.phase, Phase::Open)
+                        && !self.heartbeat.is_unread_for_too_long() =>
+                {
+                    return Some(Notice::NotRead);
+                }
+                Some(HeartbeatEvent::NotRead | HeartbeatEvent::Dead(_)) | None => {}
             }
         }
         if core::mem::take(&mut self.flood_unreported) {

@@ -333,6 +333,7 @@ impl Connection {
         let now = self.observe(now);
         if matches!(self.phase, Phase::Open) {
             self.heartbeat.handle_resumed(now);
+            self.handle_verdict(now);
         }
     }
 
@@ -477,7 +478,9 @@ impl Connection {
         if asks.is_some_and(|heartbeat| heartbeat.sends) && !config.pings() {
             return Err(ConfigError::ApplicationHeartbeat);
         }
-        self.heartbeat.set_config(now, config)
+        self.heartbeat.set_config(now, config)?;
+        self.handle_verdict(now);
+        Ok(())
     }
 
     // ---- what comes next
@@ -557,7 +560,11 @@ impl Connection {
     #[must_use]
     pub fn has_event(&self) -> bool {
         let is_over = matches!(&self.phase, Phase::Over(Some(_)));
-        let of_heartbeat = !matches!(self.phase, Phase::Opening(_)) && self.heartbeat.has_event();
+        let of_heartbeat = match self.phase {
+            Phase::Opening(_) => false,
+            Phase::Open => self.heartbeat.has_event(),
+            Phase::Ending(_) | Phase::Over(_) => self.heartbeat.suspicion_changed(),
+        };
         let of_control = self.flood_unreported || self.close_unreported;
         self.holds_input() || of_heartbeat || of_control || is_over
     }

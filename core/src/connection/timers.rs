@@ -178,10 +178,10 @@ impl OptionalTimers {
         self.armed = message.min(idle).min(age.unwrap_or(Instant::MAX));
     }
 
-    /// Tells what is due. A peer is too late only if a read attempt found nothing, the last one at
-    /// `read` (rule 6: what we have not read is not held against it), and nothing is idle while an
-    /// event waits.
-    fn due(&mut self, now: Instant, read: Instant, has_event: bool) -> Due {
+    /// Tells what is due. A peer is too late, or idle, only if a read attempt found nothing, the last
+    /// one at `read` (rule 6: what we have not read is not held against it). While an event waits no
+    /// attempt says so.
+    fn due(&mut self, now: Instant, read: Instant) -> Due {
         if now >= self.armed {
             self.arm(now);
         }
@@ -190,7 +190,7 @@ impl OptionalTimers {
             Due::MessageTime
         } else if is_due(self.too_old, now) {
             Due::MaxAge
-        } else if is_due(self.idle_deadline(), read) && !has_event {
+        } else if is_due(self.idle_deadline(), read) {
             Due::Idle
         } else {
             Due::Nothing
@@ -275,7 +275,6 @@ impl Connection {
                 self.heartbeat.handle_timeout(now);
                 self.handle_verdict(now);
                 self.handle_limits(now);
-                self.handle_unread(now);
                 self.release_quiet(now);
                 // Without a linger, the end that just began is over.
                 self.handle_ending_timeout(now);
@@ -283,10 +282,16 @@ impl Connection {
         }
     }
 
-    /// Turns the heartbeat's verdict into the connection's end.
+    /// Turns the heartbeat's verdict into the connection's end; and rule 19: nobody reads, and the
+    /// configuration does not let that go on.
     pub(super) fn handle_verdict(&mut self, now: Instant) {
-        if let (Phase::Open, Some(reason)) = (&self.phase, self.heartbeat.verdict()) {
+        if !matches!(self.phase, Phase::Open) {
+            return;
+        }
+        if let Some(reason) = self.heartbeat.verdict() {
             self.die(now, reason);
+        } else if self.heartbeat.is_unread_for_too_long() {
+            self.end(now, Cause::Unread, CloseCode::GOING_AWAY, "unread");
         }
     }
 
@@ -295,20 +300,12 @@ impl Connection {
             return;
         }
         let read = self.heartbeat.last_would_block();
-        let has_event = self.holds_input();
         let timers = self.optional_timers();
-        match timers.map_or(Due::Nothing, |timers| timers.due(now, read, has_event)) {
+        match timers.map_or(Due::Nothing, |timers| timers.due(now, read)) {
             Due::Nothing => {}
             Due::MessageTime => self.fail_limit(now, LimitExceeded::MessageTime),
             Due::Idle => self.end(now, Cause::IdleTimeout, CloseCode::GOING_AWAY, "idle"),
             Due::MaxAge => self.end(now, Cause::MaxAge, CloseCode::GOING_AWAY, "maximum age"),
-        }
-    }
-
-    /// Rule 19: nobody reads, and the configuration does not let that go on.
-    fn handle_unread(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Open) && self.heartbeat.is_unread_for_too_long() {
-            self.end(now, Cause::Unread, CloseCode::GOING_AWAY, "unread");
         }
     }
 

@@ -161,9 +161,9 @@ impl HeartbeatConfig {
     }
 
     /// Sets how long nobody may read before a connection ends with
-    /// [`Cause::Unread`](crate::Cause::Unread); off by default. Then
-    /// [`Event::NotRead`](crate::Event::NotRead) tells after interval + 2 timeouts, once, that
-    /// nothing was read.
+    /// [`Cause::Unread`](crate::Cause::Unread). A byte that was read and a read attempt that found
+    /// nothing both count. Off by default: [`Event::NotRead`](crate::Event::NotRead) tells instead,
+    /// once, after interval + 2 timeouts.
     #[must_use]
     pub const fn unread_timeout(mut self, timeout: Duration) -> Self {
         self.unread_timeout = Some(timeout);

@@ -361,9 +361,6 @@ impl Heartbeat {
         if self.now < self.deadline || self.deadline == Instant::MAX {
             return;
         }
-        if self.not_read == NotRead::Untold && self.unread_deadline() <= self.now {
-            self.not_read = NotRead::Due;
-        }
         self.arm();
     }
 

@@ -18,8 +18,9 @@ impl Heartbeat {
         self.arm();
     }
 
-    /// Makes a ping if one is due, and arms the earliest deadline after now. What is due and was
-    /// not done waits for a read or a write attempt; it is tried again after half a timeout.
+    /// Makes a ping if one is due, notes that nothing was read if that is, and arms the earliest
+    /// deadline after now: a write arms it too, and would pass by what became due since. What is due
+    /// and needs a read or a write attempt is tried again after half a timeout.
     pub(super) fn arm(&mut self) {
         if self.phase == Phase::Quiet {
             let due = self.ping_due();
@@ -35,6 +36,9 @@ impl Heartbeat {
             if due <= self.now {
                 self.make_ping();
             }
+        }
+        if self.not_read == NotRead::Untold && self.unread_deadline() <= self.now {
+            self.not_read = NotRead::Due;
         }
         self.deadline = self.earliest_deadline();
     }

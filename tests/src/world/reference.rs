@@ -329,6 +329,9 @@ impl Reference {
         if (another || self.phase == Phase::Quiet) && self.ping_due() <= now {
             self.make_ping();
         }
+        if self.unread_at() <= now && self.not_read == Told::Nothing {
+            self.not_read = Told::Due;
+        }
         let at_now = !self.has(Switch::TriedAgainLater);
         let mut armed = Instant::MAX;
         let mut at = |deadline: Instant| {
@@ -630,9 +633,6 @@ impl Engine for Reference {
         {
             self.die(Death::WriteStalled);
             return;
-        }
-        if self.unread_at() <= self.seen && self.not_read == Told::Nothing {
-            self.not_read = Told::Due;
         }
         self.arm();
     }

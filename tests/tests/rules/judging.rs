@@ -453,6 +453,94 @@ fn rule_09_nonsense_is_refused() {
     }
 }
 
+/// Runs a server whose owner reads one byte at most, and says when it is told so or ends.
+fn unread(heartbeat: HeartbeatConfig, mut read_at: Option<Instant>) -> Vec<(Instant, String)> {
+    let mut server = server(heartbeat);
+    let mut log = Vec::new();
+    while let Some(due) = server.poll_timeout()
+        && due < at(200_000_000)
+    {
+        if let Some(at) = read_at.take_if(|at| *at <= due) {
+            assert_eq!(server.handle_input(at, &[0x82]), 1);
+            continue;
+        }
+        server.handle_timeout(due);
+        drain(&mut server, due);
+        if server.state() != State::Open {
+            server.handle_eof(due);
+        }
+        for event in events(&mut server) {
+            log.push(match event {
+                Event::NotRead => (due, "not read".into()),
+                Event::Closed(closed) => (due, format!("{}", closed.cause)),
+                other => panic!("{other:?}"),
+            });
+        }
+    }
+    log
+}
+
+/// Nobody reads, so nobody can say that the peer is dead: the end has a cause of its own, with the
+/// default timers and short ones, also where nobody watches.
+#[test]
+fn rule_19_a_connection_that_nobody_reads_ends_at_the_unread_timeout() {
+    let heartbeats = [
+        HeartbeatConfig::default(),
+        HeartbeatConfig::off(),
+        HeartbeatConfig::passive(ms(3_000)),
+        ping(1_000, 1_000),
+    ];
+    for heartbeat in heartbeats {
+        for timeout in [500, 10_000, 86_400_000] {
+            let heartbeat = heartbeat.unread_timeout(ms(timeout));
+            let end = told(&[(timeout, "nothing was read for the unread timeout")]);
+            assert_eq!(unread(heartbeat, None), end, "{heartbeat:?}");
+            let read = Some(at(timeout / 2));
+            let end = vec![(at(timeout + timeout / 2), end[0].1.clone())];
+            assert_eq!(unread(heartbeat, read), end, "{heartbeat:?}, read once");
+        }
+    }
+}
+
+/// Without that timeout it is told, once, and nothing ends.
+#[test]
+fn rule_19_what_nobody_reads_is_told() {
+    let told = told(&[(60_000, "not read")]);
+    assert_eq!(unread(HeartbeatConfig::default(), None), told);
+    assert!(unread(HeartbeatConfig::off(), None).is_empty());
+}
+
+/// Each send comes before the timer of its moment, and passes no deadline by.
+#[test]
+fn rule_19_a_program_that_only_sends_is_told_that_nobody_reads() {
+    let run = |heartbeat: HeartbeatConfig| {
+        let mut server = server(heartbeat);
+        for now in (0..1_000).map(|tenth| at(tenth * 100)) {
+            server.send("tick").unwrap();
+            drain(&mut server, now);
+            if server.poll_timeout().is_some_and(|due| due <= now) {
+                server.handle_timeout(now);
+            }
+            let mut events = events(&mut server).into_iter();
+            if server.state() != State::Open || events.any(|it| matches!(it, Event::NotRead)) {
+                return (now, server.state());
+            }
+        }
+        panic!("not told")
+    };
+    let unread = HeartbeatConfig::default();
+    let cases = [
+        (unread, 60_000, State::Open),
+        (unread.unread_timeout(ms(70_000)), 70_000, State::Closing),
+    ];
+    for (heartbeat, time, state) in cases {
+        let (told, is) = run(heartbeat);
+        assert_eq!(is, state);
+        // Each deadline is met by the next call, and the time up to then is awake time of nobody.
+        assert!((at(time)..at(time + 400)).contains(&told), "{told:?}");
+    }
+}
+
 /// Off, then on, then slower, then off.
 #[test]
 fn rule_15_the_policy_may_change_while_open() {
