@@ -399,7 +399,6 @@ rules() {
   out 12 'an idle connection stays' $timers 'is_due(self.idle_deadline(), read)' 'false'
   out 12 'a connection is idle that nobody looked at' $timers \
     'is_due(self.idle_deadline(), read)' 'is_due(self.idle_deadline(), now)'
-  out 12 'a connection is idle while an event waits' $timers ' && !has_event' ''
   out 12 'any byte is use' $connection \
     '                self.heartbeat.handle_received(now);
 ' \

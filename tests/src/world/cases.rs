@@ -562,6 +562,17 @@ fn reading() -> Vec<Case> {
             },
         ),
         case(
+            "passive, early suspicion, reads held back",
+            Policy::passive(8).suspect_after(2),
+            28,
+            Setting {
+                chatter: Some(4),
+                deaths: GONE,
+                budget: Budget { holds: 2, ..NONE },
+                ..Setting::CALM
+            },
+        ),
+        case(
             "frames as evidence, a small window while reads are held back",
             Policy::idle(2, 4).evidence(Evidence::AnyFrame),
             12,

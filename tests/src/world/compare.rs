@@ -9,8 +9,7 @@ use super::oracle::{Death, Policy};
 
 /// Two engines; the world sees the answers of the first one, and the first difference.
 ///
-/// Deadlines may differ, since an engine may look more often than the other; `timeout` is called
-/// at the deadlines of both. Pings, events and samples may not.
+/// Deadlines, pings, events and samples have to be the same after every call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Both<A, B> {
     a: A,
@@ -123,11 +122,12 @@ impl<A: Engine, B: Engine> Engine for Both<A, B> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let deadlines = [self.a.deadline(), self.b.deadline()];
-        deadlines.into_iter().flatten().min()
+        self.a.deadline()
     }
 
     fn disagreement(&self) -> Option<&'static str> {
-        self.difference
+        let another = self.a.deadline() != self.b.deadline();
+        let deadline = another.then_some("another deadline than the reference's");
+        self.difference.or(deadline)
     }
 }
