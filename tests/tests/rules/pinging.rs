@@ -124,6 +124,29 @@ fn rule_02_both_directions_stay_warm() {
     );
 }
 
+/// Bytes that are no evidence postpone no ping, however much goes out.
+#[test]
+fn rule_02_only_evidence_postpones_a_ping() {
+    for evidence in [Evidence::AnyFrame, Evidence::MatchingPong] {
+        let heartbeat = ping(1_000, 10_000).evidence(evidence);
+        let mut server = open(Role::Server, &with_heartbeat(heartbeat));
+        // A frame of 200 bytes, a byte at a time.
+        feed(&mut server, at(0), &[0x82, 0xFE, 0, 200, 0, 0, 0, 0]);
+        for now in (100..1_000).step_by(100).map(at) {
+            feed(&mut server, now, &[7]);
+            server.send("something").unwrap();
+            drain(&mut server, now);
+        }
+        assert_eq!(server.poll_timeout(), Some(at(1_000)));
+        server.handle_timeout(at(1_000));
+        assert_eq!(
+            pings(&drain_frames(&mut server, at(1_000))).len(),
+            1,
+            "{evidence:?}"
+        );
+    }
+}
+
 /// Whatever the traffic, or never.
 #[test]
 fn rule_02_periodic_and_passive_are_choices() {
