@@ -31,5 +31,5 @@ counts=$PWD/target/instructions.jsonl
 stored=$PWD/instructions.json
 export CARGO_TARGET_DIR="$PWD/target/counted"
 cd "$place/tests/bench"
-cargo bench --locked --bench instructions -- --output-format=json >"$counts"
-cargo run --locked --release --quiet --bin instructions -- --stored "$stored" "$@" <"$counts"
+cargo bench --locked --no-default-features --bench instructions -- --output-format=json >"$counts"
+cargo run --locked --no-default-features --release --quiet --bin instructions -- --stored "$stored" "$@" <"$counts"

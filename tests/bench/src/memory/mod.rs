@@ -7,19 +7,28 @@
 
 pub mod case;
 mod copies;
+#[cfg(feature = "peers")]
 mod fastwebsockets;
+#[cfg(feature = "peers")]
 mod polled;
+#[cfg(feature = "peers")]
 mod sockudo;
 pub mod stream;
 pub mod timing;
+#[cfg(feature = "peers")]
 mod tokio_websockets;
+#[cfg(feature = "peers")]
 mod tungstenite;
 mod wspulse;
 
 pub use self::copies::Copies;
+#[cfg(feature = "peers")]
 pub use self::fastwebsockets::{Fastwebsockets, FastwebsocketsPair};
+#[cfg(feature = "peers")]
 pub use self::sockudo::{Sockudo, SockudoPair, SockudoProtocol};
+#[cfg(feature = "peers")]
 pub use self::tokio_websockets::{TokioWebsockets, TokioWebsocketsPair};
+#[cfg(feature = "peers")]
 pub use self::tungstenite::{Tungstenite, TungstenitePair};
 pub use self::wspulse::{Heartbeats, Wspulse, WspulsePair};
 

@@ -1,9 +1,13 @@
 //! Futures without a runtime: memory is ready at once or has nothing.
 
+use std::io::{self, IoSlice, Write};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use futures_util::{Sink, Stream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::stream::{self, End, Source};
 
 /// Polls a future that has no reason to wait.
 pub(super) fn ready<F: Future>(future: F) -> F::Output {
@@ -50,4 +54,48 @@ where
     let mut context = Context::from_waker(Waker::noop());
     let flushed = Pin::new(sink).poll_flush(&mut context);
     assert!(matches!(flushed, Poll::Ready(Ok(()))), "{flushed:?}");
+}
+
+impl<I: Source, O: stream::Sink> AsyncRead for End<I, O> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let most = buffer.remaining();
+        match self.input.take(most, |bytes| buffer.put_slice(bytes)) {
+            0 => Poll::Pending,
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl<I: Source, O: stream::Sink> AsyncWrite for End<I, O> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(self.write(bytes))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(self.write_vectored(slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }

@@ -4,11 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::hint::black_box;
 use std::io::{self, IoSlice, Read, Write};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The most that one read brings: the size of the read buffer of wspulse's adapters.
 pub const READ_SIZE: usize = 64 << 10;
@@ -186,49 +182,5 @@ impl<I: Source, O: Sink> Write for End<I, O> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl<I: Source, O: Sink> AsyncRead for End<I, O> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let most = buffer.remaining();
-        match self.input.take(most, |bytes| buffer.put_slice(bytes)) {
-            0 => Poll::Pending,
-            _ => Poll::Ready(Ok(())),
-        }
-    }
-}
-
-impl<I: Source, O: Sink> AsyncWrite for End<I, O> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(self.write(bytes))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(self.write_vectored(slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
     }
 }
