@@ -491,27 +491,24 @@ fn join(a: &Message, b: &Message) -> Message {
 fn noise(rng: &mut Rng, is_text: bool, len: usize) -> Message {
     use std::sync::OnceLock;
     static BINARY: OnceLock<Bytes> = OnceLock::new();
-    static TEXT: OnceLock<Bytes> = OnceLock::new();
+    static TEXT: OnceLock<ByteString> = OnceLock::new();
     const SIZE: usize = 8 << 20;
-    let block = if is_text {
-        TEXT.get_or_init(|| "añ€𝄞".repeat(SIZE / 10).into())
-    } else {
-        BINARY.get_or_init(|| {
-            let mut bytes = vec![0; SIZE];
-            Rng::new(1).fill(&mut bytes);
-            bytes.into()
-        })
-    };
-    let (unit, len) = if is_text {
-        (10, len / 10 * 10)
-    } else {
-        (1, len)
-    };
-    let start = rng.len(0..=(block.len() - len) / unit) * unit;
-    let bytes = block.slice(start..start + len);
     if is_text {
-        ByteString::try_from(bytes).expect("whole units").into()
-    } else {
-        bytes.into()
+        let unit = UNIT.len();
+        let block = TEXT.get_or_init(|| UNIT.repeat(SIZE / unit).into());
+        let len = len / unit * unit;
+        let start = rng.len(0..=(block.len() - len) / unit) * unit;
+        // Cut at a whole unit, so nothing has to be checked again.
+        return block.slice_ref(&block[start..start + len]).into();
     }
+    let block = BINARY.get_or_init(|| {
+        let mut bytes = vec![0; SIZE];
+        Rng::new(1).fill(&mut bytes);
+        bytes.into()
+    });
+    let start = rng.len(0..=block.len() - len);
+    block.slice(start..start + len).into()
 }
+
+/// A character of each length.
+const UNIT: &str = "añ€𝄞";
