@@ -76,7 +76,8 @@ impl Connection {
 
     /// Returns what is to be told before the event in the slot, or what follows if there is none.
     fn poll_notice(&mut self) -> Option<Notice> {
-        if !matches!(self.phase, Phase::Opening(_)) {
+        // An end that was told is the last word.
+        if !matches!(self.phase, Phase::Opening(_) | Phase::Over(None)) {
             match self.heartbeat.poll_event() {
                 Some(HeartbeatEvent::Suspect) => return Some(Notice::Suspect),
                 Some(HeartbeatEvent::Recovered) => return Some(Notice::Recovered),

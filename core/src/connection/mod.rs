@@ -561,9 +561,9 @@ impl Connection {
     pub fn has_event(&self) -> bool {
         let is_over = matches!(&self.phase, Phase::Over(Some(_)));
         let of_heartbeat = match self.phase {
-            Phase::Opening(_) => false,
+            Phase::Opening(_) | Phase::Over(None) => false,
             Phase::Open => self.heartbeat.has_event(),
-            Phase::Ending(_) | Phase::Over(_) => self.heartbeat.suspicion_changed(),
+            Phase::Ending(_) | Phase::Over(Some(_)) => self.heartbeat.suspicion_changed(),
         };
         let of_control = self.flood_unreported || self.close_unreported;
         self.holds_input() || of_heartbeat || of_control || is_over

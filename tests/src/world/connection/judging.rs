@@ -200,6 +200,7 @@ impl Driver<'_> {
             if setup_answers
                 && state.text_owed_after == Some(heard.text_pongs)
                 && state.peer.unread().is_empty()
+                && !state.peer.is_at_end()
                 && !state.is_full
                 && !state.is_inside_parts
             {
